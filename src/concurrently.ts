@@ -1,0 +1,62 @@
+/**
+ * Maps items in the order given, at most `concurrency` at once, and yields each result when it is there. Takes
+ * no further item while the consumer is busy and `concurrency` results are under way or waiting for it. When the
+ * items or a mapping fail, the mappings under way are awaited and their results yielded before it throws.
+ */
+export async function* mapConcurrently<Item, Result>(
+  items: Iterable<Item> | AsyncIterable<Item>,
+  concurrency: number,
+  map: (item: Item) => Promise<Result>,
+): AsyncGenerator<Result> {
+  const running = new Set<Promise<void>>();
+  const results: Result[] = [];
+  const failures: unknown[] = [];
+
+  const start = (item: Item) => {
+    const task = map(item)
+      .then(
+        (result) => void results.push(result),
+        (error) => void failures.push(error),
+      )
+      .finally(() => running.delete(task));
+    running.add(task);
+  };
+
+  try {
+    for await (const item of items) {
+      start(item);
+      while (running.size >= concurrency) await Promise.race(running);
+      yield* results.splice(0);
+      if (failures.length > 0) break;
+    }
+  } catch (error) {
+    failures.push(error);
+  }
+  while (running.size > 0) {
+    await Promise.race(running);
+    yield* results.splice(0);
+  }
+  yield* results.splice(0);
+  if (failures.length > 0) throw failures[0];
+}
+
+/** Groups items as they come; a last, smaller group holds what is left, also when the items end by an error. */
+export async function* inBatches<Item>(
+  items: Iterable<Item> | AsyncIterable<Item>,
+  size: number,
+): AsyncGenerator<Item[]> {
+  let batch: Item[] = [];
+  try {
+    for await (const item of items) {
+      batch.push(item);
+      if (batch.length === size) {
+        yield batch;
+        batch = [];
+      }
+    }
+  } catch (error) {
+    if (batch.length > 0) yield batch;
+    throw error;
+  }
+  if (batch.length > 0) yield batch;
+}

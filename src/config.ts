@@ -1,0 +1,109 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'dotenv';
+import { exitCodes, FatalError } from './errors.js';
+
+/** The two services and their credentials, checked. URLs have no trailing slash. */
+export interface Config {
+  racingApi: { baseUrl: string; username: string; password: string };
+  supabase: { url: string; serviceKey: string };
+}
+
+type Environment = Record<string, string | undefined>;
+
+/** In order of precedence, after the real variables. */
+const envFiles = ['.env.local', '.env'];
+const defaultBaseUrl = 'https://api.theracingapi.com/v1';
+
+/** Reads the environment once and reports all of its problems together. */
+class EnvironmentCheck {
+  readonly problems: string[] = [];
+  private readonly environment: Environment;
+
+  constructor(environment: Environment) {
+    this.environment = environment;
+  }
+
+  required(name: string): string {
+    const value = this.environment[name]?.trim() ?? '';
+    if (value === '') this.problems.push(`${name} is missing`);
+    // A header or a URL would carry a control character to a wrong place or fail far from its cause.
+    else if (/\p{Cc}/u.test(value)) this.problems.push(`${name} contains a line break or a control character`);
+    return value;
+  }
+
+  url(name: string, fallback?: string): string {
+    const value = fallback === undefined ? this.required(name) : this.environment[name]?.trim() || fallback;
+    if (value === '') return value;
+    const url = URL.canParse(value) ? new URL(value) : undefined;
+    if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
+      this.problems.push(`${name} is not a URL that begins with https://`);
+    } else if (url.username || url.password || url.search || url.hash) {
+      this.problems.push(`${name} may not hold credentials, a query or a fragment: only https://host/path`);
+    } else if (url.protocol === 'http:' && !isLoopback(url.hostname)) {
+      this.problems.push(`${name} uses plain http, which would send the credentials unencrypted: use https://`);
+    }
+    return value.replace(/\/+$/, '');
+  }
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}
+
+/** Supabase's key formats: https://supabase.com/docs/guides/api/api-keys */
+function isServiceKey(key: string): boolean {
+  if (key.startsWith('sb_publishable_')) return false;
+  const claims = key.split('.')[1];
+  if (claims === undefined) return true;
+  try {
+    const { role } = JSON.parse(Buffer.from(claims, 'base64url').toString());
+    return role !== 'anon' && role !== 'authenticated';
+  } catch {
+    return true;
+  }
+}
+
+function readEnvFile(path: string): Environment {
+  try {
+    return parse(readFileSync(path));
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {};
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new FatalError(exitCodes.usage, `${path} cannot be read: ${reason}. Make it readable or remove it.`);
+  }
+}
+
+/**
+ * The configuration from the real variables, then .env.local, then .env of `directory`.
+ * @throws FatalError (usage) that names every problem and the files that were looked for.
+ */
+export function loadConfig(directory: string, variables: Environment): Config {
+  const [local, shared] = envFiles.map((file) => readEnvFile(join(directory, file)));
+  const check = new EnvironmentCheck({ ...shared, ...local, ...variables });
+  const config: Config = {
+    racingApi: {
+      username: check.required('RACING_API_USERNAME'),
+      password: check.required('RACING_API_PASSWORD'),
+      baseUrl: check.url('RACING_API_BASE_URL', defaultBaseUrl),
+    },
+    supabase: { url: check.url('SUPABASE_URL'), serviceKey: check.required('SUPABASE_SERVICE_KEY') },
+  };
+  if (config.racingApi.username.includes(':')) {
+    check.problems.push('RACING_API_USERNAME contains a colon, which HTTP Basic authentication cannot send');
+  }
+  if (!isServiceKey(config.supabase.serviceKey)) {
+    check.problems.push(
+      'SUPABASE_SERVICE_KEY is a publishable (anon) key, which may not write: use the secret (service_role) key',
+    );
+  }
+  if (check.problems.length > 0) {
+    const problems = check.problems.map((problem) => `  ${problem}`).join('\n');
+    throw new FatalError(
+      exitCodes.usage,
+      `The configuration is not complete:\n${problems}\n` +
+        `Looked at the environment, then ${envFiles.join(' and ')} in ${directory}. Copy .env.example to .env and fill it in.`,
+    );
+  }
+  return config;
+}

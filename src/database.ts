@@ -1,0 +1,185 @@
+import { createClient, type SupabaseClient } from '@supabase/supabase-js';
+import { WebSocket } from 'undici';
+import { z } from 'zod';
+import { mapConcurrently } from './concurrently.js';
+import { type DatabaseAnswer, DatabaseFault, retried } from './database-fault.js';
+import type { EntityType, StatisticsColumns } from './entity-types.js';
+import { exitCodes, FatalError } from './errors.js';
+import type { Statistics } from './statistics.js';
+
+/** PostgREST's usual cap; a server with a lower one only means more pages. */
+const pageRows = 1000;
+/** So many ids fit into a URL. */
+const idsInUrl = 100;
+const rowWritesInFlight = 8;
+const requestTimeoutMs = 30_000;
+
+/** A row of one of the three tables, without its statistics. */
+export interface EntityRow {
+  id: string;
+  name: string;
+  /** The stored date (YYYY-MM-DD) of its last ride or run. */
+  lastDate: string | null;
+  /** An ISO instant in UTC; null for an entity without statistics. */
+  statsUpdatedAt: string | null;
+}
+
+/** An entity's id and its columns' new values. */
+export interface StatisticsRow {
+  id: string;
+  [column: string]: string | number | null;
+}
+
+export interface DatabaseOptions {
+  url: string;
+  serviceKey: string;
+  log: (line: string) => void;
+  /** Aborts requests under way; its reason is thrown. */
+  signal: AbortSignal;
+  /** The first wait before a retry; each further one is twice as long, and jittered up to double. */
+  firstRetryMs?: number;
+}
+
+const entityRows = z.array(
+  z.object({
+    id: z.string(),
+    name: z.string(),
+    lastDate: z.string().nullable(),
+    statsUpdatedAt: z.string().nullable(),
+  }),
+);
+const idRows = z.array(z.object({ id: z.string() }));
+
+/** The columns that the program writes, by the names of `type`'s table. */
+export function statisticsRow(
+  type: EntityType,
+  id: string,
+  statistics: Statistics,
+  statsUpdatedAt: string,
+): StatisticsRow {
+  const row: StatisticsRow = { id, stats_updated_at: statsUpdatedAt };
+  for (const key of Object.keys(type.columns) as (keyof StatisticsColumns)[]) {
+    row[type.columns[key]] = statistics[key];
+  }
+  return row;
+}
+
+/** The three tables, over Supabase's Data API. Every method throws a FatalError when the database fails for good. */
+export class Database {
+  private readonly client: SupabaseClient;
+  private readonly options: DatabaseOptions;
+  private functionInstalled = true;
+
+  constructor(options: DatabaseOptions) {
+    this.options = options;
+    this.client = createClient(options.url, options.serviceKey, {
+      auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
+      // Node 20 has no WebSocket of its own, and the client wants one even when nothing is realtime.
+      realtime: { transport: WebSocket as never },
+      global: {
+        fetch: (input, init) =>
+          fetch(input, {
+            ...init,
+            signal: AbortSignal.any([options.signal, AbortSignal.timeout(requestTimeoutMs)]),
+          }),
+      },
+    });
+  }
+
+  /** Checks that the table has every column that we write, by reading a row of it. */
+  async checkColumns(type: EntityType): Promise<void> {
+    const columns = ['id', 'name', ...Object.values(type.columns), 'stats_updated_at'].join(',');
+    await this.ask(type, () => this.client.from(type.table).select(columns).limit(1).retry(false));
+  }
+
+  /**
+   * All rows of the type's table but the test rows, page by page in the order of their ids. Each page begins after
+   * the last id of the one before, so that rows that appear or vanish meanwhile shift nothing.
+   */
+  async *entities(type: EntityType): AsyncGenerator<EntityRow[]> {
+    const columns = `id,name,lastDate:${type.columns.lastDate},statsUpdatedAt:stats_updated_at`;
+    let after: string | undefined;
+    for (;;) {
+      const page = entityRows.parse(
+        await this.ask(type, () => {
+          const query = this.client.from(type.table).select(columns).order('id').limit(pageRows).retry(false);
+          return after === undefined ? query : query.gt('id', after);
+        }),
+      );
+      const last = page.at(-1);
+      if (last === undefined) return;
+      after = last.id;
+      // Here and not in the query: PostgREST would read the asterisks as wildcards.
+      yield page.filter(({ id }) => !id.startsWith('**TEST**'));
+    }
+  }
+
+  /** Writes rows that exist; returns those that could not be written, by id, with the reason. */
+  async writeStatistics(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
+    if (!this.functionInstalled) return await this.writeRowByRow(type, rows);
+    try {
+      const unknownIds = z.array(z.string()).parse(
+        await this.ask(type, () =>
+          this.client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }).retry(false),
+        ),
+      );
+      return await this.explainUnknown(type, unknownIds);
+    } catch (error) {
+      if (!(error instanceof DatabaseFault)) throw error;
+      if (error.kind === 'function-missing') this.announceRowByRow();
+      // Otherwise the database refuses a value of some row: let it refuse only that row.
+      return await this.writeRowByRow(type, rows);
+    }
+  }
+
+  private announceRowByRow(): void {
+    if (!this.functionInstalled) return;
+    this.functionInstalled = false;
+    this.options.log(
+      'The database function populate_statistics is not installed: writing row by row, which is much slower. ' +
+        'Apply supabase/migrations (supabase db push) to install it.',
+    );
+  }
+
+  private async writeRowByRow(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
+    const reasons = new Map<string, string>();
+    const unknownIds: string[] = [];
+    const writes = mapConcurrently(rows, rowWritesInFlight, async ({ id, ...values }) => {
+      try {
+        const answer = this.ask(type, () =>
+          this.client.from(type.table).update(values).eq('id', id).select('id').retry(false),
+        );
+        if (idRows.parse(await answer).length === 0) unknownIds.push(id);
+      } catch (error) {
+        if (!(error instanceof DatabaseFault)) throw error;
+        reasons.set(id, `the database refuses its values: ${error.message}`);
+      }
+    });
+    for await (const _ of writes);
+    for (const [id, reason] of await this.explainUnknown(type, unknownIds)) reasons.set(id, reason);
+    return reasons;
+  }
+
+  /** Rows that an update did not match are gone, or the database hides them from updates: then from all of them. */
+  private async explainUnknown(type: EntityType, ids: string[]): Promise<Map<string, string>> {
+    for (let first = 0; first < ids.length; first += idsInUrl) {
+      const some = ids.slice(first, first + idsInUrl);
+      const visible = idRows.parse(
+        await this.ask(type, () => this.client.from(type.table).select('id').in('id', some).retry(false)),
+      );
+      if (visible.length > 0) {
+        throw new FatalError(
+          exitCodes.databaseFailed,
+          `${type.table} shows rows such as ${visible[0]?.id} but lets no update match them: row-level security. ` +
+            'Use the secret (service_role) key as SUPABASE_SERVICE_KEY.',
+        );
+      }
+    }
+    return new Map(ids.map((id) => [id, `its row is no longer in ${type.table}`]));
+  }
+
+  /** The data of an answer. Throws a DatabaseFault where the caller has another way, a FatalError otherwise. */
+  private async ask(type: EntityType, request: () => PromiseLike<DatabaseAnswer>): Promise<unknown> {
+    return await retried(type, request, this.options.signal, this.options.firstRetryMs);
+  }
+}

@@ -1,0 +1,46 @@
+/** What the process tells its caller (cron, a script) by its exit code; README explains each. */
+export const exitCodes = {
+  allWritten: 0,
+  ownBug: 1,
+  usage: 2,
+  someFailed: 3,
+  apiUnavailable: 4,
+  apiRefused: 5,
+  databaseFailed: 6,
+  unsafeToWrite: 7,
+  filesUnusable: 8,
+  differencesFound: 10,
+  alreadyRunning: 11,
+  interrupted: 130,
+  terminated: 143,
+} as const;
+
+export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+
+/** Ends the run. Its message is for people: what happened and what to do next. */
+export class FatalError extends Error {
+  override name = 'FatalError';
+  readonly exitCode: ExitCode;
+
+  constructor(exitCode: ExitCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.exitCode = exitCode;
+  }
+}
+
+/**
+ * Why one results query has no complete answer: the API did not answer (`unavailable`), its answers cannot be
+ * trusted (`unusable`), it refused the parameters (`rejected`) or does not know the path (`not-found`).
+ */
+export type ResultsErrorKind = 'unavailable' | 'unusable' | 'rejected' | 'not-found';
+
+/** One results query could not be read completely. A walk counts it as its entity's failure; it ends a sweep. */
+export class ResultsError extends Error {
+  override name = 'ResultsError';
+  readonly kind: ResultsErrorKind;
+
+  constructor(kind: ResultsErrorKind, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+  }
+}

@@ -1,0 +1,34 @@
+const countFormat = new Intl.NumberFormat('en-US');
+
+/** 54429 as 54,429. */
+export function formatCount(count: number): string {
+  return countFormat.format(count);
+}
+
+/** One count and its noun: 1 entity, 2 entities. */
+export function formatEntities(count: number): string {
+  return `${formatCount(count)} ${count === 1 ? 'entity' : 'entities'}`;
+}
+
+/** Seconds as people say them: 0.4s, 42s, 1m 08s, 7h 33m, 4d 12h. */
+export function formatDuration(seconds: number): string {
+  if (seconds < 9.95) return `${seconds.toFixed(1)}s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole}s`;
+  const parts: [number, string, number, string] =
+    whole < 3600
+      ? [Math.floor(whole / 60), 'm', whole % 60, 's']
+      : whole < 86_400
+        ? [Math.floor(whole / 3600), 'h', Math.floor((whole % 3600) / 60), 'm']
+        : [Math.floor(whole / 86_400), 'd', Math.floor((whole % 86_400) / 3600), 'h'];
+  const [major, majorUnit, minor, minorUnit] = parts;
+  return `${major}${majorUnit} ${String(minor).padStart(2, '0')}${minorUnit}`;
+}
+
+/**
+ * Text from outside (names, messages of the API or the database) fit for a terminal and a single line: without
+ * control characters and without those that turn the direction of the text.
+ */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gu, ' ').trim();
+}

@@ -1,0 +1,259 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import pRetry from 'p-retry';
+import { Agent, fetch, type Response } from 'undici';
+import { z } from 'zod';
+import { exitCodes, FatalError, ResultsError, type ResultsErrorKind } from './errors.js';
+import type { HttpAnswer, RequestPacer } from './request-pacer.js';
+import { countedRegions, type Race } from './statistics.js';
+
+/** The API's largest page: see `limit` in its OpenAPI description. */
+export const pageSize = 100;
+/** The API's largest `skip`. */
+const largestSkip = 20_000;
+
+const runnerSchema = z.object({
+  // Null is a fault (the result may still be to come); a number is its text.
+  position: z.union([z.string(), z.number().transform(String)]),
+  jockey_id: z.string(),
+  trainer_id: z.string(),
+  owner_id: z.string(),
+});
+
+const pageSchema = z.object({
+  results: z
+    .array(
+      z.object({
+        race_id: z.string().min(1),
+        date: z.iso.date(),
+        region: z.string(),
+        runners: z.array(runnerSchema),
+      }),
+    )
+    .nullable(),
+  total: z.int().nonnegative(),
+  skip: z.int().optional(),
+});
+
+/** Races of one entity, or of all when `path` is /results; both dates YYYY-MM-DD and included. */
+export interface ResultsQuery {
+  path: string;
+  startDate: string;
+  endDate: string;
+}
+
+/** One page of a query's races, checked, and how many races the whole query has. */
+export interface ResultsPage {
+  races: Race[];
+  total: number;
+}
+
+export interface RacingApiOptions {
+  baseUrl: string;
+  username: string;
+  password: string;
+  pacer: RequestPacer;
+  /** Aborts what is under way; its reason is thrown. */
+  signal: AbortSignal;
+  /** For a whole answer, from the request's start to the last byte of the body. */
+  timeoutMs?: number;
+  /** The first wait before a retry; each further one is twice as long, and jittered up to double. */
+  firstRetryMs?: number;
+}
+
+const retries = 5;
+/** So many queries in a row without one answer: it is not their entities, it is the API. */
+const hopelessFailures = 10;
+/** More patience for 404s: entities that the API has never heard of may stand side by side. */
+const hopelessNotFound = 25;
+
+/** One fault of one request, before it is known whether a retry mends it. */
+class RequestFault extends Error {
+  readonly kind: ResultsErrorKind;
+  readonly status: number | undefined;
+  readonly retryAfterMs: number;
+
+  constructor(kind: ResultsErrorKind, message: string, answer?: HttpAnswer, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+    this.status = answer?.status;
+    this.retryAfterMs = answer?.retryAfterMs ?? 0;
+  }
+}
+
+/** The Racing API's results, page by page: paced, retried, and checked before anybody uses them. */
+export class RacingApi {
+  /** How many pages were answered in full so far. */
+  answers = 0;
+  private failuresInARow = 0;
+  private readonly options: RacingApiOptions;
+  private readonly authorization: string;
+  private readonly dispatcher: Agent;
+
+  constructor(options: RacingApiOptions) {
+    this.options = options;
+    const credentials = `${options.username}:${options.password}`;
+    this.authorization = `Basic ${Buffer.from(credentials).toString('base64')}`;
+    this.dispatcher = new Agent({ connections: options.pacer.maxInFlight, keepAliveTimeout: 30_000 });
+  }
+
+  /**
+   * The page of a query that begins after its first `skip` races.
+   * @throws ResultsError when retries did not help; FatalError when it is not this query but the API or the account.
+   */
+  async resultsPage(query: ResultsQuery, skip: number): Promise<ResultsPage> {
+    if (skip > largestSkip) {
+      throw new ResultsError('unusable', `more than ${largestSkip + pageSize} races, which the API cannot page`);
+    }
+    const { pacer, signal, firstRetryMs = 700 } = this.options;
+    const url = this.pageUrl(query, skip);
+    try {
+      const page = await pRetry(async () => parsePage(await pacer.run(() => this.send(url)), skip), {
+        retries,
+        minTimeout: firstRetryMs,
+        randomize: true,
+        signal,
+        shouldRetry: ({ error }) =>
+          error instanceof RequestFault && (error.kind === 'unavailable' || error.kind === 'unusable'),
+        // A 429 says nothing about this request: the pacer holds everything back for as long as it takes.
+        shouldConsumeRetry: ({ error }) => !(error instanceof RequestFault && error.status === 429),
+        onFailedAttempt: ({ error }) => this.waitAsAsked(error),
+      });
+      this.answers += 1;
+      this.failuresInARow = 0;
+      return page;
+    } catch (error) {
+      throw error instanceof RequestFault ? this.outcomeOf(error) : error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.dispatcher.destroy();
+  }
+
+  private pageUrl(query: ResultsQuery, skip: number): string {
+    const parameters = new URLSearchParams({
+      start_date: query.startDate,
+      end_date: query.endDate,
+      limit: String(pageSize),
+      skip: String(skip),
+    });
+    for (const region of countedRegions) parameters.append('region', region);
+    return `${this.options.baseUrl}${query.path}?${parameters}`;
+  }
+
+  private async send(url: string): Promise<HttpAnswer> {
+    const { signal, timeoutMs = 20_000 } = this.options;
+    signal.throwIfAborted();
+    const abort = new AbortController();
+    const onAbort = () => abort.abort(signal.reason);
+    const timer = setTimeout(() => abort.abort(new Error(`no complete answer in ${timeoutMs / 1000}s`)), timeoutMs);
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      const response = await fetch(url, {
+        headers: {
+          authorization: this.authorization,
+          accept: 'application/json',
+          'user-agent': 'populate-all-statistics/1.0 (Node.js; batch job, paced)',
+        },
+        // A redirect could lead the credentials to another host.
+        redirect: 'manual',
+        dispatcher: this.dispatcher,
+        signal: abort.signal,
+      });
+      return {
+        status: response.status,
+        retryAfterMs: retryAfterMs(response),
+        body: await response.text(),
+      };
+    } catch (error) {
+      signal.throwIfAborted();
+      throw new RequestFault('unavailable', describeNetworkError(error), undefined, { cause: error });
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  private async waitAsAsked(error: Error): Promise<void> {
+    const waitMs = error instanceof RequestFault && error.status !== 429 ? error.retryAfterMs : 0;
+    if (waitMs > 0) await sleep(waitMs, undefined, { signal: this.options.signal });
+  }
+
+  /** Whether a fault that retries did not mend is this query's alone, or the API's. */
+  private outcomeOf(fault: RequestFault): ResultsError | FatalError {
+    this.failuresInARow += 1;
+    const { kind } = fault;
+    const everAnswered = this.answers > 0;
+    const hopeless =
+      kind === 'not-found'
+        ? !everAnswered && this.failuresInARow >= hopelessNotFound
+        : this.failuresInARow >= hopelessFailures || (kind === 'unavailable' && !everAnswered);
+    if (!hopeless) return new ResultsError(kind, fault.message, { cause: fault });
+    return new FatalError(
+      kind === 'unavailable' ? exitCodes.apiUnavailable : exitCodes.unsafeToWrite,
+      kind === 'unavailable'
+        ? `The Racing API does not answer: ${fault.message}. Check RACING_API_BASE_URL and the network, then run again with --resume.`
+        : `The Racing API answers nothing usable: ${fault.message}. Check RACING_API_BASE_URL; if it is right, the API has changed.`,
+      { cause: fault },
+    );
+  }
+}
+
+/** The page in an answer. Throws a RequestFault, or a FatalError when the account is refused. */
+function parsePage(answer: HttpAnswer, skip: number): ResultsPage {
+  const { status } = answer;
+  if (status === 401 || status === 403) {
+    throw new FatalError(
+      exitCodes.apiRefused,
+      `The Racing API refuses the account (${status}): wrong credentials, a lapsed account, or an endpoint outside the plan. ` +
+        'Check RACING_API_USERNAME and RACING_API_PASSWORD, and the plan at theracingapi.com.',
+    );
+  }
+  if (status === 404) throw new RequestFault('not-found', 'the API does not know it (404)', answer);
+  if (status === 429 || status >= 500) throw new RequestFault('unavailable', `the API answered ${status}`, answer);
+  if (status >= 300 && status < 400) {
+    throw new RequestFault('unusable', `the API answered with a redirect (${status})`, answer);
+  }
+  if (status !== 200) throw new RequestFault('rejected', `the API refused the parameters (${status})`, answer);
+
+  let body: unknown;
+  try {
+    body = JSON.parse(answer.body);
+  } catch (error) {
+    throw new RequestFault('unusable', 'the answer is not JSON', answer, { cause: error });
+  }
+  const parsed = pageSchema.safeParse(body);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    const place = issue?.path.join('.') || 'the answer';
+    throw new RequestFault('unusable', `the answer has another shape than documented, at ${place}`, answer);
+  }
+  const { results, total, skip: echoedSkip = skip } = parsed.data;
+  const races = results ?? [];
+  const expected = Math.min(pageSize, Math.max(0, total - skip));
+  if (races.length !== expected || echoedSkip !== skip) {
+    throw new RequestFault(
+      'unusable',
+      `the page after ${skip} races holds ${races.length} of ${total} races instead of ${expected}`,
+      answer,
+    );
+  }
+  return { races, total };
+}
+
+/** https://www.rfc-editor.org/rfc/rfc9110#field.retry-after: seconds or a date. */
+function retryAfterMs(response: Response): number | undefined {
+  const value = response.headers.get('retry-after')?.trim();
+  if (!value) return undefined;
+  const waitMs = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+  return waitMs > 0 ? waitMs : undefined;
+}
+
+/** Network errors hide their meaning in a chain of causes. */
+function describeNetworkError(error: unknown): string {
+  let innermost = error;
+  while (innermost instanceof Error && innermost.cause instanceof Error) innermost = innermost.cause;
+  if (!(innermost instanceof Error)) return String(innermost);
+  const code = 'code' in innermost ? ` (${innermost.code})` : '';
+  return `${innermost.message || 'the connection failed'}${code}`;
+}

@@ -1,0 +1,82 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { EntityType, EntityTypeName } from './entity-types.js';
+import { exitCodes, FatalError } from './errors.js';
+import { FileLock, type LockHolder, readLockHolder } from './file-lock.js';
+import { formatCount } from './format.js';
+import { filesUnusable } from './whole-file.js';
+
+/** What a run tells others about itself in its lock files. */
+export interface RunNote {
+  /** ISO instant of the run's start. */
+  since: string;
+  strategy: string | null;
+  phase: string;
+  done: number;
+  total: number;
+}
+
+const runNoteSchema = z.object({
+  since: z.string(),
+  strategy: z.string().nullable(),
+  phase: z.string(),
+  done: z.number(),
+  total: z.number(),
+});
+
+function lockPath(directory: string, name: EntityTypeName): string {
+  return join(directory, `run_${name}.lock`);
+}
+
+/** Keeps a second run from the same entity types, and tells it and `status` how far this one is. */
+export class RunLock {
+  private readonly locks: { type: EntityType; lock: FileLock }[];
+
+  constructor(directory: string, types: readonly EntityType[]) {
+    this.locks = types.map((type) => ({ type, lock: new FileLock(lockPath(directory, type.name)) }));
+  }
+
+  /** Locks all types or none. Throws a FatalError that says who runs, or that the folder is unusable. */
+  acquire(note: RunNote): void {
+    for (const { type, lock } of this.locks) {
+      let holder: LockHolder | undefined;
+      try {
+        holder = lock.tryAcquire({ ...note });
+      } catch (error) {
+        this.release();
+        throw filesUnusable(`${lock.path} cannot be written`, error);
+      }
+      if (holder === undefined) continue;
+      this.release();
+      throw new FatalError(exitCodes.alreadyRunning, describeHolder(type, holder));
+    }
+  }
+
+  /** Notes the progress; a failure to do so is no reason to stop a run that works. */
+  update(type: EntityType, note: RunNote): void {
+    try {
+      for (const held of this.locks) if (held.type === type) held.lock.update({ ...note });
+    } catch {
+      // The next update may succeed; the lock itself stays.
+    }
+  }
+
+  release(): void {
+    for (const { lock } of this.locks) lock.release();
+  }
+}
+
+function describeHolder(type: EntityType, holder: LockHolder): string {
+  const note = runNoteSchema.safeParse(holder).data;
+  const progress = note
+    ? `, since ${note.since}, ${note.phase} ${formatCount(note.done)} of ${formatCount(note.total)}`
+    : '';
+  return `Another run is processing ${type.name}: pid ${holder.pid}${progress}. Wait for its end, or stop it with: kill ${holder.pid}`;
+}
+
+/** The run that is processing a type now: its pid and what it notes. */
+export function activeRun(directory: string, type: EntityType): (RunNote & { pid: number }) | undefined {
+  const holder = readLockHolder(lockPath(directory, type.name));
+  const note = runNoteSchema.safeParse(holder).data;
+  return holder && note && { ...note, pid: holder.pid };
+}

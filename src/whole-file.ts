@@ -1,0 +1,38 @@
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { exitCodes, FatalError } from './errors.js';
+
+/**
+ * Replaces a file so that a reader, and a crash at any moment, sees the old content or the new one, never half.
+ * @throws FatalError (files unusable)
+ */
+export function writeWholeFile(path: string, content: string): void {
+  const draft = `${path}.tmp`;
+  try {
+    const file = openSync(draft, 'w');
+    try {
+      writeAll(file, Buffer.from(content));
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(draft, path);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw filesUnusable(`${path} cannot be written`, error);
+  }
+}
+
+/** A full disk may take a part of the bytes without an error. */
+function writeAll(file: number, bytes: Buffer): void {
+  for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
+}
+
+/** The error for a file or folder that we need and cannot use. */
+export function filesUnusable(what: string, error: unknown): FatalError {
+  const reason = error instanceof Error ? error.message : String(error);
+  return new FatalError(
+    exitCodes.filesUnusable,
+    `${what}: ${reason}. Free some space or correct the permissions, then run again with --resume.`,
+    { cause: error },
+  );
+}
