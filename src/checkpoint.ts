@@ -3,27 +3,41 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { EntityType, EntityTypeName } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
+import { formatCount, printable } from './format.js';
 import { filesUnusable, writeWholeFile } from './whole-file.js';
 
 const checkpointSchema = z.object({
   entity_type: z.string(),
   processed_ids: z.array(z.string()),
-  timestamp: z.string().optional(),
+  timestamp: z.string().transform(printable).optional(),
 });
 
 /** What `logs/checkpoint_<type>.json` holds: the ids whose rows have been written. */
 export interface SavedCheckpoint {
-  ids: Set<string>;
+  ids: ReadonlySet<string>;
   /** When it was saved, as written in the file. */
   timestamp: string | undefined;
 }
 
-export function checkpointPath(directory: string, name: EntityTypeName): string {
+export interface CheckpointOptions {
+  /** Go on from the checkpoint; otherwise the run starts over. */
+  resume: boolean;
+  /** Forget the checkpoint first. */
+  clear: boolean;
+  /** Change no file. */
+  readOnly: boolean;
+}
+
+function checkpointPath(directory: string, name: EntityTypeName): string {
   return join(directory, `checkpoint_${name}.json`);
 }
 
-/** The checkpoint in `directory`, or why the file there is not one; undefined if there is no file. */
-function read(path: string, type: EntityType): SavedCheckpoint | { unusable: string } | undefined {
+/** The checkpoint of a type, or why the file there is not one; undefined if there is no file. */
+export function readCheckpoint(
+  directory: string,
+  type: EntityType,
+): SavedCheckpoint | { unusable: string } | undefined {
+  const path = checkpointPath(directory, type.name);
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -33,45 +47,61 @@ function read(path: string, type: EntityType): SavedCheckpoint | { unusable: str
   }
   try {
     const { entity_type, processed_ids, timestamp } = checkpointSchema.parse(JSON.parse(text));
-    if (entity_type !== type.name) return { unusable: `it is a checkpoint of ${entity_type}` };
+    if (entity_type !== type.name) return { unusable: `it is a checkpoint of ${printable(entity_type)}` };
     return { ids: new Set(processed_ids), timestamp };
   } catch {
     return { unusable: 'it is not a whole checkpoint' };
   }
 }
 
-function keepAside(path: string, unusable: string): string {
+/**
+ * The ids that a run leaves out because their rows are written. A file that is not this type's checkpoint is kept
+ * aside, because the run would overwrite it.
+ * @throws FatalError (files unusable) when the run was to go on from such a file
+ */
+export function openCheckpoint(
+  directory: string,
+  type: EntityType,
+  { resume, clear, readOnly }: CheckpointOptions,
+  log: (line: string) => void,
+): ReadonlySet<string> {
+  if (clear && !readOnly) clearCheckpoint(directory, type);
+  const found = clear ? undefined : readCheckpoint(directory, type);
+  if (found === undefined) {
+    if (resume) log(`${type.name}: no checkpoint to resume from; starting from the beginning.`);
+    return new Set();
+  }
+  if ('ids' in found) {
+    if (!resume) return new Set();
+    log(
+      `${type.name}: resuming after ${formatCount(found.ids.size)} written, checkpoint of ${found.timestamp}.`,
+    );
+    return found.ids;
+  }
+  const what = `${checkpointPath(directory, type.name)} cannot be used: ${found.unusable}.`;
+  const kept = readOnly ? '' : ` It is kept as ${keepAside(directory, type)}.`;
+  if (resume) {
+    throw new FatalError(
+      exitCodes.filesUnusable,
+      `${what}${kept} Mend it and put it back, or run without --resume to start over.`,
+    );
+  }
+  log(`${what}${kept}`);
+  return new Set();
+}
+
+function keepAside(directory: string, type: EntityType): string {
+  const path = checkpointPath(directory, type.name);
   const aside = `${path}.unusable-${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}`;
   try {
     renameSync(path, aside);
   } catch (error) {
     throw filesUnusable(`${path} cannot be kept aside`, error);
   }
-  return `${path} cannot be used: ${unusable}. It is kept as ${aside}.`;
+  return aside;
 }
 
-/**
- * The checkpoint to resume from; undefined if there is none.
- * @throws FatalError for a file that is not this type's checkpoint, which is then kept aside
- */
-export function loadCheckpoint(directory: string, type: EntityType): SavedCheckpoint | undefined {
-  const path = checkpointPath(directory, type.name);
-  const found = read(path, type);
-  if (found === undefined || 'ids' in found) return found;
-  throw new FatalError(
-    exitCodes.filesUnusable,
-    `${keepAside(path, found.unusable)} Mend it and move it back, or run without --resume to start over.`,
-  );
-}
-
-/** Keeps aside what a run that starts over would overwrite although it is not a checkpoint; says so if it did. */
-export function makeRoomForCheckpoint(directory: string, type: EntityType): string | undefined {
-  const path = checkpointPath(directory, type.name);
-  const found = read(path, type);
-  return found !== undefined && 'unusable' in found ? keepAside(path, found.unusable) : undefined;
-}
-
-export function clearCheckpoint(directory: string, type: EntityType): void {
+function clearCheckpoint(directory: string, type: EntityType): void {
   const path = checkpointPath(directory, type.name);
   try {
     rmSync(path, { force: true });

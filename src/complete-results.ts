@@ -11,7 +11,7 @@ const tries = 3;
  * @throws ResultsError, FatalError
  */
 export async function readCompleteResults<Tally extends { count(race: Race): void }>(
-  api: RacingApi,
+  api: Pick<RacingApi, 'resultsPage'>,
   query: ResultsQuery,
   newTally: () => Tally,
   accept: (raceIds: Set<string>) => boolean = () => true,
@@ -26,7 +26,7 @@ export async function readCompleteResults<Tally extends { count(race: Race): voi
 
 /** The ids of the races read; undefined if the pages do not fit together. */
 async function readOnce(
-  api: RacingApi,
+  api: Pick<RacingApi, 'resultsPage'>,
   query: ResultsQuery,
   tally: { count(race: Race): void },
 ): Promise<Set<string> | undefined> {

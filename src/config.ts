@@ -28,7 +28,8 @@ class EnvironmentCheck {
     const value = this.environment[name]?.trim() ?? '';
     if (value === '') this.problems.push(`${name} is missing`);
     // A header or a URL would carry a control character to a wrong place or fail far from its cause.
-    else if (/\p{Cc}/u.test(value)) this.problems.push(`${name} contains a line break or a control character`);
+    else if (/\p{Cc}/u.test(value))
+      this.problems.push(`${name} contains a line break or a control character`);
     return value;
   }
 
@@ -41,7 +42,9 @@ class EnvironmentCheck {
     } else if (url.username || url.password || url.search || url.hash) {
       this.problems.push(`${name} may not hold credentials, a query or a fragment: only https://host/path`);
     } else if (url.protocol === 'http:' && !isLoopback(url.hostname)) {
-      this.problems.push(`${name} uses plain http, which would send the credentials unencrypted: use https://`);
+      this.problems.push(
+        `${name} uses plain http, which would send the credentials unencrypted: use https://`,
+      );
     }
     return value.replace(/\/+$/, '');
   }
@@ -70,7 +73,10 @@ function readEnvFile(path: string): Environment {
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {};
     const reason = error instanceof Error ? error.message : String(error);
-    throw new FatalError(exitCodes.usage, `${path} cannot be read: ${reason}. Make it readable or remove it.`);
+    throw new FatalError(
+      exitCodes.usage,
+      `${path} cannot be read: ${reason}. Make it readable or remove it.`,
+    );
   }
 }
 

@@ -41,7 +41,8 @@ function faultOf({ status, error }: DatabaseAnswer): DatabaseFault {
   const byCode = kindsByCode.find(([pattern]) => pattern.test(code))?.[1];
   if (byCode) return new DatabaseFault(byCode, text);
   if (status === 401 || status === 403) return new DatabaseFault('refused', text);
-  if (status === 0 || status === 408 || status === 429 || status >= 500) return new DatabaseFault('passing', text);
+  if (status === 0 || status === 408 || status === 429 || status >= 500)
+    return new DatabaseFault('passing', text);
   return new DatabaseFault('other', text);
 }
 
@@ -75,11 +76,16 @@ export async function retried(
   } catch (error) {
     if (!(error instanceof DatabaseFault)) throw error;
     if (error.kind === 'function-missing' || error.kind === 'value-refused') throw error;
-    throw new FatalError(exitCodes.databaseFailed, `${advice[error.kind](type)} (${error.message})`, { cause: error });
+    throw new FatalError(exitCodes.databaseFailed, `${advice[error.kind](type)} (${error.message})`, {
+      cause: error,
+    });
   }
 }
 
-const advice: Record<Exclude<FaultKind, 'function-missing' | 'value-refused'>, (type: EntityType) => string> = {
+const advice: Record<
+  Exclude<FaultKind, 'function-missing' | 'value-refused'>,
+  (type: EntityType) => string
+> = {
   passing: () =>
     'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again with --resume.',
   schema: ({ table }) =>

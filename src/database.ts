@@ -48,6 +48,9 @@ const entityRows = z.array(
     statsUpdatedAt: z.string().nullable(),
   }),
 );
+const statisticsRows = z.array(
+  z.object({ id: z.string() }).catchall(z.union([z.string(), z.number(), z.null()])),
+);
 const idRows = z.array(z.object({ id: z.string() }));
 
 /** The columns that the program writes, by the names of `type`'s table. */
@@ -114,15 +117,30 @@ export class Database {
     }
   }
 
+  /** The stored statistics of entities, by the names of the table's columns; ids without a row are left out. */
+  async storedStatistics(type: EntityType, ids: readonly string[]): Promise<StatisticsRow[]> {
+    const columns = ['id', ...Object.values(type.columns), 'stats_updated_at'].join(',');
+    const rows: StatisticsRow[] = [];
+    for (const some of chunks(ids)) {
+      const answer = await this.ask(type, () =>
+        this.client.from(type.table).select(columns).in('id', some).retry(false),
+      );
+      rows.push(...statisticsRows.parse(answer));
+    }
+    return rows;
+  }
+
   /** Writes rows that exist; returns those that could not be written, by id, with the reason. */
   async writeStatistics(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
     if (!this.functionInstalled) return await this.writeRowByRow(type, rows);
     try {
-      const unknownIds = z.array(z.string()).parse(
-        await this.ask(type, () =>
-          this.client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }).retry(false),
-        ),
-      );
+      const unknownIds = z
+        .array(z.string())
+        .parse(
+          await this.ask(type, () =>
+            this.client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }).retry(false),
+          ),
+        );
       return await this.explainUnknown(type, unknownIds);
     } catch (error) {
       if (!(error instanceof DatabaseFault)) throw error;
@@ -162,8 +180,7 @@ export class Database {
 
   /** Rows that an update did not match are gone, or the database hides them from updates: then from all of them. */
   private async explainUnknown(type: EntityType, ids: string[]): Promise<Map<string, string>> {
-    for (let first = 0; first < ids.length; first += idsInUrl) {
-      const some = ids.slice(first, first + idsInUrl);
+    for (const some of chunks(ids)) {
       const visible = idRows.parse(
         await this.ask(type, () => this.client.from(type.table).select('id').in('id', some).retry(false)),
       );
@@ -182,4 +199,8 @@ export class Database {
   private async ask(type: EntityType, request: () => PromiseLike<DatabaseAnswer>): Promise<unknown> {
     return await retried(type, request, this.options.signal, this.options.firstRetryMs);
   }
+}
+
+function* chunks(ids: readonly string[]): Generator<string[]> {
+  for (let first = 0; first < ids.length; first += idsInUrl) yield ids.slice(first, first + idsInUrl);
 }

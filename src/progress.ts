@@ -89,7 +89,8 @@ class Gauge {
       `${formatCount(this.done)}/${formatCount(this.total)}`,
       `${Math.floor(this.fraction * 100)}%`,
     ];
-    if (this.done > 0 && this.done < this.total) parts.push(`${formatDuration((this.total - this.done) / rate)} left`);
+    if (this.done > 0 && this.done < this.total)
+      parts.push(`${formatDuration((this.total - this.done) / rate)} left`);
     if (this.failed > 0) parts.push(`${formatCount(this.failed)} failed`);
     if (rate > 0) parts.push(`${rate < 10 ? rate.toFixed(1) : formatCount(Math.round(rate))}/s`);
     const requests = this.options.requests() - this.requestsBefore;

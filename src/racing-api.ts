@@ -102,7 +102,10 @@ export class RacingApi {
    */
   async resultsPage(query: ResultsQuery, skip: number): Promise<ResultsPage> {
     if (skip > largestSkip) {
-      throw new ResultsError('unusable', `more than ${largestSkip + pageSize} races, which the API cannot page`);
+      throw new ResultsError(
+        'unusable',
+        `more than ${largestSkip + pageSize} races, which the API cannot page`,
+      );
     }
     const { pacer, signal, firstRetryMs = 700 } = this.options;
     const url = this.pageUrl(query, skip);
@@ -146,7 +149,10 @@ export class RacingApi {
     signal.throwIfAborted();
     const abort = new AbortController();
     const onAbort = () => abort.abort(signal.reason);
-    const timer = setTimeout(() => abort.abort(new Error(`no complete answer in ${timeoutMs / 1000}s`)), timeoutMs);
+    const timer = setTimeout(
+      () => abort.abort(new Error(`no complete answer in ${timeoutMs / 1000}s`)),
+      timeoutMs,
+    );
     signal.addEventListener('abort', onAbort, { once: true });
     try {
       const response = await fetch(url, {
@@ -210,11 +216,13 @@ function parsePage(answer: HttpAnswer, skip: number): ResultsPage {
     );
   }
   if (status === 404) throw new RequestFault('not-found', 'the API does not know it (404)', answer);
-  if (status === 429 || status >= 500) throw new RequestFault('unavailable', `the API answered ${status}`, answer);
+  if (status === 429 || status >= 500)
+    throw new RequestFault('unavailable', `the API answered ${status}`, answer);
   if (status >= 300 && status < 400) {
     throw new RequestFault('unusable', `the API answered with a redirect (${status})`, answer);
   }
-  if (status !== 200) throw new RequestFault('rejected', `the API refused the parameters (${status})`, answer);
+  if (status !== 200)
+    throw new RequestFault('rejected', `the API refused the parameters (${status})`, answer);
 
   let body: unknown;
   try {

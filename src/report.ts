@@ -27,7 +27,9 @@ export interface TypeStatistics {
 
 /** The run report, a format that other programs read: keys may be added, none renamed. */
 export interface Report {
+  /** When it was written; ISO instant, as `started_at`. */
   timestamp: string;
+  started_at: string;
   entity_types: EntityTypeName[];
   mode: 'production' | 'dry_run';
   options: { skip_existing: boolean; resume: boolean; limit: number | null };
@@ -47,11 +49,11 @@ export interface Report {
   failures: Failure[];
 }
 
-/** Sums the types up to the report's `overall`. */
-export function overallOf(statistics: Report['statistics'], durationSeconds: number): Report['overall'] {
-  const sum = (key: keyof TypeStatistics) =>
-    Object.values(statistics).reduce((total, one) => total + one[key], 0);
-  return {
+/** Sets `overall` to the sums of the types. */
+export function sumUp(report: Report, durationSeconds: number): void {
+  const types = Object.values(report.statistics);
+  const sum = (key: keyof TypeStatistics) => types.reduce((total, one) => total + one[key], 0);
+  report.overall = {
     total_entities: sum('total'),
     total_processed: sum('processed'),
     total_successful: sum('successful'),
@@ -60,7 +62,7 @@ export function overallOf(statistics: Report['statistics'], durationSeconds: num
   };
 }
 
-/** Writes the report under the time of its writing, never over another one. Returns its path. */
+/** Writes the report under its timestamp (UTC), or a later one's name, never over another one. Returns its path. */
 export function saveReport(directory: string, report: Report): string {
   for (let at = Date.parse(report.timestamp); ; at += 1000) {
     const [date, time] = new Date(at).toISOString().split(/[T.]/);

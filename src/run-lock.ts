@@ -24,6 +24,8 @@ const runNoteSchema = z.object({
   total: z.number(),
 });
 
+const updateIntervalMs = 2_000;
+
 function lockPath(directory: string, name: EntityTypeName): string {
   return join(directory, `run_${name}.lock`);
 }
@@ -31,6 +33,7 @@ function lockPath(directory: string, name: EntityTypeName): string {
 /** Keeps a second run from the same entity types, and tells it and `status` how far this one is. */
 export class RunLock {
   private readonly locks: { type: EntityType; lock: FileLock }[];
+  private updatedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(directory: string, types: readonly EntityType[]) {
     this.locks = types.map((type) => ({ type, lock: new FileLock(lockPath(directory, type.name)) }));
@@ -52,10 +55,12 @@ export class RunLock {
     }
   }
 
-  /** Notes the progress; a failure to do so is no reason to stop a run that works. */
-  update(type: EntityType, note: RunNote): void {
+  /** Notes the progress, at most every two seconds; a failure to do so is no reason to stop a run that works. */
+  update(note: RunNote): void {
+    if (performance.now() - this.updatedAtMs < updateIntervalMs) return;
+    this.updatedAtMs = performance.now();
     try {
-      for (const held of this.locks) if (held.type === type) held.lock.update({ ...note });
+      for (const { lock } of this.locks) lock.update({ ...note });
     } catch {
       // The next update may succeed; the lock itself stays.
     }

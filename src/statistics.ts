@@ -108,7 +108,8 @@ export class Tallies {
   count(race: Race): void {
     const { start, today, recent14dStart, recent30dStart } = this.window;
     const region = race.region.toLowerCase();
-    if (race.date < start || race.date > today || !countedRegions.some((counted) => counted === region)) return;
+    if (race.date < start || race.date > today || !countedRegions.some((counted) => counted === region))
+      return;
     for (const runner of race.runners) {
       const tally = this.tallyOf(runner[this.runnerIdField]);
       const win = isWin(runner.position);

@@ -50,20 +50,35 @@ function sweepQueries(window: StatisticsWindow): ResultsQuery[] {
   const queries: ResultsQuery[] = [];
   for (let end = window.today; end >= window.start; end = addDays(end, -windowDays)) {
     const start = addDays(end, 1 - windowDays);
-    queries.unshift({ path: '/results', startDate: start > window.start ? start : window.start, endDate: end });
+    queries.unshift({
+      path: '/results',
+      startDate: start > window.start ? start : window.start,
+      endDate: end,
+    });
   }
   return queries;
 }
 
 /**
  * Reads every GB and IRE race of the window once and gathers the statistics of all entities of all `types`.
+ * `onPages` is told how many pages have been read so far.
  * @throws FatalError: a sweep is complete or it is nothing
  */
 export async function sweep(
   api: RacingApi,
   types: readonly EntityType[],
   window: StatisticsWindow,
+  onPages: (pages: number) => void,
 ): Promise<Sweep> {
+  let pages = 0;
+  const watchedApi: Pick<RacingApi, 'resultsPage'> = {
+    async resultsPage(query, skip) {
+      const page = await api.resultsPage(query, skip);
+      pages += 1;
+      onPages(pages);
+      return page;
+    },
+  };
   const all = new TalliesByType(types, window);
   const countedRaces = new Set<string>();
 
@@ -75,7 +90,7 @@ export async function sweep(
   }
 
   async function sweepWindow(query: ResultsQuery): Promise<void> {
-    all.add(await readCompleteResults(api, query, () => new TalliesByType(types, window), claim));
+    all.add(await readCompleteResults(watchedApi, query, () => new TalliesByType(types, window), claim));
   }
 
   try {
@@ -106,11 +121,17 @@ function sweepFailure(error: ResultsError): FatalError {
   const what = `The sweep of /results is not complete: ${error.message}. Nothing was written.`;
   switch (error.kind) {
     case 'not-found':
-      return new FatalError(exitCodes.apiRefused, `${what} The plan or RACING_API_BASE_URL does not offer /results.`, {
+      return new FatalError(
+        exitCodes.apiRefused,
+        `${what} The plan or RACING_API_BASE_URL does not offer /results.`,
+        {
+          cause: error,
+        },
+      );
+    case 'unavailable':
+      return new FatalError(exitCodes.apiUnavailable, `${what} Run again when the API answers.`, {
         cause: error,
       });
-    case 'unavailable':
-      return new FatalError(exitCodes.apiUnavailable, `${what} Run again when the API answers.`, { cause: error });
     default:
       return new FatalError(
         exitCodes.unsafeToWrite,

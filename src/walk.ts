@@ -62,7 +62,9 @@ export function walk({ api, window, concurrency, stop }: WalkOptions): Statistic
       if (first === undefined) return;
       // Alone, so that an account that may not do this at all is refused once and not by every request in flight.
       yield await gather(type, first);
-      for await (const outcome of mapConcurrently(rest, concurrency, (entity) => gatherUnlessStopped(type, entity))) {
+      for await (const outcome of mapConcurrently(rest, concurrency, (entity) =>
+        gatherUnlessStopped(type, entity),
+      )) {
         if (outcome) yield outcome;
       }
     },

@@ -1,0 +1,194 @@
+import { randomBytes } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { App, generateApiKey } from '@supabase/lite';
+import { createPgliteConnection, type PgliteConnection } from '@supabase/lite/pglite';
+import { claimFolder } from './database-folder.js';
+import { answerWith, createTurnstile, listen, stop, withoutErrorLog } from './database-server.js';
+
+/** Called with each request before the server sees it; `next` lets the server answer. */
+export type Intercept = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  next: () => Promise<void>,
+) => void | Promise<void>;
+
+/** A Supabase project in this process: Postgres (PGlite) behind the Data API (Supabase Lite) on loopback. */
+export interface EmbeddedDatabase {
+  /** `http://127.0.0.1:port`, to be used as SUPABASE_URL. */
+  url: string;
+  /** `sb_secret_...`: the role service_role. Every start makes new keys. */
+  serviceKey: string;
+  /** `sb_publishable_...`: the role anon. */
+  publishableKey: string;
+  /** Fault injection; may be set, replaced and removed at any time. */
+  intercept?: Intercept;
+  /**
+   * Runs one SQL statement as the database's superuser, past the Data API.
+   * Dates and instants come as ISO text, numeric values as numbers.
+   */
+  query<Row>(sql: string, parameters?: unknown[]): Promise<Row[]>;
+  /** Applies every file of supabase/migrations in order, whether applied before or not. */
+  migrate(): Promise<void>;
+  /** Ends open requests, then stops the database. */
+  close(): Promise<void>;
+}
+
+export interface EmbeddedDatabaseOptions {
+  /** The folder that keeps the data; without it they live in memory. */
+  dataDir?: string;
+  /** The most rows that a select answers with; 1000, as PostgREST on Supabase. */
+  maxRows?: number;
+  /** Whether to apply supabase/migrations; true. */
+  migrate?: boolean;
+  /** The TCP port; any free one. */
+  port?: number;
+  intercept?: Intercept;
+}
+
+const migrationsFolder = new URL('../supabase/migrations/', import.meta.url);
+
+/**
+ * What a Supabase project grants before its first migration. Supabase Lite acts as the role of the key only when some
+ * table has row level security; otherwise it runs every request as superuser. Hence the last table.
+ */
+const projectSetup = `
+  do $$
+  begin
+    if to_regrole('service_role') is null then
+      create role anon nologin;
+      create role authenticated nologin;
+      create role service_role nologin bypassrls;
+    end if;
+  end
+  $$;
+  grant usage on schema public to anon, authenticated, service_role;
+  alter default privileges in schema public grant all on tables to anon, authenticated, service_role;
+  alter default privileges in schema public grant all on functions to anon, authenticated, service_role;
+  create schema if not exists embedded;
+  create table if not exists embedded.role_switch ();
+  alter table embedded.role_switch enable row level security;
+`;
+
+/** Values as PostgREST writes them, where Supabase Lite differs; by the OID of the Postgres type. */
+const postgrestParsers = {
+  /* numeric */ 1700: Number,
+  /* timestamp */ 1114: (text: string) => text.replace(' ', 'T'),
+  /* timestamptz */ 1184: (text: string) => text.replace(' ', 'T').replace(/[+-]\d\d$/, '$&:00'),
+};
+
+/**
+ * Starts the embedded Supabase and, unless told otherwise, applies the migrations. Takes some two seconds, nearly all
+ * of them PGlite's.
+ */
+export async function startEmbeddedDatabase(
+  options: EmbeddedDatabaseOptions = {},
+): Promise<EmbeddedDatabase> {
+  const releaseFolder = await claimFolder(options.dataDir);
+  const connection = await openConnection(options);
+  const serviceKey = (await generateApiKey('secret')).key;
+  const publishableKey = (await generateApiKey('publishable')).key;
+  const app = createApp(connection, { serviceKey, publishableKey, maxRows: options.maxRows ?? 1000 });
+  // PGlite is a single session: a request whose transaction overlaps another's would share its role and its fate.
+  const oneAtATime = createTurnstile();
+  const closeConnection = async () => {
+    await oneAtATime(() => connection.close());
+    await releaseFolder();
+  };
+
+  const server = createServer(async (request, response) => {
+    const next = () =>
+      answerWith((asked) => oneAtATime(() => withoutErrorLog(() => app.fetch(asked))), request, response);
+    try {
+      await (database.intercept ? database.intercept(request, response, next) : next());
+    } catch {
+      response.destroy();
+    }
+  });
+  const database: EmbeddedDatabase = {
+    url: await listen(server, options.port).catch(async (error: unknown) => {
+      await closeConnection();
+      throw error;
+    }),
+    serviceKey,
+    publishableKey,
+    intercept: options.intercept,
+    query: async <Row>(sql: string, parameters: unknown[] = []) =>
+      (await oneAtATime(() => connection.driver.query<Row>(sql, parameters))).rows,
+    migrate: () => oneAtATime(() => applyMigrations(connection)),
+    close: async () => {
+      await stop(server);
+      await closeConnection();
+    },
+  };
+  return database;
+}
+
+async function openConnection(options: EmbeddedDatabaseOptions): Promise<PgliteConnection> {
+  const connection = await createPgliteConnection({
+    url: options.dataDir,
+    pgliteOptions: { parsers: postgrestParsers },
+  });
+  await connection.driver.exec(projectSetup);
+  // PostgREST reads the schema anew on this notice; Supabase Lite would keep its first reading for ever.
+  await connection.driver.listen('pgrst', () => void connection.clearSchemaCache());
+  if (options.migrate ?? true) await applyMigrations(connection);
+  // Supabase Lite grants every table to every role before its first query: now, so that a later revoke holds.
+  await connection.withContext({ auth: { role: 'service_role' } }, async () => undefined);
+  return connection;
+}
+
+function createApp(
+  connection: PgliteConnection,
+  settings: { serviceKey: string; publishableKey: string; maxRows: number },
+): App {
+  return new App({
+    connection,
+    api: { enabled: true, schemas: ['public'], max_rows: settings.maxRows },
+    auth: {
+      enabled: false,
+      jwt_secret: randomBytes(32).toString('hex'),
+      publishable_key: settings.publishableKey,
+      secret_key: settings.serviceKey,
+    },
+    options: { server: { admin: false, disableStudio: true } },
+  });
+}
+
+async function applyMigrations(connection: PgliteConnection): Promise<void> {
+  const files = (await readdir(migrationsFolder)).filter((file) => file.endsWith('.sql')).sort();
+  for (const file of files) {
+    await connection.driver.exec(await readFile(new URL(file, migrationsFolder), 'utf8'));
+  }
+}
+
+/** An entity without statistics, as other programs create it. */
+export interface SeedEntity {
+  id: string;
+  name: string;
+}
+
+/** Fills empty tables and adds a few rows for tests, whose ids begin with `**TEST**`; leaves filled tables alone. */
+export async function seedEntities(
+  database: EmbeddedDatabase,
+  entities: { jockeys: SeedEntity[]; trainers: SeedEntity[]; owners: SeedEntity[] },
+): Promise<void> {
+  for (const [type, rows] of Object.entries(entities)) {
+    const table = `public.ra_${type}`;
+    const [filled] = await database.query(`select from ${table} limit 1`);
+    if (filled) continue;
+    const all = [...rows, ...testEntities(type)];
+    await database.query(`insert into ${table} (id, name) select * from unnest($1::text[], $2::text[])`, [
+      all.map((entity) => entity.id),
+      all.map((entity) => entity.name),
+    ]);
+    await database.query(`analyze ${table}`);
+  }
+}
+
+function testEntities(type: string): SeedEntity[] {
+  return [1, 2, 3].map((number) => ({
+    id: `**TEST**_${type}_${number}`,
+    name: `**TEST** ${type} ${number}`,
+  }));
+}

@@ -1,0 +1,85 @@
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { entityTypes } from '../src/entity-types.js';
+import { type EmbeddedDatabase, seedEntities, startEmbeddedDatabase } from './database.js';
+import { makeSeason } from './season.js';
+import { startSimulatedRacingApi } from './simulated-racing-api.js';
+
+const folder = fileURLToPath(new URL('../.demo/', import.meta.url));
+const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
+const credentials = { username: 'demo', password: 'demo-password' };
+
+/** The season is relative to today: yesterday's rows belong to races that today's season does not have. */
+function prepareFolder(today: string): void {
+  const dateFile = `${folder}season-date`;
+  if (existsSync(dateFile) && readFileSync(dateFile, 'utf8') === today) return;
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(dateFile, today);
+}
+
+/** Runs the built command as a user would, with nothing but environment variables; returns its exit code. */
+function runCommand(options: string[], environment: Record<string, string>): Promise<number> {
+  const child = spawn(process.execPath, [command, ...options], {
+    cwd: folder,
+    env: { ...process.env, ...environment },
+    stdio: 'inherit',
+  });
+  // Ctrl-C reaches the command too, which then ends in good order; a kill reaches only us.
+  process.on('SIGINT', () => {});
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('exit', (code) => resolve(code ?? 1));
+  });
+}
+
+/** A few rows of each table, so that a person sees the statistics. */
+async function showRows(database: EmbeddedDatabase): Promise<void> {
+  for (const { table, columns } of entityTypes) {
+    const rows = await database.query<Record<string, string | number | null>>(
+      `select name, ${columns.lastDate}, ${columns.lastWinDate}, ${columns.recent14dRuns}, ${columns.recent30dRuns},
+              ${columns.recent30dWins}, ${columns.recent30dWinRate}
+       from ${table} where stats_updated_at is not null
+       order by ${columns.recent30dRuns} desc, id limit 3`,
+    );
+    if (rows.length === 0) continue;
+    console.log(`\n${table}, read back:`);
+    for (const row of rows) {
+      const { name, ...statistics } = row;
+      console.log(
+        `  ${name}: ${Object.entries(statistics)
+          .map(([column, value]) => `${column} ${value ?? 'none'}`)
+          .join(', ')}`,
+      );
+    }
+  }
+}
+
+const today = new Date().toISOString().slice(0, 10);
+const given = process.argv.slice(2);
+const options = given.length > 0 ? given : ['--all'];
+prepareFolder(today);
+console.log(
+  'Starting an embedded Supabase and a simulated Racing API (2 requests a second) on this machine ...',
+);
+const season = makeSeason({ today });
+const database = await startEmbeddedDatabase({ dataDir: `${folder}database` });
+const { jockeys, trainers, owners } = season;
+await seedEntities(database, { jockeys, trainers, owners });
+const api = await startSimulatedRacingApi({ season, ...credentials, latencyMs: 250 });
+console.log(`populate-all-statistics ${options.join(' ')}   (working directory: .demo)\n`);
+try {
+  process.exitCode = await runCommand(options, {
+    RACING_API_BASE_URL: api.url,
+    RACING_API_USERNAME: credentials.username,
+    RACING_API_PASSWORD: credentials.password,
+    SUPABASE_URL: database.url,
+    SUPABASE_SERVICE_KEY: database.serviceKey,
+  });
+  await showRows(database);
+} finally {
+  await api.close();
+  await database.close();
+}

@@ -1,0 +1,63 @@
+/** A stream of numbers from 0 (included) to 1 (excluded), always the same for the same seed. */
+export type Random = () => number;
+
+/** Starts a stream from a 32-bit seed (the mulberry32 generator: small, fast and good enough for a demo). */
+export function makeRandom(seed: number): Random {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** The 32-bit FNV-1a hash of a text: a seed for everything that can be derived from an id. */
+export function hashText(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let index = 0; index < text.length; index++) {
+    hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+  }
+  return hash >>> 0;
+}
+
+/** A whole number from `lowest` to `highest`, both included. */
+export function wholeNumber(random: Random, lowest: number, highest: number): number {
+  return lowest + Math.floor(random() * (highest - lowest + 1));
+}
+
+/** One item, each as likely as the others. Throws a RangeError when there is none. */
+export function pick<T>(random: Random, items: readonly T[]): T {
+  return itemAt(items, Math.floor(random() * items.length));
+}
+
+/**
+ * Makes a pick that favours the first items: the item of rank r (from 0) has weight 1 / (r + evenness).
+ * So a few are very busy and many hardly ever appear, as among jockeys, trainers and owners.
+ */
+export function makeUnevenPick<T>(items: readonly T[], evenness: number): (random: Random) => T {
+  const bounds = new Float64Array(items.length);
+  let sum = 0;
+  for (let rank = 0; rank < items.length; rank++) {
+    sum += 1 / (rank + evenness);
+    bounds[rank] = sum;
+  }
+  return (random) => itemAt(items, firstAbove(bounds, random() * sum));
+}
+
+function firstAbove(bounds: Float64Array, value: number): number {
+  let low = 0;
+  let high = bounds.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((bounds[middle] ?? 0) > value) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+function itemAt<T>(items: readonly T[], index: number): T {
+  const item = items[index];
+  if (item === undefined) throw new RangeError(`There is no item ${index} among ${items.length}.`);
+  return item;
+}

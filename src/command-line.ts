@@ -1,0 +1,151 @@
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { type EntityType, entityTypes } from './entity-types.js';
+import { exitCodes, FatalError } from './errors.js';
+import type { Strategy } from './plan.js';
+import type { RunOptions } from './run.js';
+import type { VerificationOptions } from './verification.js';
+
+/** What the command line asks for. */
+export type Request =
+  | { command: 'populate'; options: RunOptions }
+  | { command: 'verify'; options: VerificationOptions & { requestsPerSecond: number } };
+
+const defaultRate = 2;
+const defaultSample = 200;
+
+const examples = `
+Examples:
+  populate-all-statistics --all                        everything, about a minute and a half
+  populate-all-statistics --entities jockeys --limit 10
+  populate-all-statistics --all --dry-run              what would be done; asks the API nothing
+  populate-all-statistics --all --resume               go on after an interruption
+  populate-all-statistics verify --sample 50           compare stored rows with the API
+
+Exit codes:
+  0 everything selected is written        6 database refused or unreachable
+  1 our own bug                           7 safety brake, or the API's answers changed shape
+  2 usage or configuration                8 checkpoint, logs or disk unusable
+  3 finished, some entities failed       10 verify found differences
+  4 API unavailable for too long         11 another run is active
+  5 API credentials or plan refused      130, 143 interrupted, state saved`;
+
+function positiveInteger(value: string): number {
+  if (!/^\d+$/.test(value) || Number(value) < 1 || !Number.isSafeInteger(Number(value))) {
+    throw new InvalidArgumentError('It must be a whole number from 1 up.');
+  }
+  return Number(value);
+}
+
+function requestsPerSecond(value: string): number {
+  const rate = /^\d+(\.\d+)?$/.test(value) ? Number(value) : 0;
+  // 0.1 is a request in ten seconds; 1000 is the budget's resolution.
+  if (rate < 0.1 || rate > 1000) throw new InvalidArgumentError('It must be a number from 0.1 to 1000.');
+  return rate;
+}
+
+function entityTypeNames(value: string, previous: EntityType[] | undefined): EntityType[] {
+  const type = entityTypes.find(({ name }) => name === value);
+  if (type === undefined) {
+    const meant = entityTypes.find(({ name }) => name[0] === value[0]?.toLowerCase());
+    const names = entityTypes.map(({ name }) => name).join(', ');
+    throw new InvalidArgumentError(meant ? `Did you mean ${meant.name}?` : `The types are ${names}.`);
+  }
+  const named = new Set([...(previous ?? []), type]);
+  return entityTypes.filter((one) => named.has(one));
+}
+
+const entitiesOption = () =>
+  new Option('--entities <types...>', 'only these types: jockeys, trainers, owners').argParser(
+    entityTypeNames,
+  );
+const rateOption = () =>
+  new Option('--rate <n>', 'API requests a second').argParser(requestsPerSecond).default(defaultRate);
+
+interface PopulateFlags {
+  all?: boolean;
+  entities?: EntityType[];
+  limit?: number;
+  dryRun?: boolean;
+  skipExisting?: boolean;
+  resume?: boolean;
+  clearCheckpoints?: boolean;
+  strategy: Strategy | 'auto';
+  rate: number;
+  force?: boolean;
+}
+
+/** Declares every option once; `onRequest` gets what was asked for. */
+export function createProgram(onRequest: (request: Request) => void): Command {
+  const program = new Command('populate-all-statistics')
+    // So that --entities and --rate after `verify` are its own.
+    .enablePositionalOptions()
+    .description('Fills the statistics of jockeys, trainers and owners in Supabase from The Racing API.')
+    .option('--all', 'all three types')
+    .addOption(entitiesOption())
+    .option('--limit <n>', 'at most n entities of each type', positiveInteger)
+    .option('--dry-run', 'show what would be done: asks the API nothing, writes no row')
+    .option('--skip-existing', 'only entities without statistics')
+    .option('--resume', 'leave out what the checkpoints hold; failed entities are tried again')
+    .option('--clear-checkpoints', 'delete the checkpoints first')
+    .addOption(
+      new Option(
+        '--strategy <name>',
+        'walk: entity by entity; sweep: all results once; auto: the cheaper one',
+      )
+        .choices(['auto', 'walk', 'sweep'])
+        .default('auto'),
+    )
+    .addOption(rateOption())
+    .option('--force', "write even if the sweep's safety brake says no")
+    .addHelpText('after', examples)
+    .action((flags: PopulateFlags) =>
+      onRequest({ command: 'populate', options: runOptions(program, flags) }),
+    );
+  program
+    .command('verify')
+    .description('compare random stored rows with what their own results give; exit code 10 if they differ')
+    .addOption(entitiesOption())
+    .option('--sample <n>', 'how many entities to check', positiveInteger, defaultSample)
+    .addOption(rateOption())
+    .action((flags: { entities?: EntityType[]; sample: number; rate: number }) => {
+      const { entities: types = [...entityTypes], sample, rate } = flags;
+      onRequest({ command: 'verify', options: { types, sample, requestsPerSecond: rate } });
+    });
+  return program;
+}
+
+function runOptions(program: Command, flags: PopulateFlags): RunOptions {
+  if (!flags.all && !flags.entities) program.error('error: say --all or --entities <types...>');
+  if (flags.all && flags.entities) program.error('error: --all and --entities exclude each other');
+  return {
+    types: flags.entities ?? entityTypes,
+    limit: flags.limit ?? null,
+    dryRun: flags.dryRun ?? false,
+    skipExisting: flags.skipExisting ?? false,
+    resume: flags.resume ?? false,
+    clearCheckpoints: flags.clearCheckpoints ?? false,
+    strategy: flags.strategy,
+    requestsPerSecond: flags.rate,
+    force: flags.force ?? false,
+  };
+}
+
+/**
+ * The request in the arguments; undefined when they only asked for help, which has then been printed.
+ * @throws FatalError (usage), its problem already printed
+ */
+export function parseCommandLine(argv: readonly string[]): Request | undefined {
+  let request: Request | undefined;
+  const program = createProgram((asked) => {
+    request = asked;
+  });
+  for (const command of [program, ...program.commands]) command.exitOverride();
+  try {
+    program.parse(argv);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return undefined;
+    throw new FatalError(exitCodes.usage, '', { cause: error });
+  }
+  return request;
+}

@@ -1,0 +1,181 @@
+import { Checkpoint } from './checkpoint.js';
+import { inBatches, mapConcurrently } from './concurrently.js';
+import { type Database, type StatisticsRow, statisticsRow } from './database.js';
+import type { EntityType } from './entity-types.js';
+import { exitCodes, FatalError } from './errors.js';
+import { printable } from './format.js';
+import type { Plan, Strategy } from './plan.js';
+import type { Progress } from './progress.js';
+import type { RacingApi } from './racing-api.js';
+import type { Failure, Report, TypeStatistics } from './report.js';
+import type { RunLock } from './run-lock.js';
+import { brake } from './safety-brake.js';
+import type { Selection } from './selection.js';
+import type { StatisticsWindow } from './statistics.js';
+import type { Entity, Outcome, StatisticsSource } from './statistics-source.js';
+import { sweep, typicalSweepRequests } from './sweep.js';
+import { walk } from './walk.js';
+
+export interface PopulationOptions {
+  api: RacingApi;
+  database: Database;
+  progress: Progress;
+  lock: RunLock;
+  /** Where the checkpoints go. */
+  directory: string;
+  window: StatisticsWindow;
+  /** How many entities a walk gathers at once. */
+  walkConcurrency: number;
+  /** The ids of the checkpoints that the run goes on from. */
+  resumed: ReadonlyMap<EntityType, ReadonlySet<string>>;
+  /** Passes the sweep's safety brake. */
+  force: boolean;
+  /** Takes the figures, the failures and the strategy. The rows bear its started_at as stats_updated_at. */
+  report: Report;
+  /** Aborted, with a FatalError, to stop asking the API; what is gathered then is still written. */
+  stop: AbortController;
+}
+
+/** A type's share of the run. */
+interface Job {
+  type: EntityType;
+  entities: Entity[];
+  checkpoint: Checkpoint;
+  figures: TypeStatistics;
+}
+
+/** Gathers the statistics of the selected entities, writes them, and keeps checkpoints and figures. */
+export class Population {
+  private readonly options: PopulationOptions;
+  private readonly selections: readonly Selection[];
+  private readonly jobs: readonly Job[];
+
+  /** Enters the selected types into the report. */
+  constructor(options: PopulationOptions, selections: readonly Selection[]) {
+    this.options = options;
+    this.selections = selections;
+    this.jobs = selections.map(({ type, entities, skipped }) => {
+      const total = entities.length;
+      const figures = { total, processed: 0, successful: 0, failed: 0, skipped, duration: 0, rate: 0 };
+      options.report.statistics[type.name] = figures;
+      const checkpoint = new Checkpoint(options.directory, type, options.resumed.get(type));
+      return { type, entities, checkpoint, figures };
+    });
+  }
+
+  /** Throws a FatalError when the run ends before its end; what was written by then stays written. */
+  async run(plan: Plan): Promise<void> {
+    // Before the first request: the checkpoint of an older run must not seem to be this one's after a crash, and
+    // a folder that cannot be written had better fail now.
+    for (const { checkpoint } of this.jobs) checkpoint.save();
+    try {
+      await this.populateBy(plan.strategy);
+    } catch (error) {
+      const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
+      if (!refused || plan.alternative === undefined || this.options.api.answers > 0) throw error;
+      this.options.progress.log(`${error.message}\nTrying to ${plan.alternative} instead.`);
+      await this.populateBy(plan.alternative);
+    }
+  }
+
+  private async populateBy(strategy: Strategy): Promise<void> {
+    const { api, window, walkConcurrency: concurrency, stop, report } = this.options;
+    const startedAtMs = performance.now();
+    report.strategy = strategy;
+    const source = strategy === 'sweep' ? await this.sweepAll() : walk({ api, window, concurrency, stop });
+    const gatheredInMs = performance.now() - startedAtMs;
+    for (const job of this.jobs) {
+      // What a sweep has gathered is still written when the run is stopped; a walk has gathered nothing more.
+      if (strategy === 'walk') stop.signal.throwIfAborted();
+      await this.populateType(source, job, performance.now() - gatheredInMs);
+    }
+    stop.signal.throwIfAborted();
+  }
+
+  private async sweepAll(): Promise<StatisticsSource> {
+    const { api, window, progress, force } = this.options;
+    const types = this.selections.map(({ type }) => type);
+    const phase = progress.phase('sweeping', typicalSweepRequests);
+    const swept = await sweep(api, types, window, (pages) => {
+      const total = Math.max(typicalSweepRequests, pages + 1);
+      phase.update({ done: pages, total });
+      this.note('sweeping', pages, total);
+    });
+    progress.log(`Swept ${swept.races} races.`);
+    if (!force) brake(swept, this.selections, window);
+    return swept.source;
+  }
+
+  private async populateType(source: StatisticsSource, job: Job, startedAtMs: number): Promise<void> {
+    const { type, checkpoint, figures } = job;
+    const batches = inBatches(this.watched(source, job), source.batchSize);
+    const written = mapConcurrently(batches, source.writesInFlight, (batch) => this.write(type, batch));
+    try {
+      for await (const { ids, failures } of written) {
+        for (const failure of failures) this.fail(failure);
+        figures.successful += ids.length;
+        figures.failed += failures.length;
+        figures.processed = figures.successful + figures.failed;
+        checkpoint.add(ids);
+        checkpoint.save();
+      }
+    } finally {
+      figures.duration = (performance.now() - startedAtMs) / 1000;
+      figures.rate = figures.processed / figures.duration;
+    }
+  }
+
+  /** The outcomes as they pass, counted for those who watch. */
+  private async *watched(source: StatisticsSource, { type, entities }: Job): AsyncGenerator<Outcome> {
+    const label = source.strategy === 'walk' ? `walking ${type.name}` : `writing ${type.name}`;
+    const total = entities.length;
+    const phase = this.options.progress.phase(label, total);
+    let done = 0;
+    let failed = 0;
+    for await (const outcome of source.outcomes(type, entities)) {
+      yield outcome;
+      done += 1;
+      if ('failure' in outcome) failed += 1;
+      phase.update({ done, failed });
+      this.note(label, done, total);
+    }
+  }
+
+  /** Tells those who find the lock how far this run is. */
+  private note(phase: string, done: number, total: number): void {
+    const { lock, report } = this.options;
+    lock.update({ since: report.started_at, strategy: report.strategy, phase, done, total });
+  }
+
+  private async write(type: EntityType, batch: Outcome[]): Promise<{ ids: string[]; failures: Failure[] }> {
+    const updatedAt = this.options.report.started_at;
+    const failures: Failure[] = [];
+    const rows: StatisticsRow[] = [];
+    for (const outcome of batch) {
+      if ('failure' in outcome) failures.push(failureOf(type, outcome.entity, outcome.failure));
+      else rows.push(statisticsRow(type, outcome.entity.id, outcome.statistics, updatedAt));
+    }
+    const reasons =
+      rows.length > 0 ? await this.options.database.writeStatistics(type, rows) : new Map<string, string>();
+    for (const { entity } of batch) {
+      const reason = reasons.get(entity.id);
+      if (reason !== undefined) failures.push(failureOf(type, entity, reason));
+    }
+    return { ids: rows.map(({ id }) => id).filter((id) => !reasons.has(id)), failures };
+  }
+
+  private fail(failure: Failure): void {
+    this.options.report.failures.push(failure);
+    this.options.progress.log(`${failure.entity_type} ${failure.id} ${failure.name}: ${failure.reason}`);
+  }
+}
+
+/** Names, ids and reasons come from outside and go to terminals. */
+function failureOf(type: EntityType, entity: Entity, reason: string): Failure {
+  return {
+    entity_type: type.name,
+    id: printable(entity.id),
+    name: printable(entity.name),
+    reason: printable(reason),
+  };
+}

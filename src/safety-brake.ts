@@ -1,0 +1,40 @@
+import { exitCodes, FatalError } from './errors.js';
+import { formatCount } from './format.js';
+import type { Selection } from './selection.js';
+import { addDays, type StatisticsWindow } from './statistics.js';
+import type { Sweep } from './sweep.js';
+
+const recentDays = 300;
+const tolerableShare = 0.05;
+
+/**
+ * Refuses a sweep that is complete by the API's own count and still cannot be true: nothing raced in a year, or
+ * too many entities that raced lately by our own database have no race any more.
+ * @throws FatalError (unsafe to write)
+ */
+export function brake(sweep: Sweep, selections: readonly Selection[], window: StatisticsWindow): void {
+  if (sweep.races === 0) throw unsafe('the API has no GB or IRE race at all in the last 365 days');
+  const recently = addDays(window.today, -recentDays);
+  let recent = 0;
+  let vanished = 0;
+  for (const { type, entities } of selections) {
+    const tallies = sweep.tallies(type);
+    for (const { id, lastDate } of entities) {
+      if (lastDate === null || lastDate < recently) continue;
+      recent += 1;
+      if (!tallies.has(id)) vanished += 1;
+    }
+  }
+  if (vanished > recent * tolerableShare) {
+    throw unsafe(
+      `${formatCount(vanished)} of the ${formatCount(recent)} entities that the database knows as active in the last ${recentDays} days have no race any more`,
+    );
+  }
+}
+
+function unsafe(what: string): FatalError {
+  return new FatalError(
+    exitCodes.unsafeToWrite,
+    `Stopped before the first write: ${what}. Nothing was written. If you know why this is right, run again with --force.`,
+  );
+}

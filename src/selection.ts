@@ -1,0 +1,50 @@
+import type { Database, EntityRow } from './database.js';
+import type { EntityType } from './entity-types.js';
+import type { Entity } from './statistics-source.js';
+
+/** Which of a type's entities a run takes. */
+export interface SelectionOptions {
+  /** Only entities without statistics. */
+  skipExisting: boolean;
+  /** Ids to leave out because an earlier run has written them. */
+  writtenIds: ReadonlySet<string>;
+  /** At most so many, counted after the above; null for all. */
+  limit: number | null;
+}
+
+/** The entities of one type that a run takes, the most recently active first. */
+export interface Selection {
+  type: EntityType;
+  entities: Entity[];
+  /** How many `skipExisting` and `writtenIds` left out. */
+  skipped: number;
+}
+
+/** Reads a type's entities and selects from them. Throws the signal's reason when stopped meanwhile. */
+export async function selectEntities(
+  database: Database,
+  type: EntityType,
+  options: SelectionOptions,
+  signal: AbortSignal,
+): Promise<Selection> {
+  const entities: Entity[] = [];
+  let skipped = 0;
+  for await (const page of database.entities(type)) {
+    signal.throwIfAborted();
+    for (const row of page) {
+      if (isLeftOut(row, options)) skipped += 1;
+      else entities.push({ id: row.id, name: row.name, lastDate: row.lastDate });
+    }
+  }
+  // The sort is stable: entities of the same date stay in the order of their ids.
+  entities.sort((a, b) => compareText(b.lastDate ?? '', a.lastDate ?? ''));
+  return { type, entities: options.limit === null ? entities : entities.slice(0, options.limit), skipped };
+}
+
+function isLeftOut(row: EntityRow, { skipExisting, writtenIds }: SelectionOptions): boolean {
+  return (skipExisting && row.statsUpdatedAt !== null) || writtenIds.has(row.id);
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,141 @@
+import { mapConcurrently } from './concurrently.js';
+import { type Database, type StatisticsRow, statisticsRow } from './database.js';
+import type { EntityType } from './entity-types.js';
+import { type ExitCode, exitCodes, ResultsError } from './errors.js';
+import { formatEntities, printable } from './format.js';
+import type { Progress } from './progress.js';
+import type { RacingApi } from './racing-api.js';
+import { statisticsWindow } from './statistics.js';
+import { walkEntity } from './walk.js';
+
+export interface VerificationOptions {
+  types: readonly EntityType[];
+  /** How many entities to check, drawn at random from all of these types that have statistics. */
+  sample: number;
+}
+
+export interface VerificationParts {
+  api: RacingApi;
+  database: Database;
+  progress: Progress;
+  /** How many entities to walk at once. */
+  concurrency: number;
+  signal: AbortSignal;
+}
+
+interface Candidate {
+  type: EntityType;
+  id: string;
+  name: string;
+}
+
+interface Verdict {
+  candidate: Candidate;
+  /** One line each; empty for a row that is right. */
+  differences: string[];
+  /** Why the row could not be checked. */
+  failure?: string;
+}
+
+/**
+ * Compares stored rows with what their entities' own results give, as of the UTC date of stats_updated_at, and
+ * shows the differences. Returns the exit code.
+ * @throws FatalError
+ */
+export async function verifyStatistics(
+  { types, sample }: VerificationOptions,
+  parts: VerificationParts,
+): Promise<ExitCode> {
+  const { database, progress, concurrency, signal } = parts;
+  const candidates = drawSample(await withStatistics(database, types, signal), sample);
+  progress.log(`Checking ${formatEntities(candidates.length)} against their own results.`);
+  const stored = new Map<string, StatisticsRow>();
+  for (const type of types) {
+    const ids = candidates.filter((candidate) => candidate.type === type).map(({ id }) => id);
+    for (const row of await database.storedStatistics(type, ids)) stored.set(`${type.name} ${row.id}`, row);
+  }
+  const phase = progress.phase('verifying', candidates.length);
+  const verdicts: Verdict[] = [];
+  const checks = mapConcurrently(candidates, concurrency, (candidate) =>
+    check(candidate, stored.get(`${candidate.type.name} ${candidate.id}`), parts.api),
+  );
+  for await (const verdict of checks) {
+    verdicts.push(verdict);
+    phase.update({ done: verdicts.length, failed: verdicts.filter(isWrong).length });
+  }
+  progress.close();
+  return conclude(verdicts, progress);
+}
+
+async function withStatistics(
+  database: Database,
+  types: readonly EntityType[],
+  signal: AbortSignal,
+): Promise<Candidate[]> {
+  const candidates: Candidate[] = [];
+  for (const type of types) {
+    for await (const page of database.entities(type)) {
+      signal.throwIfAborted();
+      for (const { id, name, statsUpdatedAt } of page) {
+        if (statsUpdatedAt !== null) candidates.push({ type, id, name });
+      }
+    }
+  }
+  return candidates;
+}
+
+/** Some of the items, each as likely as any other; shuffles as far as needed (Fisher and Yates). */
+function drawSample<Item>(items: Item[], size: number): Item[] {
+  const drawn: Item[] = [];
+  while (drawn.length < size && items.length > 0) {
+    const [item] = items.splice(Math.floor(Math.random() * items.length), 1);
+    if (item !== undefined) drawn.push(item);
+  }
+  return drawn;
+}
+
+async function check(candidate: Candidate, row: StatisticsRow | undefined, api: RacingApi): Promise<Verdict> {
+  const { type, id } = candidate;
+  const updatedAt = row?.stats_updated_at;
+  if (row === undefined || typeof updatedAt !== 'string') {
+    return { candidate, differences: [], failure: 'its row or its statistics are gone' };
+  }
+  try {
+    const window = statisticsWindow(utcDate(updatedAt));
+    const expected = statisticsRow(type, id, await walkEntity(api, type, id, window), updatedAt);
+    const differences = Object.values(type.columns)
+      .filter((column) => row[column] !== expected[column])
+      .map((column) => `${column} is ${row[column]}, its own results give ${expected[column]}`);
+    return { candidate, differences };
+  } catch (error) {
+    if (error instanceof ResultsError) return { candidate, differences: [], failure: error.message };
+    throw error;
+  }
+}
+
+/** A `timestamp` column tells no zone; it holds UTC. */
+function utcDate(instant: string): string {
+  const hasZone = /(Z|[+-]\d\d(:?\d\d)?)$/.test(instant);
+  return new Date(hasZone ? instant : `${instant}Z`).toISOString().slice(0, 10);
+}
+
+function isWrong({ differences, failure }: Verdict): boolean {
+  return differences.length > 0 || failure !== undefined;
+}
+
+function conclude(verdicts: Verdict[], progress: Progress): ExitCode {
+  const different = verdicts.filter(({ differences }) => differences.length > 0);
+  const unchecked = verdicts.filter(({ failure }) => failure !== undefined);
+  for (const { candidate, differences, failure } of [...different, ...unchecked]) {
+    const { type, id, name } = candidate;
+    const lines = failure === undefined ? differences : [`could not be checked: ${failure}`];
+    for (const line of lines) progress.log(printable(`${type.name} ${id} ${name}: ${line}`));
+  }
+  const equal = verdicts.length - different.length - unchecked.length;
+  progress.log(`${equal} equal, ${different.length} different, ${unchecked.length} could not be checked.`);
+  if (different.length > 0) {
+    progress.log('Results corrected since the last run differ too: run it again, then verify again.');
+    return exitCodes.differencesFound;
+  }
+  return unchecked.length > 0 ? exitCodes.someFailed : exitCodes.allWritten;
+}

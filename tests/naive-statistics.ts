@@ -1,0 +1,82 @@
+import type { SeasonRace } from '../demo/season.js';
+
+type RunnerIdField = 'jockey_id' | 'trainer_id' | 'owner_id';
+
+/** Dates are YYYY-MM-DD; dates, days and rates are null where there is nothing. */
+export interface NaiveStatistics {
+  lastDate: string | null;
+  lastWinDate: string | null;
+  daysSinceLast: number | null;
+  daysSinceLastWin: number | null;
+  recent14dRuns: number;
+  recent14dWins: number;
+  recent14dWinRate: number | null;
+  recent30dRuns: number;
+  recent30dWins: number;
+  recent30dWinRate: number | null;
+}
+
+/**
+ * A second implementation of the statistics, kept as plain as possible, to compare the first with.
+ * Takes any races, in any order, and filters them itself.
+ */
+export function naiveStatistics(
+  races: readonly SeasonRace[],
+  runnerIdField: RunnerIdField,
+  id: string,
+  today: string,
+): NaiveStatistics {
+  const runs = races
+    .filter((race) => race.region === 'GB' || race.region === 'IRE')
+    .map((race) => ({ race, daysAgo: daysAgo(race.date, today) }))
+    .filter(({ daysAgo }) => daysAgo >= 0 && daysAgo <= 365)
+    .flatMap(({ race, daysAgo }) =>
+      race.runners
+        .filter((runner) => runner[runnerIdField] === id)
+        .map(({ position }) => ({ date: race.date, daysAgo, won: position === '1' || position === 'WON' })),
+    )
+    .sort((a, b) => a.daysAgo - b.daysAgo);
+  const wins = runs.filter((run) => run.won);
+  const runs14 = runs.filter((run) => run.daysAgo <= 13).length;
+  const wins14 = wins.filter((run) => run.daysAgo <= 13).length;
+  const runs30 = runs.filter((run) => run.daysAgo <= 29).length;
+  const wins30 = wins.filter((run) => run.daysAgo <= 29).length;
+  return {
+    lastDate: runs[0]?.date ?? null,
+    lastWinDate: wins[0]?.date ?? null,
+    daysSinceLast: runs[0]?.daysAgo ?? null,
+    daysSinceLastWin: wins[0]?.daysAgo ?? null,
+    recent14dRuns: runs14,
+    recent14dWins: wins14,
+    recent14dWinRate: winRate(wins14, runs14),
+    recent30dRuns: runs30,
+    recent30dWins: wins30,
+    recent30dWinRate: winRate(wins30, runs30),
+  };
+}
+
+/** The statistics of every entity that has a runner anywhere, by id: each computed from its own races as above. */
+export function naiveStatisticsOfAll(
+  races: readonly SeasonRace[],
+  runnerIdField: RunnerIdField,
+  today: string,
+): Map<string, NaiveStatistics> {
+  const racesById = new Map<string, SeasonRace[]>();
+  for (const race of races) {
+    for (const id of new Set(race.runners.map((runner) => runner[runnerIdField]))) {
+      racesById.set(id, [...(racesById.get(id) ?? []), race]);
+    }
+  }
+  return new Map([...racesById].map(([id, own]) => [id, naiveStatistics(own, runnerIdField, id, today)]));
+}
+
+function daysAgo(date: string, today: string): number {
+  return (Date.parse(`${today}T00:00:00Z`) - Date.parse(`${date}T00:00:00Z`)) / 86_400_000;
+}
+
+/** Half up in hundredths of a percent, with whole numbers alone: floor(x + 1/2) is floor((2x + 1) / 2). */
+function winRate(wins: number, runs: number): number | null {
+  if (runs === 0) return null;
+  const hundredths = (2n * 10_000n * BigInt(wins) + BigInt(runs)) / (2n * BigInt(runs));
+  return Number(hundredths) / 100;
+}
