@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pRetry from 'p-retry';
 import { Agent, fetch, type Response } from 'undici';
@@ -91,6 +92,8 @@ export class RacingApi {
 
   constructor(options: RacingApiOptions) {
     this.options = options;
+    // One listener for each request in flight is no leak.
+    setMaxListeners(0, options.signal);
     const credentials = `${options.username}:${options.password}`;
     this.authorization = `Basic ${Buffer.from(credentials).toString('base64')}`;
     this.dispatcher = new Agent({ connections: options.pacer.maxInFlight, keepAliveTimeout: 30_000 });
