@@ -7,8 +7,16 @@ import type { VerificationOptions } from './verification.js';
 
 /** What the command line asks for. */
 export type Request =
-  | { command: 'populate'; options: RunOptions }
-  | { command: 'verify'; options: VerificationOptions & { requestsPerSecond: number } };
+  | { command: 'populate'; options: PopulateOptions }
+  | { command: 'verify'; options: VerificationOptions & { requestsPerSecond: number } }
+  | { command: 'status'; options: { json: boolean } };
+
+export interface PopulateOptions extends RunOptions {
+  /** Print nothing when all went well. */
+  quiet: boolean;
+  /** Write the report as a page too. */
+  html: boolean;
+}
 
 const defaultRate = 2;
 const defaultSample = 200;
@@ -19,7 +27,9 @@ Examples:
   populate-all-statistics --entities jockeys --limit 10
   populate-all-statistics --all --dry-run              what would be done; asks the API nothing
   populate-all-statistics --all --resume               go on after an interruption
+  populate-all-statistics --all --stale-after 12h --quiet     for cron
   populate-all-statistics verify --sample 50           compare stored rows with the API
+  populate-all-statistics status                       what runs, what was done
 
 Exit codes:
   0 everything selected is written        6 database refused or unreachable
@@ -34,6 +44,15 @@ function positiveInteger(value: string): number {
     throw new InvalidArgumentError('It must be a whole number from 1 up.');
   }
   return Number(value);
+}
+
+const durationUnitsMs = { m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+function duration(value: string): { text: string; ms: number } {
+  const [, count, unit] = /^(\d+)([mhd])$/.exec(value) ?? [];
+  const ms = Number(count) * durationUnitsMs[unit as keyof typeof durationUnitsMs];
+  if (!(ms > 0)) throw new InvalidArgumentError('It must be a whole number of m, h or d: 30m, 12h, 7d.');
+  return { text: value, ms };
 }
 
 function requestsPerSecond(value: string): number {
@@ -67,11 +86,14 @@ interface PopulateFlags {
   limit?: number;
   dryRun?: boolean;
   skipExisting?: boolean;
+  staleAfter?: RunOptions['staleAfter'];
   resume?: boolean;
   clearCheckpoints?: boolean;
   strategy: Strategy | 'auto';
   rate: number;
   force?: boolean;
+  quiet?: boolean;
+  html?: boolean;
 }
 
 /** Declares every option once; `onRequest` gets what was asked for. */
@@ -85,6 +107,11 @@ export function createProgram(onRequest: (request: Request) => void): Command {
     .option('--limit <n>', 'at most n entities of each type', positiveInteger)
     .option('--dry-run', 'show what would be done: asks the API nothing, writes no row')
     .option('--skip-existing', 'only entities without statistics')
+    .addOption(
+      new Option('--stale-after <duration>', 'only entities without statistics or with older ones: 12h, 7d')
+        .argParser(duration)
+        .conflicts('skipExisting'),
+    )
     .option('--resume', 'leave out what the checkpoints hold; failed entities are tried again')
     .option('--clear-checkpoints', 'delete the checkpoints first')
     .addOption(
@@ -97,9 +124,11 @@ export function createProgram(onRequest: (request: Request) => void): Command {
     )
     .addOption(rateOption())
     .option('--force', "write even if the sweep's safety brake says no")
+    .option('--quiet', 'print nothing when all went well, everything on stderr otherwise')
+    .option('--html', 'write the report as a web page too')
     .addHelpText('after', examples)
     .action((flags: PopulateFlags) =>
-      onRequest({ command: 'populate', options: runOptions(program, flags) }),
+      onRequest({ command: 'populate', options: populateOptions(program, flags) }),
     );
   program
     .command('verify')
@@ -111,10 +140,17 @@ export function createProgram(onRequest: (request: Request) => void): Command {
       const { entities: types = [...entityTypes], sample, rate } = flags;
       onRequest({ command: 'verify', options: { types, sample, requestsPerSecond: rate } });
     });
+  program
+    .command('status')
+    .description('what runs now, when each type was last completed, what --resume would do')
+    .option('--json', 'for scripts')
+    .action((flags: { json?: boolean }) => {
+      onRequest({ command: 'status', options: { json: flags.json ?? false } });
+    });
   return program;
 }
 
-function runOptions(program: Command, flags: PopulateFlags): RunOptions {
+function populateOptions(program: Command, flags: PopulateFlags): PopulateOptions {
   if (!flags.all && !flags.entities) program.error('error: say --all or --entities <types...>');
   if (flags.all && flags.entities) program.error('error: --all and --entities exclude each other');
   return {
@@ -122,11 +158,14 @@ function runOptions(program: Command, flags: PopulateFlags): RunOptions {
     limit: flags.limit ?? null,
     dryRun: flags.dryRun ?? false,
     skipExisting: flags.skipExisting ?? false,
+    staleAfter: flags.staleAfter ?? null,
     resume: flags.resume ?? false,
     clearCheckpoints: flags.clearCheckpoints ?? false,
     strategy: flags.strategy,
     requestsPerSecond: flags.rate,
     force: flags.force ?? false,
+    quiet: flags.quiet ?? false,
+    html: flags.html ?? false,
   };
 }
 

@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'dotenv';
 import { exitCodes, FatalError } from './errors.js';
+import type { NotificationConfig } from './notifications.js';
 
 /** The two services and their credentials, checked. URLs have no trailing slash. */
 export interface Config {
   racingApi: { baseUrl: string; username: string; password: string };
   supabase: { url: string; serviceKey: string };
+  notifications: NotificationConfig;
 }
 
 type Environment = Record<string, string | undefined>;
@@ -33,8 +35,13 @@ class EnvironmentCheck {
     return value;
   }
 
+  /** Undefined for a variable that is not set or blank. */
+  optional(name: string): string | undefined {
+    return this.environment[name]?.trim() ? this.required(name) : undefined;
+  }
+
   url(name: string, fallback?: string): string {
-    const value = fallback === undefined ? this.required(name) : this.environment[name]?.trim() || fallback;
+    const value = this.optional(name) ?? fallback ?? this.required(name);
     if (value === '') return value;
     const url = URL.canParse(value) ? new URL(value) : undefined;
     if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
@@ -48,6 +55,26 @@ class EnvironmentCheck {
     }
     return value.replace(/\/+$/, '');
   }
+}
+
+/** Both notifications are off unless their variables are set. */
+function notificationConfig(check: EnvironmentCheck): NotificationConfig {
+  const to = check.optional('NOTIFY_EMAIL_TO');
+  const smtpUrl = check.optional('SMTP_URL');
+  const on = check.optional('NOTIFY_ON') ?? 'failure';
+  const heartbeatUrl = check.optional('HEARTBEAT_URL') ?? null;
+  if ((to === undefined) !== (smtpUrl === undefined)) {
+    check.problems.push('NOTIFY_EMAIL_TO and SMTP_URL go together: set both or none');
+  }
+  if (smtpUrl !== undefined && !/^smtps?:\/\/[^/]/.test(smtpUrl)) {
+    check.problems.push('SMTP_URL is not a URL that begins with smtp:// or smtps://');
+  }
+  if (on !== 'failure' && on !== 'always') check.problems.push('NOTIFY_ON is neither failure nor always');
+  if (heartbeatUrl !== null && !(URL.canParse(heartbeatUrl) && /^https?:/.test(heartbeatUrl))) {
+    check.problems.push('HEARTBEAT_URL is not a URL that begins with https://');
+  }
+  if (to === undefined || smtpUrl === undefined) return { email: null, heartbeatUrl };
+  return { email: { to, smtpUrl, on: on === 'always' ? 'always' : 'failure' }, heartbeatUrl };
 }
 
 function isLoopback(hostname: string): boolean {
@@ -94,6 +121,7 @@ export function loadConfig(directory: string, variables: Environment): Config {
       baseUrl: check.url('RACING_API_BASE_URL', defaultBaseUrl),
     },
     supabase: { url: check.url('SUPABASE_URL'), serviceKey: check.required('SUPABASE_SERVICE_KEY') },
+    notifications: notificationConfig(check),
   };
   if (config.racingApi.username.includes(':')) {
     check.problems.push('RACING_API_USERNAME contains a colon, which HTTP Basic authentication cannot send');

@@ -20,7 +20,7 @@ export interface EntityRow {
   name: string;
   /** The stored date (YYYY-MM-DD) of its last ride or run. */
   lastDate: string | null;
-  /** An ISO instant in UTC; null for an entity without statistics. */
+  /** As stored: see `instantMs`. Null for an entity without statistics. */
   statsUpdatedAt: string | null;
 }
 
@@ -67,6 +67,12 @@ export function statisticsRow(
   return row;
 }
 
+/** A stored instant in milliseconds since 1970. A `timestamp` column tells no zone; it holds UTC. */
+export function instantMs(stored: string): number {
+  const hasZone = /(Z|[+-]\d\d(:?\d\d)?)$/.test(stored);
+  return Date.parse(hasZone ? stored : `${stored}Z`);
+}
+
 /** The three tables, over Supabase's Data API. Every method throws a FatalError when the database fails for good. */
 export class Database {
   private readonly client: SupabaseClient;
@@ -89,10 +95,20 @@ export class Database {
     });
   }
 
-  /** Checks that the table has every column that we write, by reading a row of it. */
-  async checkColumns(type: EntityType): Promise<void> {
+  /** Checks that the table has every column that we write, by reading a row of it. Returns how many rows it has. */
+  async checkTable(type: EntityType): Promise<number> {
     const columns = ['id', 'name', ...Object.values(type.columns), 'stats_updated_at'].join(',');
-    await this.ask(type, () => this.client.from(type.table).select(columns).limit(1).retry(false));
+    let rows = 0;
+    await this.ask(type, async () => {
+      const answer = await this.client
+        .from(type.table)
+        .select(columns, { count: 'exact' })
+        .limit(1)
+        .retry(false);
+      rows = answer.count ?? 0;
+      return answer;
+    });
+    return rows;
   }
 
   /**

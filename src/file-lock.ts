@@ -48,7 +48,8 @@ export class FileLock {
   /** Replaces the note of a lock that we hold; a reader sees the old one or the new one. */
   update(note: Record<string, unknown>): void {
     if (!this.isOurs()) return;
-    const draft = `${this.path}.${this.token}`;
+    // Only the holder writes it, so that one name will do.
+    const draft = `${this.path}.tmp`;
     writeFileSync(draft, this.describe(note));
     renameSync(draft, this.path);
   }

@@ -1,66 +1,95 @@
 #!/usr/bin/env node
-import { setTimeout as sleep } from 'node:timers/promises';
-import { parseCommandLine, type Request } from './command-line.js';
+import { type PopulateOptions, parseCommandLine } from './command-line.js';
 import { loadConfig } from './config.js';
-import { CoolingOff } from './cooling-off.js';
-import { Database } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
+import { Notifications } from './notifications.js';
 import { createProgress } from './progress.js';
-import { RacingApi } from './racing-api.js';
-import { RequestBudget } from './request-budget.js';
-import { RequestPacer } from './request-pacer.js';
 import { runPopulation } from './run.js';
+import { createServices } from './services.js';
 import { handleSignals } from './signals.js';
-import { verifyStatistics } from './verification.js';
+import { describeStatus, readStatus } from './status.js';
+import { type VerificationOptions, verifyStatistics } from './verification.js';
 
+/** Locks, checkpoints and reports, in the working directory. */
 const directory = 'logs';
 
 async function main(): Promise<ExitCode> {
-  const startedAt = new Date();
   const request = parseCommandLine(process.argv);
-  if (request === undefined) return exitCodes.allWritten;
-  const config = loadConfig(process.cwd(), process.env);
-  const { requestsPerSecond } = request.options;
-
-  const stop = new AbortController();
-  const writing = new AbortController();
-  const clock = () => performance.now();
-  const progress = createProgress({
-    output: process.stdout,
-    clock,
-    now: () => new Date(),
-    requests: () => pacer.started,
-  });
-  const log = (line: string) => progress.log(line);
-  handleSignals({ stop, writing }, log);
-  const coolingOff = new CoolingOff({ clock, sleep: (ms, signal) => sleep(ms, undefined, { signal }), log });
-  const budget = new RequestBudget(directory, requestsPerSecond);
-  const pacer = new RequestPacer({ requestsPerSecond, budget, coolingOff, signal: stop.signal });
-  const api = new RacingApi({ ...config.racingApi, pacer, signal: stop.signal });
-  const database = new Database({ ...config.supabase, log, signal: writing.signal });
-  try {
-    return await perform(request, { api, pacer, database, progress, stop, startedAt });
-  } finally {
-    progress.close();
-    await api.close();
+  switch (request?.command) {
+    case undefined:
+      return exitCodes.allWritten;
+    case 'populate':
+      return await populate(request.options);
+    case 'verify':
+      return await verify(request.options);
+    case 'status':
+      return status(request.options.json);
   }
 }
 
-async function perform(
-  request: Request,
-  parts: Omit<Parameters<typeof runPopulation>[1], 'directory'>,
-): Promise<ExitCode> {
-  if (request.command === 'verify') {
-    const { pacer, stop } = parts;
-    return await verifyStatistics(request.options, {
-      ...parts,
-      concurrency: pacer.maxInFlight,
-      signal: stop.signal,
-    });
+async function populate(options: PopulateOptions): Promise<ExitCode> {
+  const startedAt = new Date();
+  const unsaid: string[] = [];
+  const output = options.quiet ? { write: (text: string) => unsaid.push(text) } : process.stdout;
+  const { config, stop, progress, services } = prepare(options.requestsPerSecond, output);
+  const notifications = new Notifications({
+    config: config.notifications,
+    warn: (line) => console.error(line),
+  });
+  const notify = !options.dryRun;
+  try {
+    if (notify) notifications.started();
+    const result = await runPopulation(options, { ...services, progress, directory, startedAt, stop });
+    const { exit_code: exitCode, stopped_by: stoppedBy } = result.report;
+    if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));
+    if (stoppedBy !== null) console.error(stoppedBy);
+    if (notify) await notifications.ended({ ...result, exitCode, stoppedBy });
+    return exitCode;
+  } finally {
+    progress.close();
+    await services.api.close();
   }
-  const report = await runPopulation(request.options, { ...parts, directory });
-  if (report.stopped_by !== null) console.error(report.stopped_by);
-  return report.exit_code;
+}
+
+async function verify(options: VerificationOptions & { requestsPerSecond: number }): Promise<ExitCode> {
+  const { stop, progress, services } = prepare(options.requestsPerSecond, process.stdout);
+  try {
+    const concurrency = services.pacer.maxInFlight;
+    return await verifyStatistics(options, { ...services, progress, concurrency, signal: stop.signal });
+  } finally {
+    progress.close();
+    await services.api.close();
+  }
+}
+
+function status(json: boolean): ExitCode {
+  const found = readStatus(directory, new Date());
+  console.log(json ? JSON.stringify(found, null, 2) : describeStatus(found));
+  return exitCodes.allWritten;
+}
+
+/** What populating and verifying have in common. */
+function prepare(requestsPerSecond: number, output: Parameters<typeof createProgress>[0]['output']) {
+  const config = loadConfig(process.cwd(), process.env);
+  const stop = new AbortController();
+  const writing = new AbortController();
+  const progress = createProgress({
+    output,
+    clock: () => performance.now(),
+    now: () => new Date(),
+    requests: () => services.pacer.started,
+  });
+  const log = (line: string) => progress.log(line);
+  handleSignals({ stop, writing }, log);
+  const services = createServices({
+    config,
+    requestsPerSecond,
+    directory,
+    log,
+    asking: stop.signal,
+    writing: writing.signal,
+  });
+  return { config, stop, progress, services };
 }
 
 /** No stack trace for what is not our own bug. */

@@ -8,7 +8,7 @@ import type { Plan, Strategy } from './plan.js';
 import type { Progress } from './progress.js';
 import type { RacingApi } from './racing-api.js';
 import type { Failure, Report, TypeStatistics } from './report.js';
-import type { RunLock } from './run-lock.js';
+import type { RunHistory } from './run-history.js';
 import { brake } from './safety-brake.js';
 import type { Selection } from './selection.js';
 import type { StatisticsWindow } from './statistics.js';
@@ -20,7 +20,6 @@ export interface PopulationOptions {
   api: RacingApi;
   database: Database;
   progress: Progress;
-  lock: RunLock;
   /** Where the checkpoints go. */
   directory: string;
   window: StatisticsWindow;
@@ -32,6 +31,7 @@ export interface PopulationOptions {
   force: boolean;
   /** Takes the figures, the failures and the strategy. The rows bear its started_at as stats_updated_at. */
   report: Report;
+  history: RunHistory;
   /** Aborted, with a FatalError, to stop asking the API; what is gathered then is still written. */
   stop: AbortController;
 }
@@ -97,9 +97,7 @@ export class Population {
     const types = this.selections.map(({ type }) => type);
     const phase = progress.phase('sweeping', typicalSweepRequests);
     const swept = await sweep(api, types, window, (pages) => {
-      const total = Math.max(typicalSweepRequests, pages + 1);
-      phase.update({ done: pages, total });
-      this.note('sweeping', pages, total);
+      phase.update({ done: pages, total: Math.max(typicalSweepRequests, pages + 1) });
     });
     progress.log(`Swept ${swept.races} races.`);
     if (!force) brake(swept, this.selections, window);
@@ -128,8 +126,7 @@ export class Population {
   /** The outcomes as they pass, counted for those who watch. */
   private async *watched(source: StatisticsSource, { type, entities }: Job): AsyncGenerator<Outcome> {
     const label = source.strategy === 'walk' ? `walking ${type.name}` : `writing ${type.name}`;
-    const total = entities.length;
-    const phase = this.options.progress.phase(label, total);
+    const phase = this.options.progress.phase(label, entities.length);
     let done = 0;
     let failed = 0;
     for await (const outcome of source.outcomes(type, entities)) {
@@ -137,14 +134,7 @@ export class Population {
       done += 1;
       if ('failure' in outcome) failed += 1;
       phase.update({ done, failed });
-      this.note(label, done, total);
     }
-  }
-
-  /** Tells those who find the lock how far this run is. */
-  private note(phase: string, done: number, total: number): void {
-    const { lock, report } = this.options;
-    lock.update({ since: report.started_at, strategy: report.strategy, phase, done, total });
   }
 
   private async write(type: EntityType, batch: Outcome[]): Promise<{ ids: string[]; failures: Failure[] }> {
@@ -157,9 +147,11 @@ export class Population {
     }
     const reasons =
       rows.length > 0 ? await this.options.database.writeStatistics(type, rows) : new Map<string, string>();
-    for (const { entity } of batch) {
-      const reason = reasons.get(entity.id);
-      if (reason !== undefined) failures.push(failureOf(type, entity, reason));
+    for (const outcome of batch) {
+      if ('failure' in outcome) continue;
+      const reason = reasons.get(outcome.entity.id);
+      if (reason !== undefined) failures.push(failureOf(type, outcome.entity, reason));
+      else this.options.history.written(type, outcome.entity, outcome.statistics);
     }
     return { ids: rows.map(({ id }) => id).filter((id) => !reasons.has(id)), failures };
   }

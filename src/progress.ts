@@ -49,6 +49,34 @@ export const silentProgress: Progress = {
   close() {},
 };
 
+/** Where a phase stands. */
+export interface PhaseNote {
+  label: string;
+  since: Date;
+  done: number;
+  total: number;
+}
+
+/** The same progress, which also tells `observe` where each phase stands. */
+export function observed(progress: Progress, observe: (note: PhaseNote) => void): Progress {
+  return {
+    log: (line) => progress.log(line),
+    close: () => progress.close(),
+    phase: (label, announcedTotal) => {
+      const phase = progress.phase(label, announcedTotal);
+      const since = new Date();
+      const tell = ({ done, total = announcedTotal }: PhaseState) => observe({ label, since, done, total });
+      tell({ done: 0 });
+      return {
+        update: (state) => {
+          phase.update(state);
+          tell(state);
+        },
+      };
+    },
+  };
+}
+
 /** A phase's figures, and their speed since its start. */
 class Gauge {
   readonly label: string;

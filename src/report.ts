@@ -1,5 +1,6 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { EntityTypeName } from './entity-types.js';
 import type { ExitCode } from './errors.js';
 import { writeWholeFile } from './whole-file.js';
@@ -19,7 +20,7 @@ export interface TypeStatistics {
   processed: number;
   successful: number;
   failed: number;
-  /** The entities that --skip-existing or --resume left out. */
+  /** The entities that --skip-existing, --stale-after or --resume left out. */
   skipped: number;
   duration: number;
   rate: number;
@@ -32,7 +33,7 @@ export interface Report {
   started_at: string;
   entity_types: EntityTypeName[];
   mode: 'production' | 'dry_run';
-  options: { skip_existing: boolean; resume: boolean; limit: number | null };
+  options: { skip_existing: boolean; stale_after: string | null; resume: boolean; limit: number | null };
   statistics: Partial<Record<EntityTypeName, TypeStatistics>>;
   overall: {
     total_entities: number;
@@ -47,6 +48,34 @@ export interface Report {
   /** Why the run ended before its end, for people. */
   stopped_by: string | null;
   failures: Failure[];
+}
+
+const savedReportSchema = z.object({
+  timestamp: z.string(),
+  mode: z.string(),
+  statistics: z.partialRecord(
+    z.enum(['jockeys', 'trainers', 'owners']),
+    z.object({ total: z.number(), processed: z.number(), successful: z.number(), failed: z.number() }),
+  ),
+  exit_code: z.number().optional(),
+  stopped_by: z.string().nullable().optional(),
+});
+
+/** A report of this program, or of the original one, as far as others need it. */
+export type SavedReport = z.infer<typeof savedReportSchema> & { path: string };
+
+/** The reports in a folder, newest first; files that are none are passed over. */
+export function* savedReports(directory: string): Generator<SavedReport> {
+  const names = existsSync(directory) ? readdirSync(directory) : [];
+  const reports = names.filter((name) => /^statistics_population_report_\d{8}_\d{6}\.json$/.test(name));
+  for (const name of reports.sort().reverse()) {
+    const path = join(directory, name);
+    try {
+      yield { ...savedReportSchema.parse(JSON.parse(readFileSync(path, 'utf8'))), path };
+    } catch {
+      // Another program's file, or one that is being written.
+    }
+  }
 }
 
 /** Sets `overall` to the sums of the types. */

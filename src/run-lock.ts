@@ -4,6 +4,7 @@ import type { EntityType, EntityTypeName } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import { FileLock, type LockHolder, readLockHolder } from './file-lock.js';
 import { formatCount } from './format.js';
+import type { PhaseNote } from './progress.js';
 import { filesUnusable } from './whole-file.js';
 
 /** What a run tells others about itself in its lock files. */
@@ -12,6 +13,8 @@ export interface RunNote {
   since: string;
   strategy: string | null;
   phase: string;
+  /** ISO instant of the phase's start. */
+  phase_since: string;
   done: number;
   total: number;
 }
@@ -20,6 +23,7 @@ const runNoteSchema = z.object({
   since: z.string(),
   strategy: z.string().nullable(),
   phase: z.string(),
+  phase_since: z.string(),
   done: z.number(),
   total: z.number(),
 });
@@ -39,8 +43,19 @@ export class RunLock {
     this.locks = types.map((type) => ({ type, lock: new FileLock(lockPath(directory, type.name)) }));
   }
 
-  /** Locks all types or none. Throws a FatalError that says who runs, or that the folder is unusable. */
-  acquire(note: RunNote): void {
+  /**
+   * Locks all types or none; `since` is the run's start (ISO instant).
+   * @throws FatalError that says who runs, or that the folder is unusable
+   */
+  acquire(since: string): void {
+    const note: RunNote = {
+      since,
+      strategy: null,
+      phase: 'selecting',
+      phase_since: since,
+      done: 0,
+      total: 0,
+    };
     for (const { type, lock } of this.locks) {
       let holder: LockHolder | undefined;
       try {
@@ -55,10 +70,18 @@ export class RunLock {
     }
   }
 
-  /** Notes the progress, at most every two seconds; a failure to do so is no reason to stop a run that works. */
-  update(note: RunNote): void {
+  /** Notes where the run is, at most every two seconds; a failure to do so is no reason to stop a run that works. */
+  update(run: { started_at: string; strategy: string | null }, phase: PhaseNote): void {
     if (performance.now() - this.updatedAtMs < updateIntervalMs) return;
     this.updatedAtMs = performance.now();
+    const note: RunNote = {
+      since: run.started_at,
+      strategy: run.strategy,
+      phase: phase.label,
+      phase_since: phase.since.toISOString(),
+      done: phase.done,
+      total: phase.total,
+    };
     try {
       for (const { lock } of this.locks) lock.update({ ...note });
     } catch {

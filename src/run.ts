@@ -3,18 +3,19 @@ import { openCheckpoint } from './checkpoint.js';
 import type { Database } from './database.js';
 import type { EntityType } from './entity-types.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
-import { formatEntities } from './format.js';
+import { htmlReport } from './html-report.js';
 import { planRun, type Strategy } from './plan.js';
 import { Population } from './population.js';
-import type { Progress } from './progress.js';
+import { observed, type PhaseNote, type Progress } from './progress.js';
 import type { RacingApi } from './racing-api.js';
 import { type Report, saveReport, sumUp } from './report.js';
 import type { RequestPacer } from './request-pacer.js';
+import { RunHistory } from './run-history.js';
 import { RunLock } from './run-lock.js';
 import { type Selection, selectEntities } from './selection.js';
-import { statisticsWindow } from './statistics.js';
-import { describeSelection, sampleTable, summaryTable } from './summary.js';
-import { filesUnusable } from './whole-file.js';
+import { statisticsWindow, utcDate } from './statistics.js';
+import { describeSelection, sampleTable, summarize } from './summary.js';
+import { filesUnusable, writeWholeFile } from './whole-file.js';
 
 /** What the user asked for. */
 export interface RunOptions {
@@ -23,12 +24,16 @@ export interface RunOptions {
   limit: number | null;
   dryRun: boolean;
   skipExisting: boolean;
+  /** Leaves out entities with statistics younger than this; null for none. `skipExisting` is its limit case. */
+  staleAfter: { text: string; ms: number } | null;
   resume: boolean;
   clearCheckpoints: boolean;
   strategy: Strategy | 'auto';
   requestsPerSecond: number;
   /** Passes the sweep's safety brake. */
   force: boolean;
+  /** Writes the report as a web page too. */
+  html: boolean;
 }
 
 /** What a run works with. */
@@ -44,20 +49,33 @@ export interface RunParts {
   stop: AbortController;
 }
 
+/** How a run ended. */
+export interface RunResult {
+  report: Report;
+  /** Null if the report could not be written. */
+  reportPath: string | null;
+  /** The outcome for people: a table and what to do next. */
+  summary: string;
+}
+
 /**
- * The whole job: selects, plans, gathers, writes and reports. Returns the report.
+ * The whole job: selects, plans, gathers, writes and reports.
  * @throws FatalError when another run is active or the folder is unusable; anything else is a bug of ours
  */
-export async function runPopulation(options: RunOptions, parts: RunParts): Promise<Report> {
+export async function runPopulation(options: RunOptions, parts: RunParts): Promise<RunResult> {
   const { directory, progress, startedAt, pacer, stop } = parts;
   const startedAtMs = performance.now();
   makeDirectory(directory);
-  const lock = new RunLock(directory, options.types);
-  if (!options.dryRun)
-    lock.acquire({ since: startedAt.toISOString(), strategy: null, phase: 'selecting', done: 0, total: 0 });
   const report = newReport(options, startedAt);
+  const lock = new RunLock(directory, options.types);
+  const history = new RunHistory(() => pacer.started);
+  const observe = (note: PhaseNote) => {
+    history.observe(note);
+    lock.update(report, note);
+  };
+  if (!options.dryRun) lock.acquire(report.started_at);
   try {
-    await selectAndPopulate(options, parts, lock, report);
+    await selectAndPopulate(options, { ...parts, progress: observed(progress, observe) }, report, history);
   } catch (error) {
     // The first cause decides: what fails after a stop fails because of it.
     stop.abort(error);
@@ -70,17 +88,17 @@ export async function runPopulation(options: RunOptions, parts: RunParts): Promi
   report.stopped_by = stop.signal.aborted ? stop.signal.reason.message : null;
   report.requests = pacer.started;
   sumUp(report, (performance.now() - startedAtMs) / 1000);
-  finish(report, parts);
-  return report;
+  return finish(report, parts, options.html ? history : undefined);
 }
 
 async function selectAndPopulate(
   options: RunOptions,
   parts: RunParts,
-  lock: RunLock,
   report: Report,
+  history: RunHistory,
 ): Promise<void> {
-  const { types, dryRun, limit, skipExisting } = options;
+  const { types, dryRun, limit } = options;
+  const freshSinceMs = freshSince(options, parts.startedAt);
   const { database, progress, directory, startedAt, stop, pacer } = parts;
   const checkpointOptions = { resume: options.resume, clear: options.clearCheckpoints, readOnly: dryRun };
   const resumed = new Map(
@@ -89,16 +107,26 @@ async function selectAndPopulate(
       openCheckpoint(directory, type, checkpointOptions, (line) => progress.log(line)),
     ]),
   );
-  await Promise.all(types.map((type) => database.checkColumns(type)));
+  const rows = await Promise.all(types.map((type) => database.checkTable(type)));
+  const phase = progress.phase(
+    'selecting',
+    rows.reduce((sum, one) => sum + one, 0),
+  );
+  let done = 0;
+  const onRows = (more: number) => {
+    done += more;
+    phase.update({ done });
+  };
   const selections = await Promise.all(
     types.map((type) => {
       const writtenIds = resumed.get(type) ?? new Set();
-      return selectEntities(database, type, { skipExisting, writtenIds, limit }, stop.signal);
+      return selectEntities(database, type, { freshSinceMs, writtenIds, limit }, stop.signal, onRows);
     }),
   );
-  const window = statisticsWindow(startedAt.toISOString().slice(0, 10));
+  phase.update({ done, total: done });
+  const window = statisticsWindow(utcDate(startedAt.getTime()));
   const population = new Population(
-    { ...parts, lock, window, walkConcurrency: pacer.maxInFlight, resumed, force: options.force, report },
+    { ...parts, window, walkConcurrency: pacer.maxInFlight, resumed, force: options.force, report, history },
     selections,
   );
   for (const selection of selections) progress.log(describeSelection(selection));
@@ -108,6 +136,11 @@ async function selectAndPopulate(
   progress.log(plan.description);
   if (dryRun) showSample(selections, progress);
   else await population.run(plan);
+}
+
+function freshSince({ skipExisting, staleAfter }: RunOptions, startedAt: Date): number | null {
+  if (skipExisting) return Number.NEGATIVE_INFINITY;
+  return staleAfter === null ? null : startedAt.getTime() - staleAfter.ms;
 }
 
 function makeDirectory(directory: string): void {
@@ -124,7 +157,12 @@ function newReport(options: RunOptions, startedAt: Date): Report {
     started_at: startedAt.toISOString(),
     entity_types: options.types.map(({ name }) => name),
     mode: options.dryRun ? 'dry_run' : 'production',
-    options: { skip_existing: options.skipExisting, resume: options.resume, limit: options.limit },
+    options: {
+      skip_existing: options.skipExisting,
+      stale_after: options.staleAfter?.text ?? null,
+      resume: options.resume,
+      limit: options.limit,
+    },
     statistics: {},
     overall: { total_entities: 0, total_processed: 0, total_successful: 0, total_failed: 0, duration: 0 },
     strategy: null,
@@ -147,22 +185,29 @@ function showSample(selections: readonly Selection[], progress: Progress): void 
   progress.log('Dry run: nothing was asked of The Racing API and no row was written.');
 }
 
-/** Shows the outcome and saves the report; that this fails is the outcome unless there is a worse one. */
-function finish(report: Report, { directory, progress }: RunParts): void {
-  if (report.mode === 'production' && Object.keys(report.statistics).length > 0)
-    progress.log(summaryTable(report));
-  if (report.failures.length > 0) {
-    progress.log(
-      `${formatEntities(report.failures.length)} failed: run again with --resume to try them again.`,
-    );
-  }
+/**
+ * Saves the report, also as a page if there is a history, and shows the outcome. That the report cannot be saved is
+ * the outcome if nothing worse is.
+ */
+function finish(
+  report: Report,
+  { directory, progress }: RunParts,
+  history: RunHistory | undefined,
+): RunResult {
   report.timestamp = new Date().toISOString();
+  let reportPath: string | null = null;
   try {
-    progress.log(`Report: ${saveReport(directory, report)}`);
+    reportPath = saveReport(directory, report);
+    if (history) {
+      const { samples, leaders } = history;
+      writeWholeFile(reportPath.replace(/json$/, 'html'), htmlReport({ report, samples, leaders }));
+    }
   } catch (error) {
     if (!(error instanceof FatalError)) throw error;
-    if (report.stopped_by !== null) return;
-    report.exit_code = error.exitCode;
-    report.stopped_by = error.message;
+    if (report.stopped_by === null) report.exit_code = error.exitCode;
+    report.stopped_by ??= error.message;
   }
+  const summary = summarize(report, reportPath);
+  progress.log(summary);
+  return { report, reportPath, summary };
 }

@@ -1,11 +1,14 @@
-import type { Database, EntityRow } from './database.js';
+import { type Database, type EntityRow, instantMs } from './database.js';
 import type { EntityType } from './entity-types.js';
 import type { Entity } from './statistics-source.js';
 
 /** Which of a type's entities a run takes. */
 export interface SelectionOptions {
-  /** Only entities without statistics. */
-  skipExisting: boolean;
+  /**
+   * Leaves out entities whose statistics are of this instant (milliseconds since 1970) or later; null leaves out
+   * none. Minus infinity leaves out all that have statistics.
+   */
+  freshSinceMs: number | null;
   /** Ids to leave out because an earlier run has written them. */
   writtenIds: ReadonlySet<string>;
   /** At most so many, counted after the above; null for all. */
@@ -16,21 +19,23 @@ export interface SelectionOptions {
 export interface Selection {
   type: EntityType;
   entities: Entity[];
-  /** How many `skipExisting` and `writtenIds` left out. */
+  /** How many `freshSinceMs` and `writtenIds` left out. */
   skipped: number;
 }
 
-/** Reads a type's entities and selects from them. Throws the signal's reason when stopped meanwhile. */
+/** Reads a type's entities, telling `onRows` of each page, and selects from them. Throws the signal's reason when stopped meanwhile. */
 export async function selectEntities(
   database: Database,
   type: EntityType,
   options: SelectionOptions,
   signal: AbortSignal,
+  onRows: (rows: number) => void = () => {},
 ): Promise<Selection> {
   const entities: Entity[] = [];
   let skipped = 0;
   for await (const page of database.entities(type)) {
     signal.throwIfAborted();
+    onRows(page.length);
     for (const row of page) {
       if (isLeftOut(row, options)) skipped += 1;
       else entities.push({ id: row.id, name: row.name, lastDate: row.lastDate });
@@ -41,8 +46,10 @@ export async function selectEntities(
   return { type, entities: options.limit === null ? entities : entities.slice(0, options.limit), skipped };
 }
 
-function isLeftOut(row: EntityRow, { skipExisting, writtenIds }: SelectionOptions): boolean {
-  return (skipExisting && row.statsUpdatedAt !== null) || writtenIds.has(row.id);
+function isLeftOut(row: EntityRow, { freshSinceMs, writtenIds }: SelectionOptions): boolean {
+  const fresh =
+    freshSinceMs !== null && row.statsUpdatedAt !== null && instantMs(row.statsUpdatedAt) >= freshSinceMs;
+  return fresh || writtenIds.has(row.id);
 }
 
 function compareText(a: string, b: string): number {

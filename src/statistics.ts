@@ -43,9 +43,14 @@ export const countedRegions = ['gb', 'ire'] as const;
 
 const dayMs = 24 * 60 * 60 * 1000;
 
+/** The UTC date (YYYY-MM-DD) of an instant in milliseconds since 1970. */
+export function utcDate(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 10);
+}
+
 /** The date (YYYY-MM-DD) that lies `days` after `date`; before it if negative. */
 export function addDays(date: string, days: number): string {
-  return new Date(Date.parse(date) + days * dayMs).toISOString().slice(0, 10);
+  return utcDate(Date.parse(date) + days * dayMs);
 }
 
 function daysBetween(earlier: string, later: string): number {

@@ -20,8 +20,19 @@ function table(rows: string[][]): string {
     .join('\n');
 }
 
-/** The outcome a type, as a table for people. */
-export function summaryTable(report: Report): string {
+/** The outcome for people: a table of the types, the report's path, and the next step when there is one. */
+export function summarize(report: Report, reportPath: string | null): string {
+  const lines: string[] = [];
+  if (report.mode === 'production' && Object.keys(report.statistics).length > 0)
+    lines.push(summaryTable(report));
+  if (reportPath !== null) lines.push(`Report: ${reportPath}`);
+  if (report.failures.length > 0) {
+    lines.push(`${formatCount(report.failures.length)} failed: run again with --resume to try them again.`);
+  }
+  return lines.join('\n');
+}
+
+function summaryTable(report: Report): string {
   const rows = Object.entries(report.statistics).map(([name, figures]) => [
     name,
     ...[figures.total, figures.successful, figures.failed, figures.skipped].map(formatCount),

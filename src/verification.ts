@@ -1,11 +1,11 @@
 import { mapConcurrently } from './concurrently.js';
-import { type Database, type StatisticsRow, statisticsRow } from './database.js';
+import { type Database, instantMs, type StatisticsRow, statisticsRow } from './database.js';
 import type { EntityType } from './entity-types.js';
 import { type ExitCode, exitCodes, ResultsError } from './errors.js';
 import { formatEntities, printable } from './format.js';
 import type { Progress } from './progress.js';
 import type { RacingApi } from './racing-api.js';
-import { statisticsWindow } from './statistics.js';
+import { statisticsWindow, utcDate } from './statistics.js';
 import { walkEntity } from './walk.js';
 
 export interface VerificationOptions {
@@ -101,7 +101,7 @@ async function check(candidate: Candidate, row: StatisticsRow | undefined, api: 
     return { candidate, differences: [], failure: 'its row or its statistics are gone' };
   }
   try {
-    const window = statisticsWindow(utcDate(updatedAt));
+    const window = statisticsWindow(utcDate(instantMs(updatedAt)));
     const expected = statisticsRow(type, id, await walkEntity(api, type, id, window), updatedAt);
     const differences = Object.values(type.columns)
       .filter((column) => row[column] !== expected[column])
@@ -111,12 +111,6 @@ async function check(candidate: Candidate, row: StatisticsRow | undefined, api: 
     if (error instanceof ResultsError) return { candidate, differences: [], failure: error.message };
     throw error;
   }
-}
-
-/** A `timestamp` column tells no zone; it holds UTC. */
-function utcDate(instant: string): string {
-  const hasZone = /(Z|[+-]\d\d(:?\d\d)?)$/.test(instant);
-  return new Date(hasZone ? instant : `${instant}Z`).toISOString().slice(0, 10);
 }
 
 function isWrong({ differences, failure }: Verdict): boolean {

@@ -11,14 +11,12 @@ import {
   type SimulatedRacingApiOptions,
   startSimulatedRacingApi,
 } from '../demo/simulated-racing-api.js';
-import { CoolingOff } from '../src/cooling-off.js';
-import { Database, type StatisticsRow } from '../src/database.js';
+import type { StatisticsRow } from '../src/database.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { type Progress, silentProgress } from '../src/progress.js';
-import { RacingApi } from '../src/racing-api.js';
 import type { Report } from '../src/report.js';
-import { RequestPacer } from '../src/request-pacer.js';
 import { type RunOptions, type RunParts, runPopulation } from '../src/run.js';
+import { createServices } from '../src/services.js';
 
 const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
 
@@ -177,41 +175,34 @@ async function runHere(
   const progress: Progress = { ...silentProgress, log };
   const stop = parts.stop ?? new AbortController();
   const requestsPerSecond = options.requestsPerSecond ?? 500;
-  const coolingOff = new CoolingOff({
-    clock: () => performance.now(),
-    sleep: (ms, signal) => sleep(ms, undefined, { signal }),
+  const { api, pacer, database } = createServices({
+    config: {
+      racingApi: { baseUrl: simulated.url, username, password },
+      supabase: { url: embedded.url, serviceKey: embedded.serviceKey },
+    },
+    requestsPerSecond,
+    directory: folder,
+    budget: { take: async () => stop.signal.throwIfAborted() },
     log,
-  });
-  const budget = { take: async () => stop.signal.throwIfAborted() };
-  const pacer = new RequestPacer({ requestsPerSecond, budget, coolingOff, signal: stop.signal });
-  const api = new RacingApi({
-    baseUrl: simulated.url,
-    username,
-    password,
-    pacer,
-    signal: stop.signal,
+    asking: stop.signal,
+    writing: new AbortController().signal,
     firstRetryMs: 5,
-    timeoutMs: 1_000,
-  });
-  const database = new Database({
-    url: embedded.url,
-    serviceKey: embedded.serviceKey,
-    log,
-    signal: new AbortController().signal,
-    firstRetryMs: 5,
+    timeoutMs: 2_000,
   });
   try {
-    const report = await runPopulation(
+    const { report } = await runPopulation(
       {
         types: entityTypes,
         limit: null,
         dryRun: false,
         skipExisting: false,
+        staleAfter: null,
         resume: false,
         clearCheckpoints: false,
         strategy: 'auto',
         requestsPerSecond,
         force: false,
+        html: false,
         ...options,
       },
       {
