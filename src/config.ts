@@ -123,6 +123,9 @@ export function loadConfig(directory: string, variables: Environment): Config {
     supabase: { url: check.url('SUPABASE_URL'), serviceKey: check.required('SUPABASE_SERVICE_KEY') },
     notifications: notificationConfig(check),
   };
+  if (/\/rest\/v1$/.test(config.supabase.url)) {
+    check.problems.push('SUPABASE_URL is the URL of the Data API: leave out /rest/v1');
+  }
   if (config.racingApi.username.includes(':')) {
     check.problems.push('RACING_API_USERNAME contains a colon, which HTTP Basic authentication cannot send');
   }

@@ -1,6 +1,6 @@
+import { countTicks, type Tick, timeTicks } from './axis-ticks.js';
 import { formatCount, formatDuration } from './format.js';
-
-X;
+import { type Html, html } from './html.js';
 
 /** A moment of the run: seconds since its start. */
 export interface Sample {

@@ -9,6 +9,7 @@ import { createServices } from './services.js';
 import { handleSignals } from './signals.js';
 import { describeStatus, readStatus } from './status.js';
 import { type VerificationOptions, verifyStatistics } from './verification.js';
+import { makeFolder } from './whole-file.js';
 
 /** Locks, checkpoints and reports, in the working directory. */
 const directory = 'logs';
@@ -54,6 +55,8 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
 async function verify(options: VerificationOptions & { requestsPerSecond: number }): Promise<ExitCode> {
   const { stop, progress, services } = prepare(options.requestsPerSecond, process.stdout);
   try {
+    // For the request budget that it shares with runs.
+    makeFolder(directory);
     const concurrency = services.pacer.maxInFlight;
     return await verifyStatistics(options, { ...services, progress, concurrency, signal: stop.signal });
   } finally {

@@ -3,7 +3,7 @@ import { inBatches, mapConcurrently } from './concurrently.js';
 import { type Database, type StatisticsRow, statisticsRow } from './database.js';
 import type { EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
-import { printable } from './format.js';
+import { formatCount, printable } from './format.js';
 import type { Plan, Strategy } from './plan.js';
 import type { Progress } from './progress.js';
 import type { RacingApi } from './racing-api.js';
@@ -73,7 +73,9 @@ export class Population {
     } catch (error) {
       const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
       if (!refused || plan.alternative === undefined || this.options.api.answers > 0) throw error;
-      this.options.progress.log(`${error.message}\nTrying to ${plan.alternative} instead.`);
+      this.options.progress.log(
+        `Cannot ${plan.strategy}, so trying to ${plan.alternative}: ${error.message}`,
+      );
       await this.populateBy(plan.alternative);
     }
   }
@@ -99,7 +101,7 @@ export class Population {
     const swept = await sweep(api, types, window, (pages) => {
       phase.update({ done: pages, total: Math.max(typicalSweepRequests, pages + 1) });
     });
-    progress.log(`Swept ${swept.races} races.`);
+    progress.log(`Swept ${formatCount(swept.races)} races.`);
     if (!force) brake(swept, this.selections, window);
     return swept.source;
   }

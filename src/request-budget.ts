@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FileLock } from './file-lock.js';
+import { filesUnusable } from './whole-file.js';
 
 /**
  * A hundredth slower than allowed: requests that we start evenly arrive a few milliseconds early or late, and
@@ -25,8 +26,20 @@ export class RequestBudget {
     this.lock = new FileLock(`${this.statePath}.lock`, 2_000 + 2 * this.intervalMs);
   }
 
-  /** Resolves when the account's next request may start, which it then has to do at once. */
+  /**
+   * Resolves when the account's next request may start, which it then has to do at once.
+   * @throws FatalError when the folder is unusable; an AbortError when the signal is aborted
+   */
   async take(signal: AbortSignal): Promise<void> {
+    try {
+      await this.waitForTurn(signal);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      throw filesUnusable(`The request budget ${this.statePath} cannot be kept`, error);
+    }
+  }
+
+  private async waitForTurn(signal: AbortSignal): Promise<void> {
     for (;;) {
       // Nothing is due so soon after our last request: give another process its chance at the lock.
       if (this.intervalMs > 100) await sleep(2 * pollMs, undefined, { signal });

@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs';
 import { openCheckpoint } from './checkpoint.js';
 import type { Database } from './database.js';
 import type { EntityType } from './entity-types.js';
@@ -15,7 +14,7 @@ import { RunLock } from './run-lock.js';
 import { type Selection, selectEntities } from './selection.js';
 import { statisticsWindow, utcDate } from './statistics.js';
 import { describeSelection, sampleTable, summarize } from './summary.js';
-import { filesUnusable, writeWholeFile } from './whole-file.js';
+import { makeFolder, writeWholeFile } from './whole-file.js';
 
 /** What the user asked for. */
 export interface RunOptions {
@@ -65,7 +64,7 @@ export interface RunResult {
 export async function runPopulation(options: RunOptions, parts: RunParts): Promise<RunResult> {
   const { directory, progress, startedAt, pacer, stop } = parts;
   const startedAtMs = performance.now();
-  makeDirectory(directory);
+  makeFolder(directory);
   const report = newReport(options, startedAt);
   const lock = new RunLock(directory, options.types);
   const history = new RunHistory(() => pacer.started);
@@ -141,14 +140,6 @@ async function selectAndPopulate(
 function freshSince({ skipExisting, staleAfter }: RunOptions, startedAt: Date): number | null {
   if (skipExisting) return Number.NEGATIVE_INFINITY;
   return staleAfter === null ? null : startedAt.getTime() - staleAfter.ms;
-}
-
-function makeDirectory(directory: string): void {
-  try {
-    mkdirSync(directory, { recursive: true });
-  } catch (error) {
-    throw filesUnusable(`The folder ${directory} cannot be made`, error);
-  }
 }
 
 function newReport(options: RunOptions, startedAt: Date): Report {

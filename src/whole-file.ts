@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { exitCodes, FatalError } from './errors.js';
 
 /**
@@ -25,6 +25,15 @@ export function writeWholeFile(path: string, content: string): void {
 /** A full disk may take a part of the bytes without an error. */
 function writeAll(file: number, bytes: Buffer): void {
   for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
+}
+
+/** Makes a folder unless it is there. Throws a FatalError (files unusable). */
+export function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (error) {
+    throw filesUnusable(`The folder ${path} cannot be made`, error);
+  }
 }
 
 /** The error for a file or folder that we need and cannot use. */
