@@ -39,8 +39,8 @@ function ticks(step: number, steps: number, label: (value: number) => string): T
   }));
 }
 
-/** The units that are not 0: 0, 0.5s, 90 seconds as 1m 30s, 2h. */
-function timeLabel(seconds: number): string {
+/** Round seconds by the units that are not 0: 0, 0.5s, 1m 30s, 2h. */
+export function timeLabel(seconds: number): string {
   const parts = [
     [Math.floor(seconds / dayInSeconds), 'd'],
     [Math.floor((seconds % dayInSeconds) / 3600), 'h'],

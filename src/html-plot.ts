@@ -1,4 +1,4 @@
-import { countTicks, type Tick, timeTicks } from './axis-ticks.js';
+import { countTicks, type Tick, timeLabel, timeTicks } from './axis-ticks.js';
 import { formatCount, formatDuration } from './format.js';
 import { type Html, html } from './html.js';
 
@@ -16,7 +16,7 @@ export interface Sample {
 interface Stretch {
   phase: string;
   samples: Sample[];
-  /** Its first sample, and the next stretch's first or its own last one. */
+  /** Its first sample, and the next stretch's first one or the run's end. */
   from: number;
   to: number;
 }
@@ -50,10 +50,10 @@ const ratePoints = 250;
 export function plot(samples: readonly Sample[], durationSeconds: number): Html {
   const end = Math.max(durationSeconds, samples.at(-1)?.seconds ?? 0) || 1;
   const shown = thinned(samples, end / boxWidth);
-  const stretches = stretchesOf(shown);
+  const stretches = stretchesOf(shown, end);
   const phases = [...new Set(stretches.map(({ phase }) => phase))];
   const colourOf = (phase: string) => `phase-${phases.indexOf(phase) % phaseColours}`;
-  const windowSeconds = Math.max(shortestRateWindowSeconds, end / 50);
+  const windowSeconds = Math.max(shortestRateWindowSeconds, Math.round(end / 50));
   const rates = requestRates(shown, end, windowSeconds);
   const highestRate = Math.max(...rates.map(([, rate]) => rate));
   const progress: Panel = { top: progressTop, height: progressHeight, max: 100, ticks: percentTicks };
@@ -71,7 +71,7 @@ ${stretches.map((stretch) => {
 ${lines(requests, end, rates, 'rate', 'requests a second')}
 ${timeLabels(end)}
 <text class="name" y="${progressTop - 12}">progress of each phase</text>
-<text class="name" y="${rateTop - 12}">requests a second (mean of ${formatDuration(Math.min(windowSeconds, end))})</text>
+<text class="name" y="${rateTop - 12}">requests a second (mean over ${timeLabel(windowSeconds)})</text>
 </svg>
 </figure>`;
 }
@@ -90,13 +90,16 @@ function thinned(samples: readonly Sample[], gapSeconds: number): Sample[] {
   return kept;
 }
 
-function stretchesOf(samples: readonly Sample[]): Stretch[] {
+function stretchesOf(samples: readonly Sample[], end: number): Stretch[] {
   const stretches: Stretch[] = [];
   for (const sample of samples) {
     const last = stretches.at(-1);
+    if (last?.phase === sample.phase) {
+      last.samples.push(sample);
+      continue;
+    }
     if (last !== undefined) last.to = sample.seconds;
-    if (last?.phase === sample.phase) last.samples.push(sample);
-    else stretches.push({ phase: sample.phase, samples: [sample], from: sample.seconds, to: sample.seconds });
+    stretches.push({ phase: sample.phase, samples: [sample], from: sample.seconds, to: end });
   }
   return stretches;
 }
@@ -105,7 +108,7 @@ function percentOf({ done, total }: Sample): number {
   return total === 0 ? 100 : Math.min(100, (done / total) * 100);
 }
 
-/** A phase stays where it was until the next one begins. */
+/** A phase stays where it was until the next one begins or the run ends. */
 function progressPoints({ samples, to }: Stretch): Point[] {
   const points: Point[] = samples.map((sample) => [sample.seconds, percentOf(sample)]);
   return [...points, [to, points.at(-1)?.[1] ?? 0]];

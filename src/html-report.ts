@@ -202,6 +202,6 @@ function failureTable(failures: readonly Failure[]): Html {
 `,
   );
   const count = formatCount(failures.length);
-  const caption = `${count} ${failures.length === 1 ? 'entity is' : 'entities are'} selected and not written`;
+  const caption = `${count} ${failures.length === 1 ? 'entity was' : 'entities were'} selected and not written`;
   return table('failures', caption, ['type', 'id', 'name', 'reason'].map(column), html`${rows}`);
 }

@@ -44,14 +44,14 @@ dd { margin: 0; font-weight: 600; }
 .scroll:focus-visible { outline: 2px solid var(--phase-0); outline-offset: 2px; }
 table { width: 100%; border-collapse: collapse; font-size: 0.925rem; }
 caption { padding-bottom: 0.25rem; text-align: left; font-size: 0.85rem; }
-th, td { padding: 0.35rem 0.6rem; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top; }
+th, td { padding: 0.35rem 0.6rem; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: baseline; }
 th { font-weight: 500; }
 thead th { position: sticky; top: 0; background: var(--card); font-size: 0.85rem; white-space: nowrap; }
 tbody tr:last-child > * { border-bottom: 0; }
 tfoot > tr > * { border-top: 2px solid var(--rule); border-bottom: 0; font-weight: 600; }
 .figure { text-align: right; white-space: nowrap; }
 .failed { color: var(--bad); font-weight: 600; }
-.leaders { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1.25rem 2rem; }
+.leaders { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); gap: 1.25rem 2rem; }
 .leader caption { color: var(--ink); font-size: 1rem; font-weight: 600; }
 .leader caption::first-letter { text-transform: uppercase; }
 .leader th, .leader td { padding-inline: 0.4rem; }
@@ -84,12 +84,12 @@ figure { margin: 0; }
 .plot .area { fill: var(--tone); fill-opacity: 0.14; }
 @media (max-width: 40rem) {
   th, td { padding-inline: 0.4rem; }
-  .types table { display: flex; flex-wrap: wrap; }
-  .types caption { flex-basis: 100%; }
+  .types table { display: flex; }
+  .types caption { display: none; }
   .types thead, .types tbody, .types tfoot { display: contents; }
   .types tr { display: flex; flex: 1; flex-direction: column; }
   .types thead tr { flex: none; }
-  .types tr > * { min-height: 2.1rem; border-top: 0; border-bottom: 1px solid var(--rule); font-size: 0.85rem; }
+  .types tr > * { min-height: 2.1rem; padding-inline: 0.25rem; border-top: 0; border-bottom: 1px solid var(--rule); font-size: 0.8rem; }
   .types tbody tr:last-child > :not(:last-child), .types tfoot tr > :not(:last-child) { border-bottom: 1px solid var(--rule); }
   .types tr > :last-child { border-bottom: 0; }
   .types tbody th, .types tfoot th { text-align: right; }

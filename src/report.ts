@@ -1,8 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { EntityTypeName } from './entity-types.js';
-import type { ExitCode } from './errors.js';
+import type { EntityType, EntityTypeName } from './entity-types.js';
+import { type ExitCode, exitCodes } from './errors.js';
 import { writeWholeFile } from './whole-file.js';
 
 /** One entity that was selected and is not written. */
@@ -48,6 +48,37 @@ export interface Report {
   /** Why the run ended before its end, for people. */
   stopped_by: string | null;
   failures: Failure[];
+}
+
+/** Which entities a run is to take, as the report tells it. */
+export interface Selectors {
+  types: readonly EntityType[];
+  /** At most so many entities of each type; null for all. */
+  limit: number | null;
+  dryRun: boolean;
+  skipExisting: boolean;
+  /** Leaves out entities with statistics younger than this; null for none. `skipExisting` is its limit case. */
+  staleAfter: { text: string; ms: number } | null;
+  resume: boolean;
+}
+
+/** The report of a run that has only begun. */
+export function newReport(selectors: Selectors, startedAt: Date): Report {
+  const { types, dryRun, skipExisting, staleAfter, resume, limit } = selectors;
+  return {
+    timestamp: startedAt.toISOString(),
+    started_at: startedAt.toISOString(),
+    entity_types: types.map(({ name }) => name),
+    mode: dryRun ? 'dry_run' : 'production',
+    options: { skip_existing: skipExisting, stale_after: staleAfter?.text ?? null, resume, limit },
+    statistics: {},
+    overall: { total_entities: 0, total_processed: 0, total_successful: 0, total_failed: 0, duration: 0 },
+    strategy: null,
+    requests: 0,
+    exit_code: exitCodes.allWritten,
+    stopped_by: null,
+    failures: [],
+  };
 }
 
 const savedReportSchema = z.object({

@@ -7,7 +7,7 @@ import { planRun, type Strategy } from './plan.js';
 import { Population } from './population.js';
 import { observed, type PhaseNote, type Progress } from './progress.js';
 import type { RacingApi } from './racing-api.js';
-import { type Report, saveReport, sumUp } from './report.js';
+import { newReport, type Report, type Selectors, saveReport, sumUp } from './report.js';
 import type { RequestPacer } from './request-pacer.js';
 import { RunHistory } from './run-history.js';
 import { RunLock } from './run-lock.js';
@@ -17,15 +17,7 @@ import { describeSelection, sampleTable, summarize } from './summary.js';
 import { makeFolder, writeWholeFile } from './whole-file.js';
 
 /** What the user asked for. */
-export interface RunOptions {
-  types: readonly EntityType[];
-  /** At most so many entities of each type; null for all. */
-  limit: number | null;
-  dryRun: boolean;
-  skipExisting: boolean;
-  /** Leaves out entities with statistics younger than this; null for none. `skipExisting` is its limit case. */
-  staleAfter: { text: string; ms: number } | null;
-  resume: boolean;
+export interface RunOptions extends Selectors {
   clearCheckpoints: boolean;
   strategy: Strategy | 'auto';
   requestsPerSecond: number;
@@ -82,12 +74,13 @@ export async function runPopulation(options: RunOptions, parts: RunParts): Promi
     progress.close();
     lock.release();
   }
-  if (stop.signal.aborted && !(stop.signal.reason instanceof FatalError)) throw stop.signal.reason;
   report.exit_code = exitCodeOf(report, stop.signal);
   report.stopped_by = stop.signal.aborted ? stop.signal.reason.message : null;
   report.requests = pacer.started;
   sumUp(report, (performance.now() - startedAtMs) / 1000);
-  return finish(report, parts, options.html ? history : undefined);
+  const result = finish(report, parts, options.html ? history : undefined);
+  if (stop.signal.aborted && !(stop.signal.reason instanceof FatalError)) throw stop.signal.reason;
+  return result;
 }
 
 async function selectAndPopulate(
@@ -96,36 +89,16 @@ async function selectAndPopulate(
   report: Report,
   history: RunHistory,
 ): Promise<void> {
-  const { types, dryRun, limit } = options;
-  const freshSinceMs = freshSince(options, parts.startedAt);
-  const { database, progress, directory, startedAt, stop, pacer } = parts;
-  const checkpointOptions = { resume: options.resume, clear: options.clearCheckpoints, readOnly: dryRun };
+  const { progress, directory, startedAt, pacer } = parts;
+  const { resume, clearCheckpoints: clear, dryRun: readOnly, force } = options;
+  const log = (line: string) => progress.log(line);
   const resumed = new Map(
-    types.map((type) => [
-      type,
-      openCheckpoint(directory, type, checkpointOptions, (line) => progress.log(line)),
-    ]),
+    options.types.map((type) => [type, openCheckpoint(directory, type, { resume, clear, readOnly }, log)]),
   );
-  const rows = await Promise.all(types.map((type) => database.checkTable(type)));
-  const phase = progress.phase(
-    'selecting',
-    rows.reduce((sum, one) => sum + one, 0),
-  );
-  let done = 0;
-  const onRows = (more: number) => {
-    done += more;
-    phase.update({ done });
-  };
-  const selections = await Promise.all(
-    types.map((type) => {
-      const writtenIds = resumed.get(type) ?? new Set();
-      return selectEntities(database, type, { freshSinceMs, writtenIds, limit }, stop.signal, onRows);
-    }),
-  );
-  phase.update({ done, total: done });
+  const selections = await selectAll(options, parts, resumed);
   const window = statisticsWindow(utcDate(startedAt.getTime()));
   const population = new Population(
-    { ...parts, window, walkConcurrency: pacer.maxInFlight, resumed, force: options.force, report, history },
+    { ...parts, window, walkConcurrency: pacer.maxInFlight, resumed, force, report, history },
     selections,
   );
   for (const selection of selections) progress.log(describeSelection(selection));
@@ -133,8 +106,31 @@ async function selectAndPopulate(
   if (selected === 0) return;
   const plan = planRun(options.strategy, selected, options.requestsPerSecond);
   progress.log(plan.description);
-  if (dryRun) showSample(selections, progress);
+  if (options.dryRun) showSample(selections, progress);
   else await population.run(plan);
+}
+
+async function selectAll(
+  options: RunOptions,
+  { database, progress, startedAt, stop }: RunParts,
+  resumed: ReadonlyMap<EntityType, ReadonlySet<string>>,
+): Promise<Selection[]> {
+  const { types, limit } = options;
+  const rows = await Promise.all(types.map((type) => database.checkTable(type)));
+  const total = rows.reduce((sum, one) => sum + one, 0);
+  const phase = progress.phase('selecting', total);
+  let done = 0;
+  const onRows = (more: number) => {
+    done += more;
+    phase.update({ done });
+  };
+  const freshSinceMs = freshSince(options, startedAt);
+  return await Promise.all(
+    types.map((type) => {
+      const writtenIds = resumed.get(type) ?? new Set();
+      return selectEntities(database, type, { freshSinceMs, writtenIds, limit }, stop.signal, onRows);
+    }),
+  );
 }
 
 function freshSince({ skipExisting, staleAfter }: RunOptions, startedAt: Date): number | null {
@@ -142,30 +138,8 @@ function freshSince({ skipExisting, staleAfter }: RunOptions, startedAt: Date): 
   return staleAfter === null ? null : startedAt.getTime() - staleAfter.ms;
 }
 
-function newReport(options: RunOptions, startedAt: Date): Report {
-  return {
-    timestamp: startedAt.toISOString(),
-    started_at: startedAt.toISOString(),
-    entity_types: options.types.map(({ name }) => name),
-    mode: options.dryRun ? 'dry_run' : 'production',
-    options: {
-      skip_existing: options.skipExisting,
-      stale_after: options.staleAfter?.text ?? null,
-      resume: options.resume,
-      limit: options.limit,
-    },
-    statistics: {},
-    overall: { total_entities: 0, total_processed: 0, total_successful: 0, total_failed: 0, duration: 0 },
-    strategy: null,
-    requests: 0,
-    exit_code: exitCodes.allWritten,
-    stopped_by: null,
-    failures: [],
-  };
-}
-
 function exitCodeOf(report: Report, stop: AbortSignal): ExitCode {
-  if (stop.aborted) return stop.reason.exitCode;
+  if (stop.aborted) return stop.reason instanceof FatalError ? stop.reason.exitCode : exitCodes.ownBug;
   return report.failures.length > 0 ? exitCodes.someFailed : exitCodes.allWritten;
 }
 
