@@ -31,9 +31,8 @@ section, .outcome {
   border-radius: 0.5rem; background: var(--card);
 }
 .outcome { border-left: 0.35rem solid var(--tone); }
-.outcome strong { color: var(--tone); }
+.outcome strong { display: inline-block; color: var(--tone); }
 .outcome strong::first-letter { text-transform: uppercase; }
-.outcome strong { display: inline-block; }
 .good { --tone: var(--good); }
 .fair { --tone: var(--fair); }
 .bad { --tone: var(--bad); }
@@ -92,11 +91,14 @@ figure { margin: 0; }
   .types tr > * { min-height: 2.1rem; padding-inline: 0.25rem; border-top: 0; border-bottom: 1px solid var(--rule); font-size: 0.8rem; }
   .types tbody tr:last-child > :not(:last-child), .types tfoot tr > :not(:last-child) { border-bottom: 1px solid var(--rule); }
   .types tr > :last-child { border-bottom: 0; }
+  .types thead th { text-align: left; }
   .types tbody th, .types tfoot th { text-align: right; }
-  .failures table, .failures tbody { display: block; }
+  .failures table, .failures caption, .failures tbody { display: block; }
   .failures thead { display: none; }
-  .failures tr { display: grid; grid-template-columns: auto 1fr; padding: 0.4rem 0; border-bottom: 1px solid var(--rule); }
-  .failures tr > * { padding-block: 0; border: 0; }
+  .failures tr { display: grid; grid-template-columns: auto 1fr; column-gap: 0.75rem; padding: 0.4rem 0; border-bottom: 1px solid var(--rule); }
+  .failures tr > * { padding: 0; border: 0; }
+  .failures .reason { color: var(--muted); }
+  .failures .id { overflow-wrap: anywhere; white-space: normal; }
   .failures tbody th, .failures .reason { grid-column: 1 / -1; }
 }
 @media print { .scroll { max-height: none; } }

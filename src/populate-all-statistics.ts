@@ -37,14 +37,23 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
     config: config.notifications,
     warn: (line) => console.error(line),
   });
-  const notify = !options.dryRun;
+  const onStart = () => {
+    if (!options.dryRun) notifications.started();
+  };
   try {
-    if (notify) notifications.started();
-    const result = await runPopulation(options, { ...services, progress, directory, startedAt, stop });
+    const result = await runPopulation(options, {
+      ...services,
+      progress,
+      directory,
+      startedAt,
+      stop,
+      onStart,
+    });
     const { exit_code: exitCode, stopped_by: stoppedBy } = result.report;
     if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));
-    if (stoppedBy !== null) console.error(stoppedBy);
-    if (notify) await notifications.ended({ ...result, exitCode, stoppedBy });
+    if (result.bug !== undefined) explain(result.bug);
+    else if (stoppedBy !== null) console.error(stoppedBy);
+    if (!options.dryRun) await notifications.ended({ ...result, exitCode, stoppedBy });
     return exitCode;
   } finally {
     progress.close();

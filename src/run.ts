@@ -38,6 +38,8 @@ export interface RunParts {
   startedAt: Date;
   /** Aborted, with a FatalError, to stop the run. */
   stop: AbortController;
+  /** Called when nothing stands in the run's way. */
+  onStart?: () => void;
 }
 
 /** How a run ended. */
@@ -47,11 +49,13 @@ export interface RunResult {
   reportPath: string | null;
   /** The outcome for people: a table and what to do next. */
   summary: string;
+  /** What ended the run if it was a bug of ours. */
+  bug?: unknown;
 }
 
 /**
  * The whole job: selects, plans, gathers, writes and reports.
- * @throws FatalError when another run is active or the folder is unusable; anything else is a bug of ours
+ * @throws FatalError when another run is active or the folder is unusable
  */
 export async function runPopulation(options: RunOptions, parts: RunParts): Promise<RunResult> {
   const { directory, progress, startedAt, pacer, stop } = parts;
@@ -65,6 +69,7 @@ export async function runPopulation(options: RunOptions, parts: RunParts): Promi
     lock.update(report, note);
   };
   if (!options.dryRun) lock.acquire(report.started_at);
+  parts.onStart?.();
   try {
     await selectAndPopulate(options, { ...parts, progress: observed(progress, observe) }, report, history);
   } catch (error) {
@@ -79,8 +84,8 @@ export async function runPopulation(options: RunOptions, parts: RunParts): Promi
   report.requests = pacer.started;
   sumUp(report, (performance.now() - startedAtMs) / 1000);
   const result = finish(report, parts, options.html ? history : undefined);
-  if (stop.signal.aborted && !(stop.signal.reason instanceof FatalError)) throw stop.signal.reason;
-  return result;
+  const { reason } = stop.signal;
+  return reason === undefined || reason instanceof FatalError ? result : { ...result, bug: reason };
 }
 
 async function selectAndPopulate(

@@ -190,7 +190,7 @@ async function runHere(
     timeoutMs: 2_000,
   });
   try {
-    const { report } = await runPopulation(
+    const { report, bug } = await runPopulation(
       {
         types: entityTypes,
         limit: null,
@@ -216,6 +216,7 @@ async function runHere(
         ...parts,
       },
     );
+    if (bug !== undefined) throw bug;
     return { ...report, lines };
   } finally {
     await api.close();
