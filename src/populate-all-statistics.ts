@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 import { type PopulateOptions, parseCommandLine } from './command-line.js';
 import { loadConfig } from './config.js';
+import { createProgress } from './console-progress.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { Notifications } from './notifications.js';
-import { createProgress } from './progress.js';
 import { runPopulation } from './run.js';
 import { createServices } from './services.js';
 import { handleSignals } from './signals.js';
@@ -90,6 +90,8 @@ function prepare(requestsPerSecond: number, output: Parameters<typeof createProg
     clock: () => performance.now(),
     now: () => new Date(),
     requests: () => services.pacer.started,
+    // https://no-color.org
+    color: !process.env.NO_COLOR,
   });
   const log = (line: string) => progress.log(line);
   handleSignals({ stop, writing }, log);

@@ -130,12 +130,15 @@ async function selectAll(
     phase.update({ done });
   };
   const freshSinceMs = freshSince(options, startedAt);
-  return await Promise.all(
+  const selections = await Promise.all(
     types.map((type) => {
       const writtenIds = resumed.get(type) ?? new Set();
       return selectEntities(database, type, { freshSinceMs, writtenIds, limit }, stop.signal, onRows);
     }),
   );
+  // The test rows were counted and are not selected.
+  phase.update({ done, total: done });
+  return selections;
 }
 
 function freshSince({ skipExisting, staleAfter }: RunOptions, startedAt: Date): number | null {
@@ -177,7 +180,7 @@ function finish(
     if (report.stopped_by === null) report.exit_code = error.exitCode;
     report.stopped_by ??= error.message;
   }
-  const summary = summarize(report, reportPath);
+  const summary = summarize(report, reportPath, progress.columns);
   progress.log(summary);
   return { report, reportPath, summary };
 }

@@ -20,26 +20,34 @@ function table(rows: string[][]): string {
     .join('\n');
 }
 
-/** The outcome for people: a table of the types, the report's path, and the next step when there is one. */
-export function summarize(report: Report, reportPath: string | null): string {
+/** The outcome for people: a table no wider than `columns`, the report's path, and the next step if there is one. */
+export function summarize(report: Report, reportPath: string | null, columns: number): string {
   const lines: string[] = [];
-  if (report.mode === 'production' && Object.keys(report.statistics).length > 0)
-    lines.push(summaryTable(report));
-  if (reportPath !== null) lines.push(`Report: ${reportPath}`);
-  if (report.failures.length > 0) {
-    lines.push(`${formatCount(report.failures.length)} failed: run again with --resume to try them again.`);
+  if (report.mode === 'production' && Object.keys(report.statistics).length > 0) {
+    lines.push(summaryTable(report, columns));
+    const { total_successful, total_failed, duration } = report.overall;
+    const failed = total_failed > 0 ? `, ${formatCount(total_failed)} failed` : '';
+    lines.push(`${formatCount(total_successful)} written${failed} in ${formatDuration(duration)}.`);
   }
+  if (reportPath !== null) lines.push(`Report: ${reportPath}`);
+  if (report.failures.length > 0) lines.push(`Next: run again with --resume to try the failed ones again.`);
   return lines.join('\n');
 }
 
-function summaryTable(report: Report): string {
+/** Leaves out columns from the right when the terminal is narrow. */
+function summaryTable(report: Report, columns: number): string {
   const rows = Object.entries(report.statistics).map(([name, figures]) => [
     name,
     ...[figures.total, figures.successful, figures.failed, figures.skipped].map(formatCount),
     formatDuration(figures.duration),
     `${figures.rate < 10 ? figures.rate.toFixed(2) : formatCount(Math.round(figures.rate))}/s`,
   ]);
-  return table([['type', 'total', 'successful', 'failed', 'skipped', 'duration', 'rate'], ...rows]);
+  const all = [['type', 'total', 'successful', 'failed', 'skipped', 'duration', 'rate'], ...rows];
+  for (let kept = 7; kept > 4; kept -= 1) {
+    const text = table(all.map((row) => row.slice(0, kept)));
+    if (text.split('\n').every((line) => line.length <= columns)) return text;
+  }
+  return table(all.map((row) => row.slice(0, 4)));
 }
 
 /** One line on what was selected of a type. */
