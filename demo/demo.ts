@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { entityTypes } from '../src/entity-types.js';
+import { formatTable } from '../src/format.js';
 import { type EmbeddedDatabase, seedEntities, startEmbeddedDatabase } from './database.js';
 import { makeSeason } from './season.js';
 import { startSimulatedRacingApi } from './simulated-racing-api.js';
@@ -35,25 +36,22 @@ function runCommand(options: string[], environment: Record<string, string>): Pro
   });
 }
 
-/** A few rows of each table, so that a person sees the statistics. */
+/** The busiest entities of each table, so that a person sees the statistics. */
 async function showRows(database: EmbeddedDatabase): Promise<void> {
   for (const { table, columns } of entityTypes) {
+    const shown = [
+      columns.lastDate,
+      columns.lastWinDate,
+      columns.recent30dRuns,
+      columns.recent30dWins,
+      columns.recent30dWinRate,
+    ];
     const rows = await database.query<Record<string, string | number | null>>(
-      `select name, ${columns.lastDate}, ${columns.lastWinDate}, ${columns.recent14dRuns}, ${columns.recent30dRuns},
-              ${columns.recent30dWins}, ${columns.recent30dWinRate}
-       from ${table} where stats_updated_at is not null
+      `select name, ${shown.join(', ')} from ${table} where stats_updated_at is not null
        order by ${columns.recent30dRuns} desc, id limit 3`,
     );
-    if (rows.length === 0) continue;
-    console.log(`\n${table}, read back:`);
-    for (const row of rows) {
-      const { name, ...statistics } = row;
-      console.log(
-        `  ${name}: ${Object.entries(statistics)
-          .map(([column, value]) => `${column} ${value ?? 'none'}`)
-          .join(', ')}`,
-      );
-    }
+    const lines = rows.map((row) => Object.values(row).map((value) => String(value ?? '-')));
+    if (lines.length > 0) console.log(`\n${formatTable([[table, ...shown], ...lines])}`);
   }
 }
 

@@ -25,6 +25,21 @@ export function formatDuration(seconds: number): string {
   return `${major}${majorUnit} ${String(minor).padStart(2, '0')}${minorUnit}`;
 }
 
+/** Columns of text, the first aligned left and the others right. */
+export function formatTable(rows: string[][]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) =>
+          column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0),
+        )
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
 /**
  * Text from outside (names, messages of the API or the database) fit for a terminal and a single line: without
  * control characters and without those that turn the direction of the text.

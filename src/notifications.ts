@@ -216,14 +216,10 @@ function counts({ mode, overall }: Report): string {
 
 /** A message's first sentence; of a long one the first clause, cut between words where even that is long. */
 function headline(message: string): string {
-  const sentence = printable(
-    message
-      .trim()
-      .split(/\.(?=\s|$)|[\r\n]/, 1)
-      .join(),
-  );
+  const [first = ''] = message.trim().split(/\.(?=\s|$)|[\r\n]/);
+  const sentence = printable(first);
   if (sentence.length <= longestHeadline) return sentence;
-  const clause = sentence.split(/[:;]\s/, 1).join();
+  const [clause = ''] = sentence.split(/[:;]\s/);
   if (clause.length <= longestHeadline) return clause;
   const start = Array.from(clause).slice(0, longestHeadline).join('');
   return `${start.replace(/\s+\S*$/, '')}…`;

@@ -1,24 +1,9 @@
 import type { EntityType } from './entity-types.js';
-import { formatCount, formatDuration, printable } from './format.js';
+import { formatCount, formatDuration, formatTable, printable } from './format.js';
 import type { Report } from './report.js';
 import type { Selection } from './selection.js';
 
 const sampleSize = 5;
-
-/** Columns of text, the first aligned left and the others right. */
-function table(rows: string[][]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) =>
-          column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0),
-        )
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
-}
 
 /** The outcome for people: a table no wider than `columns`, the report's path, and the next step if there is one. */
 export function summarize(report: Report, reportPath: string | null, columns: number): string {
@@ -44,10 +29,10 @@ function summaryTable(report: Report, columns: number): string {
   ]);
   const all = [['type', 'total', 'successful', 'failed', 'skipped', 'duration', 'rate'], ...rows];
   for (let kept = 7; kept > 4; kept -= 1) {
-    const text = table(all.map((row) => row.slice(0, kept)));
+    const text = formatTable(all.map((row) => row.slice(0, kept)));
     if (text.split('\n').every((line) => line.length <= columns)) return text;
   }
-  return table(all.map((row) => row.slice(0, 4)));
+  return formatTable(all.map((row) => row.slice(0, 4)));
 }
 
 /** One line on what was selected of a type. */
@@ -67,5 +52,5 @@ export function sampleTable({
   const rows = entities
     .slice(0, sampleSize)
     .map(({ id, name, lastDate }) => [`  ${printable(id)}`, printable(name), lastDate ?? 'no statistics']);
-  return [`${type.name}, the first ${rows.length}:`, table(rows)].join('\n');
+  return [`${type.name}, the first ${rows.length}:`, formatTable(rows)].join('\n');
 }
