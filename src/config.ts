@@ -2,13 +2,21 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'dotenv';
 import { exitCodes, FatalError } from './errors.js';
-import type { NotificationConfig } from './notifications.js';
+import { isLoopback } from './loopback.js';
 
 /** The two services and their credentials, checked. URLs have no trailing slash. */
 export interface Config {
   racingApi: { baseUrl: string; username: string; password: string };
   supabase: { url: string; serviceKey: string };
   notifications: NotificationConfig;
+}
+
+/** Who is told of a run's end; null for nobody. */
+export interface NotificationConfig {
+  /** `to`: addresses separated by commas; `smtpUrl`: smtp:// or smtps://, user and password percent-encoded. */
+  email: { to: string; smtpUrl: string; on: 'failure' | 'always' } | null;
+  /** Its path is a secret: whoever knows it can report runs. */
+  heartbeatUrl: string | null;
 }
 
 type Environment = Record<string, string | undefined>;
@@ -40,20 +48,27 @@ class EnvironmentCheck {
     return this.environment[name]?.trim() ? this.required(name) : undefined;
   }
 
-  url(name: string, fallback?: string): string {
-    const value = this.optional(name) ?? fallback ?? this.required(name);
+  /** The URL of a service, without a trailing slash. */
+  serviceUrl(name: string, fallback?: string): string {
+    const value = this.url(name, this.optional(name) ?? fallback ?? this.required(name));
+    if (/[?#]/.test(value))
+      this.problems.push(`${name} may not hold a query or a fragment: only https://host/path`);
+    return value.replace(/\/+$/, '');
+  }
+
+  url(name: string, value: string): string {
     if (value === '') return value;
     const url = URL.canParse(value) ? new URL(value) : undefined;
     if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
       this.problems.push(`${name} is not a URL that begins with https://`);
-    } else if (url.username || url.password || url.search || url.hash) {
-      this.problems.push(`${name} may not hold credentials, a query or a fragment: only https://host/path`);
+    } else if (url.username || url.password) {
+      this.problems.push(`${name} may not hold credentials: only https://host/path`);
     } else if (url.protocol === 'http:' && !isLoopback(url.hostname)) {
       this.problems.push(
         `${name} uses plain http, which would send the credentials unencrypted: use https://`,
       );
     }
-    return value.replace(/\/+$/, '');
+    return value;
   }
 }
 
@@ -62,7 +77,7 @@ function notificationConfig(check: EnvironmentCheck): NotificationConfig {
   const to = check.optional('NOTIFY_EMAIL_TO');
   const smtpUrl = check.optional('SMTP_URL');
   const on = check.optional('NOTIFY_ON') ?? 'failure';
-  const heartbeatUrl = check.optional('HEARTBEAT_URL') ?? null;
+  const heartbeatUrl = check.url('HEARTBEAT_URL', check.optional('HEARTBEAT_URL') ?? '') || null;
   if ((to === undefined) !== (smtpUrl === undefined)) {
     check.problems.push('NOTIFY_EMAIL_TO and SMTP_URL go together: set both or none');
   }
@@ -70,15 +85,8 @@ function notificationConfig(check: EnvironmentCheck): NotificationConfig {
     check.problems.push('SMTP_URL is not a URL that begins with smtp:// or smtps://');
   }
   if (on !== 'failure' && on !== 'always') check.problems.push('NOTIFY_ON is neither failure nor always');
-  if (heartbeatUrl !== null && !(URL.canParse(heartbeatUrl) && /^https?:/.test(heartbeatUrl))) {
-    check.problems.push('HEARTBEAT_URL is not a URL that begins with https://');
-  }
   if (to === undefined || smtpUrl === undefined) return { email: null, heartbeatUrl };
   return { email: { to, smtpUrl, on: on === 'always' ? 'always' : 'failure' }, heartbeatUrl };
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }
 
 /** Supabase's key formats: https://supabase.com/docs/guides/api/api-keys */
@@ -118,9 +126,9 @@ export function loadConfig(directory: string, variables: Environment): Config {
     racingApi: {
       username: check.required('RACING_API_USERNAME'),
       password: check.required('RACING_API_PASSWORD'),
-      baseUrl: check.url('RACING_API_BASE_URL', defaultBaseUrl),
+      baseUrl: check.serviceUrl('RACING_API_BASE_URL', defaultBaseUrl),
     },
-    supabase: { url: check.url('SUPABASE_URL'), serviceKey: check.required('SUPABASE_SERVICE_KEY') },
+    supabase: { url: check.serviceUrl('SUPABASE_URL'), serviceKey: check.required('SUPABASE_SERVICE_KEY') },
     notifications: notificationConfig(check),
   };
   if (/\/rest\/v1$/.test(config.supabase.url)) {

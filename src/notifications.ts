@@ -1,31 +1,10 @@
-import { hostname } from 'node:os';
-import { resolve } from 'node:path';
-import { stripVTControlCharacters } from 'node:util';
 import nodemailer from 'nodemailer';
 import { fetch } from 'undici';
+import type { NotificationConfig } from './config.js';
 import { type ExitCode, exitCodes } from './errors.js';
-import { formatCount, formatDuration, printable } from './format.js';
-import type { Report } from './report.js';
-
-/** Who is told of a run's end; null for nobody. */
-export interface NotificationConfig {
-  /** `to`: addresses separated by commas; `smtpUrl`: smtp:// or smtps://, user and password percent-encoded. */
-  email: { to: string; smtpUrl: string; on: 'failure' | 'always' } | null;
-  /** Its path is a secret: whoever knows it can report runs. */
-  heartbeatUrl: string | null;
-}
-
-/** What a finished run tells. Any exit code but 0 is a failure. */
-export interface RunOutcome {
-  exitCode: ExitCode;
-  /** Why the run ended before its end, for people. */
-  stoppedBy: string | null;
-  /** The outcome a type, as a table. */
-  summary: string;
-  report: Report;
-  /** Null when it could not be written. */
-  reportPath: string | null;
-}
+import { formatDuration } from './format.js';
+import { isLoopback } from './loopback.js';
+import { bodyOf, type EndedRun, subjectOf } from './notification-text.js';
 
 export interface NotificationsOptions {
   config: NotificationConfig;
@@ -36,8 +15,6 @@ export interface NotificationsOptions {
 }
 
 const program = 'populate-all-statistics';
-const failuresShown = 20;
-const longestHeadline = 72;
 
 /** Tells people and monitors of a run. That it cannot is a warning and changes nothing else. */
 export class Notifications {
@@ -58,13 +35,13 @@ export class Notifications {
   }
 
   /** Resolves when everything was sent or has failed; never rejects. */
-  async ended(outcome: RunOutcome): Promise<void> {
-    const { exitCode } = outcome;
+  async ended(run: EndedRun): Promise<void> {
+    const { exit_code: exitCode } = run.report;
     // A monitor that heard the start last would take the run for one that still runs.
     const heartbeat = this.startSent.then(() =>
       this.sendHeartbeat((url) => (exitCode === exitCodes.allWritten ? url : failUrl(url, exitCode))),
     );
-    await Promise.all([heartbeat, this.sendEmail(outcome)]);
+    await Promise.all([heartbeat, this.sendEmail(run)]);
   }
 
   private async sendHeartbeat(urlOf: (heartbeatUrl: string) => string): Promise<void> {
@@ -75,11 +52,12 @@ export class Notifications {
     );
   }
 
-  private async sendEmail(outcome: RunOutcome): Promise<void> {
+  private async sendEmail(run: EndedRun): Promise<void> {
     const { email } = this.config;
-    if (email === null || (email.on === 'failure' && outcome.exitCode === exitCodes.allWritten)) return;
+    const failed = run.report.exit_code !== exitCodes.allWritten;
+    if (email === null || (email.on === 'failure' && !failed)) return;
     await this.attempt(`The e-mail through ${hostOf(email.smtpUrl)}`, (signal) =>
-      mail({ ...email, subject: subjectOf(outcome), text: bodyOf(outcome) }, signal, this.timeoutMs),
+      mail({ ...email, subject: subjectOf(run.report), text: bodyOf(run) }, signal, this.timeoutMs),
     );
   }
 
@@ -146,6 +124,8 @@ async function mail(
   // The signal ends the whole conversation in time; the other two are what would outlive it.
   const transport = nodemailer.createTransport({
     url: smtpUrl,
+    // Otherwise a server, or somebody before it, that offers no encryption would get the password.
+    requireTLS: !isLoopback(new URL(smtpUrl).hostname),
     dnsTimeout: timeoutMs,
     socketCloseTimeout: 0,
   });
@@ -193,61 +173,4 @@ function refusedPart(error: unknown): string {
   if (command === 'MAIL FROM') return 'the sender';
   if (command === 'RCPT TO') return 'the recipients';
   return command === 'DATA' ? 'the message' : 'the connection';
-}
-
-/** The outcome in one short line. */
-function subjectOf(outcome: RunOutcome): string {
-  const { exitCode, report } = outcome;
-  if (exitCode !== exitCodes.allWritten) return `${program} FAILED (exit ${exitCode}): ${causeOf(outcome)}`;
-  return `${program}: ${counts(report)} in ${formatDuration(report.overall.duration)}`;
-}
-
-function causeOf({ stoppedBy, report }: RunOutcome): string {
-  const cause = headline(stoppedBy ?? '');
-  if (cause === '') return counts(report);
-  return report.overall.total_processed === 0 ? cause : `${cause} (${counts(report)})`;
-}
-
-function counts({ mode, overall }: Report): string {
-  if (mode === 'dry_run') return `dry run, ${formatCount(overall.total_entities)} selected`;
-  const failed = overall.total_failed === 0 ? '' : `, ${formatCount(overall.total_failed)} failed`;
-  return `${formatCount(overall.total_successful)} written${failed}`;
-}
-
-/** A message's first sentence; of a long one the first clause, cut between words where even that is long. */
-function headline(message: string): string {
-  const [first = ''] = message.trim().split(/\.(?=\s|$)|[\r\n]/);
-  const sentence = printable(first);
-  if (sentence.length <= longestHeadline) return sentence;
-  const [clause = ''] = sentence.split(/[:;]\s/);
-  if (clause.length <= longestHeadline) return clause;
-  const start = Array.from(clause).slice(0, longestHeadline).join('');
-  return `${start.replace(/\s+\S*$/, '')}…`;
-}
-
-function bodyOf(outcome: RunOutcome): string {
-  const { stoppedBy, report, summary, reportPath } = outcome;
-  const failed = report.failures.length;
-  const parts = [
-    stoppedBy === null ? '' : stoppedBy.split('\n').map(printable).join('\n'),
-    `${counts(report)} in ${formatDuration(report.overall.duration)}, started ${report.started_at}.`,
-    failed === 0
-      ? ''
-      : `Next step: run again with --resume to try the ${formatCount(failed)} failed ones again.`,
-    stripVTControlCharacters(summary).trimEnd(),
-    failed === 0 ? '' : failureList(report),
-    reportPath === null
-      ? `The report could not be written. The run was on ${hostname()}.`
-      : `Report: ${resolve(reportPath)} on ${hostname()}`,
-  ];
-  return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
-}
-
-function failureList({ failures }: Report): string {
-  const lines = failures
-    .slice(0, failuresShown)
-    .map(({ id, name, reason }) => `  ${[id, name].map(printable).join(' ')}: ${printable(reason)}`);
-  const left = failures.length - lines.length;
-  if (left > 0) lines.push(`  and ${formatCount(left)} more, in the report`);
-  return ['Failed:', ...lines].join('\n');
 }

@@ -53,7 +53,7 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
     if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));
     if (result.bug !== undefined) explain(result.bug);
     else if (stoppedBy !== null) console.error(stoppedBy);
-    if (!options.dryRun) await notifications.ended({ ...result, exitCode, stoppedBy });
+    if (!options.dryRun) await notifications.ended(result);
     return exitCode;
   } finally {
     progress.close();

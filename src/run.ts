@@ -47,8 +47,6 @@ export interface RunResult {
   report: Report;
   /** Null if the report could not be written. */
   reportPath: string | null;
-  /** The outcome for people: a table and what to do next. */
-  summary: string;
   /** What ended the run if it was a bug of ours. */
   bug?: unknown;
 }
@@ -180,7 +178,6 @@ function finish(
     if (report.stopped_by === null) report.exit_code = error.exitCode;
     report.stopped_by ??= error.message;
   }
-  const summary = summarize(report, reportPath, progress.columns);
-  progress.log(summary);
-  return { report, reportPath, summary };
+  progress.log(summarize(report, reportPath, progress.columns));
+  return { report, reportPath };
 }

@@ -19,8 +19,8 @@ export function summarize(report: Report, reportPath: string | null, columns: nu
   return lines.join('\n');
 }
 
-/** Leaves out columns from the right when the terminal is narrow. */
-function summaryTable(report: Report, columns: number): string {
+/** The outcome a type; leaves out columns from the right where `columns` are too few. Empty without types. */
+export function summaryTable(report: Report, columns: number): string {
   const rows = Object.entries(report.statistics).map(([name, figures]) => [
     name,
     ...[figures.total, figures.successful, figures.failed, figures.skipped].map(formatCount),
@@ -28,6 +28,7 @@ function summaryTable(report: Report, columns: number): string {
     `${figures.rate < 10 ? figures.rate.toFixed(2) : formatCount(Math.round(figures.rate))}/s`,
   ]);
   const all = [['type', 'total', 'successful', 'failed', 'skipped', 'duration', 'rate'], ...rows];
+  if (rows.length === 0) return '';
   for (let kept = 7; kept > 4; kept -= 1) {
     const text = formatTable(all.map((row) => row.slice(0, kept)));
     if (text.split('\n').every((line) => line.length <= columns)) return text;
