@@ -1,6 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type EntityType, entityTypes } from './entity-types.js';
-import { exitCodes, FatalError } from './errors.js';
+import { exitCodeMeanings, exitCodes, FatalError } from './errors.js';
 import type { Strategy } from './plan.js';
 import type { RunOptions } from './run.js';
 import type { VerificationOptions } from './verification.js';
@@ -32,12 +32,9 @@ Examples:
   populate-all-statistics status                       what runs, what was done
 
 Exit codes:
-  0 everything selected is written        6 database refused or unreachable
-  1 our own bug                           7 safety brake, or the API's answers changed shape
-  2 usage or configuration                8 checkpoint, logs or disk unusable
-  3 finished, some entities failed       10 verify found differences
-  4 API unavailable for too long         11 another run is active
-  5 API credentials or plan refused      130, 143 interrupted, state saved`;
+${Object.entries(exitCodeMeanings)
+  .map(([code, meaning]) => `${code.padStart(5)}  ${meaning}`)
+  .join('\n')}`;
 
 function positiveInteger(value: string): number {
   if (!/^\d+$/.test(value) || Number(value) < 1 || !Number.isSafeInteger(Number(value))) {
@@ -130,6 +127,14 @@ export function createProgram(onRequest: (request: Request) => void): Command {
     .action((flags: PopulateFlags) =>
       onRequest({ command: 'populate', options: populateOptions(program, flags) }),
     );
+  program.hook('preSubcommand', () => {
+    const misplaced = program.options.filter((option) => {
+      return program.getOptionValueSource(option.attributeName()) === 'cli';
+    });
+    // Commander would drop them without a word.
+    if (misplaced[0])
+      program.error(`error: option '${misplaced[0].flags}' has to stand after the command's name`);
+  });
   program
     .command('verify')
     .description('compare random stored rows with what their own results give; exit code 10 if they differ')

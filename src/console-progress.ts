@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import { formatCount, formatDuration } from './format.js';
+import { formatCount, formatDuration, formatRate } from './format.js';
 import type { Phase, PhaseState, Progress } from './progress.js';
 
 interface Output {
@@ -67,7 +67,7 @@ class Gauge {
       parts.push(`${formatDuration((this.total - this.done) / rate)} left`);
     if (this.failed > 0)
       parts.push(`${formatCount(this.done - this.failed)} ok`, `${formatCount(this.failed)} failed`);
-    if (rate > 0) parts.push(`${rate < 10 ? rate.toFixed(1) : formatCount(Math.round(rate))}/s`);
+    if (rate > 0) parts.push(formatRate(rate));
     const requestRate = this.requestRate();
     if (requestRate > 0) parts.push(`${requestRate.toFixed(2)} req/s`);
     return parts;

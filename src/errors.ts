@@ -1,4 +1,4 @@
-/** What the process tells its caller (cron, a script) by its exit code; README explains each. */
+/** What the process tells its caller (cron, a script); docs/operators.md says what to do about each. */
 export const exitCodes = {
   allWritten: 0,
   ownBug: 1,
@@ -16,6 +16,23 @@ export const exitCodes = {
 } as const;
 
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+
+/** The exit codes in words, for --help and the run's page. */
+export const exitCodeMeanings: Record<ExitCode, string> = {
+  0: 'everything selected is written',
+  1: 'our own bug',
+  2: 'usage or configuration',
+  3: 'finished, some entities failed',
+  4: 'API unavailable or cooling off for too long, resumable',
+  5: 'API credentials or plan refused',
+  6: 'database refused or unreachable',
+  7: "safety brake, or the API's answers changed shape",
+  8: 'checkpoint, logs or disk unusable',
+  10: 'verify found differences',
+  11: 'another run is active',
+  130: 'interrupted (SIGINT), state saved',
+  143: 'interrupted (SIGTERM), state saved',
+};
 
 /** Ends the run. Its message is for people: what happened and what to do next. */
 export class FatalError extends Error {

@@ -10,6 +10,12 @@ export function formatEntities(count: number): string {
   return `${formatCount(count)} ${count === 1 ? 'entity' : 'entities'}`;
 }
 
+/** So many a second: 0.14/s, 1,234/s. */
+export function formatRate(rate: number): string {
+  if (!Number.isFinite(rate)) return '–';
+  return `${rate < 10 ? rate.toFixed(2) : formatCount(Math.round(rate))}/s`;
+}
+
 /** Seconds as people say them: 0.4s, 42s, 1m 08s, 7h 33m, 4d 12h. */
 export function formatDuration(seconds: number): string {
   if (seconds < 9.95) return `${seconds.toFixed(1)}s`;

@@ -1,5 +1,5 @@
 import type { EntityTypeName } from './entity-types.js';
-import type { ExitCode } from './errors.js';
+import { exitCodeMeanings } from './errors.js';
 import { formatCount, formatDuration } from './format.js';
 import { type Html, html } from './html.js';
 import { plot, type Sample } from './html-plot.js';
@@ -17,22 +17,6 @@ export interface HtmlReportInput {
   /** The most successful first. */
   leaders: Partial<Record<EntityTypeName, readonly Leader[]>>;
 }
-
-const meanings: Record<ExitCode, string> = {
-  0: 'every selected entity is written',
-  1: 'a bug of populate-all-statistics',
-  2: 'the command line or the configuration cannot be used',
-  3: 'some entities failed',
-  4: 'The Racing API was not available',
-  5: 'The Racing API refused the request',
-  6: 'the database failed',
-  7: 'it was not safe to write',
-  8: 'a file or folder could not be used',
-  10: 'the statistics differ',
-  11: 'another run is active',
-  130: 'interrupted',
-  143: 'terminated',
-};
 
 /**
  * A run as one HTML page that needs nothing else: no network, no script. Names, ids and reasons are escaped, and the
@@ -82,7 +66,9 @@ function utcTime(instant: string): string {
 }
 
 function meaningOf({ exit_code, mode }: Report): string {
-  return mode === 'dry_run' && exit_code === 0 ? 'a dry run, nothing is written' : meanings[exit_code];
+  return mode === 'dry_run' && exit_code === 0
+    ? 'a dry run, nothing is written'
+    : exitCodeMeanings[exit_code];
 }
 
 function outcome(report: Report): Html {

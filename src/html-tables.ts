@@ -1,5 +1,5 @@
 import { type EntityTypeName, entityTypes } from './entity-types.js';
-import { formatCount, formatDuration } from './format.js';
+import { formatCount, formatDuration, formatRate } from './format.js';
 import { type Content, type Html, html } from './html.js';
 import type { Failure, Report, TypeStatistics } from './report.js';
 
@@ -65,11 +65,6 @@ export function outcomeTable({ statistics, overall }: Report): Html {
 
 function outcomeCells({ total, successful, failed, skipped, duration, rate }: TypeStatistics): Html {
   return html`${figure(formatCount(total))}${figure(formatCount(successful))}<td class="${failed > 0 ? 'figure failed' : 'figure'}">${formatCount(failed)}</td>${figure(formatCount(skipped))}${figure(formatDuration(duration))}${figure(formatRate(rate))}`;
-}
-
-function formatRate(rate: number): string {
-  if (!Number.isFinite(rate)) return '–';
-  return `${rate < 10 ? rate.toFixed(2) : formatCount(Math.round(rate))}/s`;
 }
 
 /** A table of each type that has leaders, in their order. */

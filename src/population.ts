@@ -121,7 +121,7 @@ export class Population {
       }
     } finally {
       figures.duration = (performance.now() - startedAtMs) / 1000;
-      figures.rate = figures.processed / figures.duration;
+      figures.rate = figures.duration > 0 ? figures.processed / figures.duration : 0;
     }
   }
 

@@ -1,6 +1,6 @@
 import { readCheckpoint } from './checkpoint.js';
 import { type EntityType, type EntityTypeName, entityTypes } from './entity-types.js';
-import { formatCount, formatDuration } from './format.js';
+import { formatCount, formatDuration, formatRate } from './format.js';
 import { type SavedReport, savedReports } from './report.js';
 import { activeRun } from './run-lock.js';
 
@@ -111,10 +111,9 @@ function describeType(
   const lines: string[] = [name];
   if (running) {
     const left = running.seconds_left === null ? '' : `, ${formatDuration(running.seconds_left)} left`;
-    const rate = running.rate < 10 ? running.rate.toFixed(1) : formatCount(Math.round(running.rate));
     lines.push(
       `  running         pid ${running.pid} since ${running.since}`,
-      `                  ${running.phase} ${formatCount(running.done)}/${formatCount(running.total)}, ${rate}/s${left}`,
+      `                  ${running.phase} ${formatCount(running.done)}/${formatCount(running.total)}, ${formatRate(running.rate)}${left}`,
     );
   } else {
     lines.push('  running         no');

@@ -1,5 +1,5 @@
 import type { EntityType } from './entity-types.js';
-import { formatCount, formatDuration, formatTable, printable } from './format.js';
+import { formatCount, formatDuration, formatRate, formatTable, printable } from './format.js';
 import type { Report } from './report.js';
 import type { Selection } from './selection.js';
 
@@ -25,7 +25,7 @@ export function summaryTable(report: Report, columns: number): string {
     name,
     ...[figures.total, figures.successful, figures.failed, figures.skipped].map(formatCount),
     formatDuration(figures.duration),
-    `${figures.rate < 10 ? figures.rate.toFixed(2) : formatCount(Math.round(figures.rate))}/s`,
+    formatRate(figures.rate),
   ]);
   const all = [['type', 'total', 'successful', 'failed', 'skipped', 'duration', 'rate'], ...rows];
   if (rows.length === 0) return '';
