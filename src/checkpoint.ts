@@ -2,7 +2,7 @@ import { readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { EntityType, EntityTypeName } from './entity-types.js';
-import { exitCodes, FatalError } from './errors.js';
+import { errorCode, exitCodes, FatalError } from './errors.js';
 import { formatCount, printable } from './format.js';
 import { filesUnusable, writeWholeFile } from './whole-file.js';
 
@@ -42,7 +42,8 @@ export function readCheckpoint(
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (errorCode(error) === 'ENOENT') return undefined;
+    if (errorCode(error) === 'EISDIR') return { unusable: 'it is a folder' };
     throw filesUnusable(`${path} cannot be read`, error);
   }
   try {
@@ -74,7 +75,7 @@ export function openCheckpoint(
   if ('ids' in found) {
     if (!resume) return new Set();
     log(
-      `${type.name}: resuming after ${formatCount(found.ids.size)} written, checkpoint of ${found.timestamp}.`,
+      `${type.name}: resuming after ${formatCount(found.ids.size)} written, checkpoint of ${found.timestamp ?? 'unknown time'}.`,
     );
     return found.ids;
   }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'dotenv';
-import { exitCodes, FatalError } from './errors.js';
+import { errorCode, exitCodes, FatalError } from './errors.js';
 import { isLoopback } from './loopback.js';
 
 /** The two services and their credentials, checked. URLs have no trailing slash. */
@@ -106,7 +106,7 @@ function readEnvFile(path: string): Environment {
   try {
     return parse(readFileSync(path));
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {};
+    if (errorCode(error) === 'ENOENT') return {};
     const reason = error instanceof Error ? error.message : String(error);
     throw new FatalError(
       exitCodes.usage,

@@ -135,14 +135,20 @@ class TerminalProgress implements Progress {
     const columns = this.columns - 1;
     const [count = '', ...rest] = gauge.parts();
     let figures = count;
+    // Room for a bar comes before the lesser figures, unless the terminal is narrow.
+    const barRoom = columns >= 70 ? narrowestBar + 1 : 0;
     for (const part of rest) {
-      if (gauge.label.length + 1 + figures.length + 3 + part.length <= columns) figures += ` · ${part}`;
+      if (gauge.label.length + 1 + barRoom + figures.length + 3 + part.length <= columns)
+        figures += ` · ${part}`;
     }
     const room = Math.min(widestBar, columns - gauge.label.length - figures.length - 2);
     const filled = Math.round(gauge.fraction * room);
     const bar = room >= narrowestBar ? ` ${'█'.repeat(filled).padEnd(room, '░')}` : '';
     const paintedBar = color && bar ? styleText(gauge.failed > 0 ? 'yellow' : 'green', bar) : bar;
-    output.write(`${eraseLine}${gauge.label.slice(0, columns)}${paintedBar} ${figures}`.trimEnd());
+    const text = bar
+      ? `${gauge.label}${paintedBar} ${figures}`
+      : `${gauge.label} ${figures}`.slice(0, columns);
+    output.write(`${eraseLine}${text.trimEnd()}`);
   }
 }
 

@@ -79,8 +79,10 @@ export class CoolingOff {
     const pauseMs = Math.max(ownMs, retryAfterMs);
     this.pause.refusals += 1;
     this.pause.probing = false;
-    this.pause.untilMs = nowMs + pauseMs;
-    if (this.pause.untilMs - this.pause.sinceMs > longestSilenceMs) {
+    const lastProbeMs = this.pause.sinceMs + longestSilenceMs;
+    // The last probe is due when the longest silence ends.
+    this.pause.untilMs = Math.min(nowMs + pauseMs, lastProbeMs);
+    if (nowMs >= lastProbeMs || nowMs + retryAfterMs > lastProbeMs) {
       throw new FatalError(
         exitCodes.apiUnavailable,
         `The Racing API still refuses requests (429), and waiting on would take more than ${formatDuration(longestSilenceMs / 1000)}. ` +

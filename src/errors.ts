@@ -61,3 +61,8 @@ export class ResultsError extends Error {
     this.kind = kind;
   }
 }
+
+/** The code of a system error (ENOENT, EEXIST, ...), if it is one. */
+export function errorCode(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined;
+}

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { errorCode } from './errors.js';
 
 /** What a lock file says about the process that holds it; a holder may note more. */
 export interface LockHolder {
@@ -41,7 +42,7 @@ export class FileLock {
       const found = this.read();
       if (found === undefined) continue;
       if (this.isHeld(found)) return found.holder ?? { token: '', pid: 0, process_start: null };
-      this.clear(found.text);
+      this.clear();
     }
   }
 
@@ -84,18 +85,29 @@ export class FileLock {
     return ageMs < this.staleAfterMs && isRunning(holder);
   }
 
-  /** Removes a dead lock, and only that: another process may have cleared it and taken the lock meanwhile. */
-  private clear(deadText: string): void {
-    const aside = `${this.path}.${this.token}`;
+  /** Removes a lock that nobody holds. One process at a time: another one may have taken it over meanwhile. */
+  private clear(): void {
+    const claim = `${this.path}.clearing`;
     try {
-      renameSync(this.path, aside);
-      if (readFileSync(aside, 'utf8') !== deadText) linkSync(aside, this.path);
+      writeFileSync(claim, '', { flag: 'wx' });
     } catch (error) {
-      if (errorCode(error) !== 'ENOENT' && errorCode(error) !== 'EEXIST') throw error;
+      if (errorCode(error) !== 'EEXIST') throw error;
+      // Left by a process that died while it cleared.
+      if (ageMs(claim) > unreadableGraceMs) rmSync(claim, { force: true });
+      return;
+    }
+    try {
+      const found = this.read();
+      if (found && !this.isHeld(found)) rmSync(this.path, { force: true });
     } finally {
-      rmSync(aside, { force: true });
+      rmSync(claim, { force: true });
     }
   }
+}
+
+/** Zero for a file that is gone. */
+function ageMs(path: string): number {
+  return Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
 }
 
 /** Who holds the lock at `path`, if that process is alive. Reads only. */
@@ -148,8 +160,4 @@ let ownStartRead: string | null | undefined;
 function ownStart(): string | null {
   ownStartRead ??= processStart(process.pid);
   return ownStartRead;
-}
-
-function errorCode(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined;
 }

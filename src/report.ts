@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { EntityType, EntityTypeName } from './entity-types.js';
 import { type ExitCode, exitCodes } from './errors.js';
-import { writeWholeFile } from './whole-file.js';
+import { claimFile, removeQuietly, writeWholeFile } from './whole-file.js';
 
 /** One entity that was selected and is not written. */
 export interface Failure {
@@ -128,8 +128,13 @@ export function saveReport(directory: string, report: Report): string {
     const [date, time] = new Date(at).toISOString().split(/[T.]/);
     const name = `statistics_population_report_${date?.replaceAll('-', '')}_${time?.replaceAll(':', '')}.json`;
     const path = join(directory, name);
-    if (existsSync(path)) continue;
-    writeWholeFile(path, `${JSON.stringify(report, null, 2)}\n`);
-    return path;
+    if (!claimFile(path)) continue;
+    try {
+      writeWholeFile(path, `${JSON.stringify(report, null, 2)}\n`);
+      return path;
+    } catch (error) {
+      removeQuietly(path);
+      throw error;
+    }
   }
 }

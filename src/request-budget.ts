@@ -28,13 +28,13 @@ export class RequestBudget {
 
   /**
    * Resolves when the account's next request may start, which it then has to do at once.
-   * @throws FatalError when the folder is unusable; an AbortError when the signal is aborted
+   * @throws FatalError when the folder is unusable; the signal's reason when it is aborted
    */
   async take(signal: AbortSignal): Promise<void> {
     try {
       await this.waitForTurn(signal);
     } catch (error) {
-      if (signal.aborted) throw error;
+      signal.throwIfAborted();
       throw filesUnusable(`The request budget ${this.statePath} cannot be kept`, error);
     }
   }

@@ -1,5 +1,5 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { exitCodes, FatalError } from './errors.js';
+import { errorCode, exitCodes, FatalError } from './errors.js';
 
 /**
  * Replaces a file so that a reader, and a crash at any moment, sees the old content or the new one, never half.
@@ -17,8 +17,28 @@ export function writeWholeFile(path: string, content: string): void {
     }
     renameSync(draft, path);
   } catch (error) {
-    rmSync(draft, { force: true });
+    removeQuietly(draft);
     throw filesUnusable(`${path} cannot be written`, error);
+  }
+}
+
+/** Takes a new file's name for this process; false if there is such a file. Throws a FatalError (files unusable). */
+export function claimFile(path: string): boolean {
+  try {
+    closeSync(openSync(path, 'wx'));
+    return true;
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') return false;
+    throw filesUnusable(`${path} cannot be written`, error);
+  }
+}
+
+/** What could not be written may not be removable either; the first error is the one to tell. */
+export function removeQuietly(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // It stays.
   }
 }
 
