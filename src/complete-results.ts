@@ -1,5 +1,6 @@
 import { ResultsError } from './errors.js';
-import { pageSize, type RacingApi, type ResultsPage, type ResultsQuery } from './racing-api.js';
+import type { RacingApi, ResultsQuery } from './racing-api.js';
+import { pageSize, type ResultsPage } from './results-page.js';
 import type { Race } from './statistics.js';
 
 const tries = 3;

@@ -1,10 +1,9 @@
-import { createClient, type SupabaseClient } from '@supabase/supabase-js';
-import { WebSocket } from 'undici';
 import { z } from 'zod';
 import { mapConcurrently } from './concurrently.js';
-import { type DatabaseAnswer, DatabaseFault, retried } from './database-fault.js';
+import { DataApi, type DataApiOptions, DatabaseFault } from './data-api.js';
 import type { EntityType, StatisticsColumns } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
+import { printable } from './format.js';
 import type { Statistics } from './statistics.js';
 
 /** PostgREST's usual cap; a server with a lower one only means more pages. */
@@ -12,7 +11,6 @@ const pageRows = 1000;
 /** So many ids fit into a URL. */
 const idsInUrl = 100;
 const rowWritesInFlight = 8;
-const requestTimeoutMs = 30_000;
 
 /** A row of one of the three tables, without its statistics. */
 export interface EntityRow {
@@ -30,14 +28,8 @@ export interface StatisticsRow {
   [column: string]: string | number | null;
 }
 
-export interface DatabaseOptions {
-  url: string;
-  serviceKey: string;
+export interface DatabaseOptions extends DataApiOptions {
   log: (line: string) => void;
-  /** Aborts requests under way; its reason is thrown. */
-  signal: AbortSignal;
-  /** The first wait before a retry; each further one is twice as long, and jittered up to double. */
-  firstRetryMs?: number;
 }
 
 const entityRows = z.array(
@@ -75,31 +67,24 @@ export function instantMs(stored: string): number {
 
 /** The three tables, over Supabase's Data API. Every method throws a FatalError when the database fails for good. */
 export class Database {
-  private readonly client: SupabaseClient;
-  private readonly options: DatabaseOptions;
+  private readonly dataApi: DataApi;
+  private readonly log: (line: string) => void;
   private functionInstalled = true;
 
-  constructor(options: DatabaseOptions) {
-    this.options = options;
-    this.client = createClient(options.url, options.serviceKey, {
-      auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
-      // Node 20 has no WebSocket of its own, and the client wants one even when nothing is realtime.
-      realtime: { transport: WebSocket as never },
-      global: {
-        fetch: (input, init) =>
-          fetch(input, {
-            ...init,
-            signal: AbortSignal.any([options.signal, AbortSignal.timeout(requestTimeoutMs)]),
-          }),
-      },
-    });
+  constructor({ log, ...options }: DatabaseOptions) {
+    this.dataApi = new DataApi(options);
+    this.log = log;
+  }
+
+  private get client() {
+    return this.dataApi.client;
   }
 
   /** Checks that the table has every column that we write, by reading a row of it. Returns how many rows it has. */
   async checkTable(type: EntityType): Promise<number> {
     const columns = ['id', 'name', ...Object.values(type.columns), 'stats_updated_at'].join(',');
     let rows = 0;
-    await this.ask(type, async () => {
+    await this.dataApi.ask(type, z.unknown(), async () => {
       const answer = await this.client
         .from(type.table)
         .select(columns, { count: 'exact' })
@@ -119,12 +104,10 @@ export class Database {
     const columns = `id,name,lastDate:${type.columns.lastDate},statsUpdatedAt:stats_updated_at`;
     let after: string | undefined;
     for (;;) {
-      const page = entityRows.parse(
-        await this.ask(type, () => {
-          const query = this.client.from(type.table).select(columns).order('id').limit(pageRows).retry(false);
-          return after === undefined ? query : query.gt('id', after);
-        }),
-      );
+      const page = await this.dataApi.ask(type, entityRows, () => {
+        const query = this.client.from(type.table).select(columns).order('id').limit(pageRows).retry(false);
+        return after === undefined ? query : query.gt('id', after);
+      });
       const last = page.at(-1);
       if (last === undefined) return;
       after = last.id;
@@ -138,10 +121,15 @@ export class Database {
     const columns = ['id', ...Object.values(type.columns), 'stats_updated_at'].join(',');
     const rows: StatisticsRow[] = [];
     for (const some of chunks(ids)) {
-      const answer = await this.ask(type, () =>
-        this.client.from(type.table).select(columns).in('id', some).retry(false),
-      );
-      rows.push(...statisticsRows.parse(answer));
+      // A server that caps pages lower answers with the first of them.
+      for (let missing = some; missing.length > 0; ) {
+        const page = await this.dataApi.ask(type, statisticsRows, () =>
+          this.client.from(type.table).select(columns).in('id', missing).retry(false),
+        );
+        if (page.length === 0) break;
+        rows.push(...page);
+        missing = missing.filter((id) => !page.some((row) => row.id === id));
+      }
     }
     return rows;
   }
@@ -150,13 +138,9 @@ export class Database {
   async writeStatistics(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
     if (!this.functionInstalled) return await this.writeRowByRow(type, rows);
     try {
-      const unknownIds = z
-        .array(z.string())
-        .parse(
-          await this.ask(type, () =>
-            this.client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }).retry(false),
-          ),
-        );
+      const unknownIds = await this.dataApi.ask(type, z.array(z.string()), () =>
+        this.client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }).retry(false),
+      );
       return await this.explainUnknown(type, unknownIds);
     } catch (error) {
       if (!(error instanceof DatabaseFault)) throw error;
@@ -169,7 +153,7 @@ export class Database {
   private announceRowByRow(): void {
     if (!this.functionInstalled) return;
     this.functionInstalled = false;
-    this.options.log(
+    this.log(
       'The database function populate_statistics is not installed: writing row by row, which is much slower. ' +
         'Apply supabase/migrations (supabase db push) to install it.',
     );
@@ -180,10 +164,10 @@ export class Database {
     const unknownIds: string[] = [];
     const writes = mapConcurrently(rows, rowWritesInFlight, async ({ id, ...values }) => {
       try {
-        const answer = this.ask(type, () =>
+        const updated = await this.dataApi.ask(type, idRows, () =>
           this.client.from(type.table).update(values).eq('id', id).select('id').retry(false),
         );
-        if (idRows.parse(await answer).length === 0) unknownIds.push(id);
+        if (updated.length === 0) unknownIds.push(id);
       } catch (error) {
         if (!(error instanceof DatabaseFault)) throw error;
         reasons.set(id, `the database refuses its values: ${error.message}`);
@@ -197,23 +181,18 @@ export class Database {
   /** Rows that an update did not match are gone, or the database hides them from updates: then from all of them. */
   private async explainUnknown(type: EntityType, ids: string[]): Promise<Map<string, string>> {
     for (const some of chunks(ids)) {
-      const visible = idRows.parse(
-        await this.ask(type, () => this.client.from(type.table).select('id').in('id', some).retry(false)),
+      const [visible] = await this.dataApi.ask(type, idRows, () =>
+        this.client.from(type.table).select('id').in('id', some).retry(false),
       );
-      if (visible.length > 0) {
+      if (visible) {
         throw new FatalError(
           exitCodes.databaseFailed,
-          `${type.table} shows rows such as ${visible[0]?.id} but lets no update match them: row-level security. ` +
+          `${type.table} shows rows such as ${printable(visible.id)} but lets no update match them: row-level security. ` +
             'Use the secret (service_role) key as SUPABASE_SERVICE_KEY.',
         );
       }
     }
     return new Map(ids.map((id) => [id, `its row is no longer in ${type.table}`]));
-  }
-
-  /** The data of an answer. Throws a DatabaseFault where the caller has another way, a FatalError otherwise. */
-  private async ask(type: EntityType, request: () => PromiseLike<DatabaseAnswer>): Promise<unknown> {
-    return await retried(type, request, this.options.signal, this.options.firstRetryMs);
   }
 }
 

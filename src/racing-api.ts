@@ -2,50 +2,20 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pRetry from 'p-retry';
 import { Agent, fetch, type Response } from 'undici';
-import { z } from 'zod';
 import { exitCodes, FatalError, ResultsError, type ResultsErrorKind } from './errors.js';
+import { formatDuration } from './format.js';
 import type { HttpAnswer, RequestPacer } from './request-pacer.js';
-import { countedRegions, type Race } from './statistics.js';
+import { pageSize, parsePage, RequestFault, type ResultsPage } from './results-page.js';
+import { countedRegions } from './statistics.js';
 
-/** The API's largest page: see `limit` in its OpenAPI description. */
-export const pageSize = 100;
 /** The API's largest `skip`. */
 const largestSkip = 20_000;
-
-const runnerSchema = z.object({
-  // Null is a fault (the result may still be to come); a number is its text.
-  position: z.union([z.string(), z.number().transform(String)]),
-  jockey_id: z.string(),
-  trainer_id: z.string(),
-  owner_id: z.string(),
-});
-
-const pageSchema = z.object({
-  results: z
-    .array(
-      z.object({
-        race_id: z.string().min(1),
-        date: z.iso.date(),
-        region: z.string(),
-        runners: z.array(runnerSchema),
-      }),
-    )
-    .nullable(),
-  total: z.int().nonnegative(),
-  skip: z.int().optional(),
-});
 
 /** Races of one entity, or of all when `path` is /results; both dates YYYY-MM-DD and included. */
 export interface ResultsQuery {
   path: string;
   startDate: string;
   endDate: string;
-}
-
-/** One page of a query's races, checked, and how many races the whole query has. */
-export interface ResultsPage {
-  races: Race[];
-  total: number;
 }
 
 export interface RacingApiOptions {
@@ -62,23 +32,13 @@ export interface RacingApiOptions {
 }
 
 const retries = 5;
-/** So many queries in a row without one answer: it is not their entities, it is the API. */
-const hopelessFailures = 10;
-/** More patience for 404s: entities that the API has never heard of may stand side by side. */
-const hopelessNotFound = 25;
+const longestWaitMs = 90 * 60 * 1000;
 
-/** One fault of one request, before it is known whether a retry mends it. */
-class RequestFault extends Error {
-  readonly kind: ResultsErrorKind;
-  readonly status: number | undefined;
-  readonly retryAfterMs: number;
-
-  constructor(kind: ResultsErrorKind, message: string, answer?: HttpAnswer, options?: ErrorOptions) {
-    super(message, options);
-    this.kind = kind;
-    this.status = answer?.status;
-    this.retryAfterMs = answer?.retryAfterMs ?? 0;
-  }
+/** So many failed queries in a row are not their entities' fault but the API's. */
+function hopelessFailures(kind: ResultsErrorKind, everAnswered: boolean): number {
+  // More patience for 404s: entities that the API has never heard of may stand side by side.
+  if (kind === 'not-found') return 25;
+  return everAnswered ? 10 : 3;
 }
 
 /** The Racing API's results, page by page: paced, retried, and checked before anybody uses them. */
@@ -185,18 +145,24 @@ export class RacingApi {
 
   private async waitAsAsked(error: Error): Promise<void> {
     const waitMs = error instanceof RequestFault && error.status !== 429 ? error.retryAfterMs : 0;
+    if (waitMs > longestWaitMs) {
+      throw new FatalError(
+        exitCodes.apiUnavailable,
+        `The Racing API asks to wait for ${formatDuration(waitMs / 1000)}. Nothing is lost: run again with --resume then.`,
+      );
+    }
     if (waitMs > 0) await sleep(waitMs, undefined, { signal: this.options.signal });
   }
 
   /** Whether a fault that retries did not mend is this query's alone, or the API's. */
   private outcomeOf(fault: RequestFault): ResultsError | FatalError {
-    this.failuresInARow += 1;
-    const { kind } = fault;
+    const { kind, status } = fault;
     const everAnswered = this.answers > 0;
-    const hopeless =
-      kind === 'not-found'
-        ? !everAnswered && this.failuresInARow >= hopelessNotFound
-        : this.failuresInARow >= hopelessFailures || (kind === 'unavailable' && !everAnswered);
+    // An API that has answered others and does not know this one works.
+    if (kind === 'not-found' && everAnswered) return new ResultsError(kind, fault.message, { cause: fault });
+    this.failuresInARow += 1;
+    const unreachable = kind === 'unavailable' && status === undefined && !everAnswered;
+    const hopeless = unreachable || this.failuresInARow >= hopelessFailures(kind, everAnswered);
     if (!hopeless) return new ResultsError(kind, fault.message, { cause: fault });
     return new FatalError(
       kind === 'unavailable' ? exitCodes.apiUnavailable : exitCodes.unsafeToWrite,
@@ -206,50 +172,6 @@ export class RacingApi {
       { cause: fault },
     );
   }
-}
-
-/** The page in an answer. Throws a RequestFault, or a FatalError when the account is refused. */
-function parsePage(answer: HttpAnswer, skip: number): ResultsPage {
-  const { status } = answer;
-  if (status === 401 || status === 403) {
-    throw new FatalError(
-      exitCodes.apiRefused,
-      `The Racing API refuses the account (${status}): wrong credentials, a lapsed account, or an endpoint outside the plan. ` +
-        'Check RACING_API_USERNAME and RACING_API_PASSWORD, and the plan at theracingapi.com.',
-    );
-  }
-  if (status === 404) throw new RequestFault('not-found', 'the API does not know it (404)', answer);
-  if (status === 429 || status >= 500)
-    throw new RequestFault('unavailable', `the API answered ${status}`, answer);
-  if (status >= 300 && status < 400) {
-    throw new RequestFault('unusable', `the API answered with a redirect (${status})`, answer);
-  }
-  if (status !== 200)
-    throw new RequestFault('rejected', `the API refused the parameters (${status})`, answer);
-
-  let body: unknown;
-  try {
-    body = JSON.parse(answer.body);
-  } catch (error) {
-    throw new RequestFault('unusable', 'the answer is not JSON', answer, { cause: error });
-  }
-  const parsed = pageSchema.safeParse(body);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const place = issue?.path.join('.') || 'the answer';
-    throw new RequestFault('unusable', `the answer has another shape than documented, at ${place}`, answer);
-  }
-  const { results, total, skip: echoedSkip = skip } = parsed.data;
-  const races = results ?? [];
-  const expected = Math.min(pageSize, Math.max(0, total - skip));
-  if (races.length !== expected || echoedSkip !== skip) {
-    throw new RequestFault(
-      'unusable',
-      `the page after ${skip} races holds ${races.length} of ${total} races instead of ${expected}`,
-      answer,
-    );
-  }
-  return { races, total };
 }
 
 /** https://www.rfc-editor.org/rfc/rfc9110#field.retry-after: seconds or a date. */

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { readCompleteResults } from '../src/complete-results.js';
 import { ResultsError } from '../src/errors.js';
-import type { ResultsPage, ResultsQuery } from '../src/racing-api.js';
+import type { ResultsQuery } from '../src/racing-api.js';
+import type { ResultsPage } from '../src/results-page.js';
 import type { Race } from '../src/statistics.js';
 
 const query: ResultsQuery = { path: '/results', startDate: '2026-06-01', endDate: '2026-06-28' };

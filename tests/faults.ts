@@ -1,0 +1,247 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { ApiCall } from '../demo/simulated-racing-api.js';
+import { CoolingOff } from '../src/cooling-off.js';
+import { type EntityType, entityTypes } from '../src/entity-types.js';
+import { RacingApi } from '../src/racing-api.js';
+import type { Report } from '../src/report.js';
+import { RequestPacer } from '../src/request-pacer.js';
+import type { RunOptions, RunParts } from '../src/run.js';
+import { statisticsWindow } from '../src/statistics.js';
+import { type Ended, password, startWorld, today, username, type World } from './world.js';
+
+/** A fault of the API: answers a call in its place. `normal` is the body that it would have had. */
+export type Fault = (response: ServerResponse, normal: ResultsBody, call: ApiCall) => unknown;
+
+/** An answer of the API, as far as faults change it. */
+export interface ResultsBody {
+  results: { race_id: string; date: unknown; runners: Record<string, unknown>[] }[] | null;
+  total: number;
+  [key: string]: unknown;
+}
+
+export const status =
+  (code: number, headers: Record<string, string> = {}, body = '{"detail":"no"}'): Fault =>
+  (response) =>
+    response.writeHead(code, headers).end(body);
+
+export const html = (code: number, headers: Record<string, string> = {}): Fault =>
+  status(
+    code,
+    { 'content-type': 'text/html', ...headers },
+    '<!DOCTYPE html><title>Attention Required!</title>',
+  );
+
+/** A fault that spoils what would have been a good answer. */
+export const spoilt =
+  (spoil: (body: ResultsBody) => unknown): Fault =>
+  (response, normal) => {
+    const body = structuredClone(normal);
+    const answer = spoil(body) ?? body;
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
+  };
+
+/** Answers calls that `hits` with the fault and all others as usual. */
+export function inject(world: World, fault: Fault, hits: (call: ApiCall) => boolean): void {
+  world.api.options.intercept = (call, response, next) =>
+    hits(call)
+      ? void fault(response, world.api.answer(call.url).body as unknown as ResultsBody, call)
+      : next();
+}
+
+/** Hits a call the first time that it is made. */
+export function once(hits: (call: ApiCall) => boolean): (call: ApiCall) => boolean {
+  let hit = false;
+  return (call) => {
+    if (hit || !hits(call)) return false;
+    hit = true;
+    return true;
+  };
+}
+
+export const callsOf =
+  (id: string) =>
+  (call: ApiCall): boolean =>
+    call.path.includes(`/${id}/`);
+
+/** A run in this process with an API of our choice, quick in its patience: see `timeScale`. */
+export async function runWith(
+  world: World,
+  options: Partial<RunOptions>,
+  {
+    baseUrl = world.api.url,
+    timeoutMs = 5_000,
+    timeScale = 100,
+    requestsPerSecond = 500,
+    parts = {} as Partial<RunParts>,
+  } = {},
+): Promise<Report & { lines: string[] }> {
+  const lines: string[] = [];
+  const stop = parts.stop ?? new AbortController();
+  const { api, pacer } = quickApi({
+    baseUrl,
+    timeoutMs,
+    timeScale,
+    requestsPerSecond,
+    stop,
+    log: (line) => void lines.push(line),
+  });
+  try {
+    const report = await world.runHere(options, { api, pacer, stop, ...parts });
+    return { ...report, lines: [...lines, ...report.lines] };
+  } finally {
+    await api.close();
+  }
+}
+
+/** The client of the API: asks as fast as it can, and a pause for 429 of 100 seconds lasts one. */
+export function quickApi({
+  baseUrl,
+  timeoutMs = 5_000,
+  timeScale = 100,
+  requestsPerSecond = 500,
+  stop = new AbortController(),
+  log = (_line: string) => {},
+}: {
+  baseUrl: string;
+  timeoutMs?: number;
+  timeScale?: number;
+  requestsPerSecond?: number;
+  stop?: AbortController;
+  log?: (line: string) => void;
+}): { api: RacingApi; pacer: RequestPacer } {
+  const { signal } = stop;
+  const coolingOff = new CoolingOff({
+    clock: () => performance.now() * timeScale,
+    sleep: (ms, aborted) => sleep(ms / timeScale, undefined, { signal: aborted }),
+    log,
+  });
+  const budget = { take: async () => signal.throwIfAborted() };
+  const pacer = new RequestPacer({ requestsPerSecond, budget, coolingOff, signal });
+  const api = new RacingApi({ baseUrl, username, password, pacer, signal, timeoutMs, firstRetryMs: 1 });
+  return { api, pacer };
+}
+
+/** Every column of every row, other programs' and the test rows' too, as text by id. */
+export async function wholeRows(world: World, type: EntityType): Promise<Map<string, string>> {
+  const rows = await world.database.query<{ id: string; whole: string }>(
+    `select id, row::text as whole from ${type.table} as row order by id`,
+  );
+  return new Map(rows.map(({ id, whole }) => [id, whole]));
+}
+
+export async function wholeTables(world: World): Promise<Map<string, string>> {
+  const all = new Map<string, string>();
+  for (const type of entityTypes) for (const [id, whole] of await wholeRows(world, type)) all.set(id, whole);
+  return all;
+}
+
+/** The rows of the world without stats_updated_at, by id. */
+export async function figures(world: World, type: EntityType): Promise<Map<string, unknown>> {
+  const rows = [...(await world.rows(type))];
+  return new Map(rows.map(([id, { stats_updated_at: _, ...values }]) => [id, values]));
+}
+
+export interface StoredStatistics {
+  /** Puts the statistics of an earlier run, as of three days ago, into all rows. */
+  restore(): Promise<void>;
+}
+
+/** Runs as of three days ago and keeps those rows, so that tests can start from stored statistics. */
+export async function storeEarlierStatistics(world: World): Promise<StoredStatistics> {
+  const startedAt = new Date(Date.now() - 3 * 24 * 3600 * 1000);
+  const report = await world.runHere({ strategy: 'walk' }, { startedAt });
+  if (report.exit_code !== 0) throw new Error(`The earlier run failed: ${report.stopped_by}`);
+  for (const { table } of entityTypes) {
+    await world.database.query(`create table kept_${table} as select * from ${table}`);
+  }
+  return {
+    restore: async () => {
+      await world.reset();
+      for (const { table, columns } of entityTypes) {
+        const set = [...Object.values(columns), 'stats_updated_at'].map((name) => `${name} = kept.${name}`);
+        await world.database.query(
+          `update ${table} as entity set ${set.join(', ')} from kept_${table} as kept where kept.id = entity.id`,
+        );
+      }
+    },
+  };
+}
+
+const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
+
+/** The command as a child process with exactly this environment. `shell` may set limits before it starts. */
+export async function runCommand(
+  args: string[],
+  { cwd, environment, shell = '' }: { cwd: string; environment: Record<string, string>; shell?: string },
+): Promise<Ended> {
+  const child = spawn('sh', ['-c', `${shell}exec "$0" "$@"`, process.execPath, command, ...args], {
+    cwd,
+    env: { PATH: process.env.PATH, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const text = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (chunk: string) => {
+      text[name] += chunk;
+    });
+  }
+  return await new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve({ code, signal, ...text }));
+  });
+}
+
+/** The newest report in the world's logs folder. */
+export function lastReport(world: Pick<World, 'folder'>): Report {
+  const logs = join(world.folder, 'logs');
+  const names = readdirSync(logs).filter((name) => /^statistics_population_report_.*\.json$/.test(name));
+  const newest = names.sort().at(-1);
+  if (newest === undefined) throw new Error(`No report in ${logs}`);
+  return JSON.parse(readFileSync(join(logs, newest), 'utf8'));
+}
+
+/** The ids of a type's checkpoint; none without a checkpoint. */
+export function checkpointIds(world: Pick<World, 'folder'>, type: EntityType): string[] {
+  const path = join(world.folder, 'logs', `checkpoint_${type.name}.json`);
+  return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')).processed_ids : [];
+}
+
+export function typeNamed(name: EntityType['name']): EntityType {
+  const type = entityTypes.find((one) => one.name === name);
+  if (type === undefined) throw new Error(`No type ${name}`);
+  return type;
+}
+
+/** The ids of a type in the order in which a run takes them. */
+export async function idsInOrder(world: World, { table, columns }: EntityType): Promise<string[]> {
+  const rows = await world.database.query<{ id: string }>(
+    `select id from ${table} where id not like '**TEST**%' order by ${columns.lastDate} desc nulls last, id`,
+  );
+  return rows.map(({ id }) => id);
+}
+
+/** How many races of the window the API has for an entity. */
+export function raceCount(world: World, type: EntityType, id: string): number {
+  const { start, today: end } = statisticsWindow(today);
+  const url = new URL(
+    `${world.api.url}/${type.name}/${id}/results?start_date=${start}&end_date=${end}&region=gb&region=ire`,
+  );
+  return (world.api.answer(url).body as { total: number }).total;
+}
+
+/** Few entities and short fields, so that dozens of runs take seconds; one jockey has two pages of races. */
+export async function startTinyWorld(options: Parameters<typeof startWorld>[0] = {}): Promise<World> {
+  const world = await startWorld({ ...options, season: { jockeys: 14, trainers: 6, owners: 10, races: 60 } });
+  const [race] = world.api.races.filter(({ date, region }) => date === today && region === 'GB');
+  const runner = race?.runners[0];
+  if (!race || !runner) throw new Error('No race today');
+  for (let number = 0; number < 100; number += 1) {
+    world.api.publish({ ...race, race_id: `rac_extra_${number}`, runners: [{ ...runner }] });
+  }
+  return world;
+}
