@@ -1,4 +1,4 @@
-import { readFileSync, renameSync, rmSync } from 'node:fs';
+import { readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { EntityType, EntityTypeName } from './entity-types.js';
@@ -56,17 +56,28 @@ export function readCheckpoint(
 }
 
 /**
- * The ids that a run leaves out because their rows are written. A file that is not this type's checkpoint is kept
- * aside, because the run would overwrite it.
- * @throws FatalError (files unusable) when the run was to go on from such a file
+ * Opens a run's checkpoint with the ids that the run leaves out because their rows are written. The file is written
+ * anew at once, before anything else: the checkpoint of an older run must not seem to be this one's after a crash,
+ * and a folder that cannot be written had better fail now. A file that is not this type's checkpoint is kept aside.
+ * @throws FatalError (files unusable), also when the run was to go on from such a file
  */
 export function openCheckpoint(
+  directory: string,
+  type: EntityType,
+  options: CheckpointOptions,
+  log: (line: string) => void,
+): Checkpoint {
+  const checkpoint = new Checkpoint(directory, type, idsToLeaveOut(directory, type, options, log));
+  if (!options.readOnly) checkpoint.save();
+  return checkpoint;
+}
+
+function idsToLeaveOut(
   directory: string,
   type: EntityType,
   { resume, clear, readOnly }: CheckpointOptions,
   log: (line: string) => void,
 ): ReadonlySet<string> {
-  if (clear && !readOnly) clearCheckpoint(directory, type);
   const found = clear ? undefined : readCheckpoint(directory, type);
   if (found === undefined) {
     if (resume) log(`${type.name}: no checkpoint to resume from; starting from the beginning.`);
@@ -74,18 +85,15 @@ export function openCheckpoint(
   }
   if ('ids' in found) {
     if (!resume) return new Set();
-    log(
-      `${type.name}: resuming after ${formatCount(found.ids.size)} written, checkpoint of ${found.timestamp ?? 'unknown time'}.`,
-    );
-    return found.ids;
+    const { ids, timestamp = 'an unknown time' } = found;
+    log(`${type.name}: resuming after ${formatCount(ids.size)} written, checkpoint of ${timestamp}.`);
+    return ids;
   }
   const what = `${checkpointPath(directory, type.name)} cannot be used: ${found.unusable}.`;
   const kept = readOnly ? '' : ` It is kept as ${keepAside(directory, type)}.`;
   if (resume) {
-    throw new FatalError(
-      exitCodes.filesUnusable,
-      `${what}${kept} Mend it and put it back, or run without --resume to start over.`,
-    );
+    const advice = 'Mend it and put it back, or run without --resume to start over.';
+    throw new FatalError(exitCodes.filesUnusable, `${what}${kept} ${advice}`);
   }
   log(`${what}${kept}`);
   return new Set();
@@ -102,25 +110,20 @@ function keepAside(directory: string, type: EntityType): string {
   return aside;
 }
 
-function clearCheckpoint(directory: string, type: EntityType): void {
-  const path = checkpointPath(directory, type.name);
-  try {
-    rmSync(path, { force: true });
-  } catch (error) {
-    throw filesUnusable(`${path} cannot be deleted`, error);
-  }
-}
-
 /** The growing checkpoint of a run. */
 export class Checkpoint {
   private readonly path: string;
-  private readonly type: EntityType;
+  readonly type: EntityType;
   private readonly ids: Set<string>;
 
   constructor(directory: string, type: EntityType, ids: Iterable<string> = []) {
     this.path = checkpointPath(directory, type.name);
     this.type = type;
     this.ids = new Set(ids);
+  }
+
+  get writtenIds(): ReadonlySet<string> {
+    return this.ids;
   }
 
   /** Call this only with ids whose rows have been written. */

@@ -1,4 +1,4 @@
-import { Checkpoint } from './checkpoint.js';
+import type { Checkpoint } from './checkpoint.js';
 import { inBatches, mapConcurrently } from './concurrently.js';
 import { type Database, type StatisticsRow, statisticsRow } from './database.js';
 import type { EntityType } from './entity-types.js';
@@ -20,13 +20,9 @@ export interface PopulationOptions {
   api: RacingApi;
   database: Database;
   progress: Progress;
-  /** Where the checkpoints go. */
-  directory: string;
   window: StatisticsWindow;
   /** How many entities a walk gathers at once. */
   walkConcurrency: number;
-  /** The ids of the checkpoints that the run goes on from. */
-  resumed: ReadonlyMap<EntityType, ReadonlySet<string>>;
   /** Passes the sweep's safety brake. */
   force: boolean;
   /** Takes the figures, the failures and the strategy. The rows bear its started_at as stats_updated_at. */
@@ -51,23 +47,19 @@ export class Population {
   private readonly jobs: readonly Job[];
 
   /** Enters the selected types into the report. */
-  constructor(options: PopulationOptions, selections: readonly Selection[]) {
+  constructor(options: PopulationOptions, selections: readonly (Selection & { checkpoint: Checkpoint })[]) {
     this.options = options;
     this.selections = selections;
-    this.jobs = selections.map(({ type, entities, skipped }) => {
+    this.jobs = selections.map(({ type, entities, checkpoint, skipped }) => {
       const total = entities.length;
       const figures = { total, processed: 0, successful: 0, failed: 0, skipped, duration: 0, rate: 0 };
       options.report.statistics[type.name] = figures;
-      const checkpoint = new Checkpoint(options.directory, type, options.resumed.get(type));
       return { type, entities, checkpoint, figures };
     });
   }
 
   /** Throws a FatalError when the run ends before its end; what was written by then stays written. */
   async run(plan: Plan): Promise<void> {
-    // Before the first request: the checkpoint of an older run must not seem to be this one's after a crash, and
-    // a folder that cannot be written had better fail now.
-    for (const { checkpoint } of this.jobs) checkpoint.save();
     try {
       await this.populateBy(plan.strategy);
     } catch (error) {

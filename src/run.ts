@@ -1,6 +1,5 @@
-import { openCheckpoint } from './checkpoint.js';
+import { type Checkpoint, openCheckpoint } from './checkpoint.js';
 import type { Database } from './database.js';
-import type { EntityType } from './entity-types.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { htmlReport } from './html-report.js';
 import { planRun, type Strategy } from './plan.js';
@@ -95,13 +94,15 @@ async function selectAndPopulate(
   const { progress, directory, startedAt, pacer } = parts;
   const { resume, clearCheckpoints: clear, dryRun: readOnly, force } = options;
   const log = (line: string) => progress.log(line);
-  const resumed = new Map(
-    options.types.map((type) => [type, openCheckpoint(directory, type, { resume, clear, readOnly }, log)]),
+  const checkpoints = options.types.map((type) =>
+    openCheckpoint(directory, type, { resume, clear, readOnly }, log),
   );
-  const selections = await selectAll(options, parts, resumed);
+  const selections = await selectAll(options, parts, checkpoints);
   const window = statisticsWindow(utcDate(startedAt.getTime()));
+  // Together with a batch that waits to be written: no more than 100 entities are walked again after a crash.
+  const walkConcurrency = Math.min(pacer.maxInFlight, 50);
   const population = new Population(
-    { ...parts, window, walkConcurrency: pacer.maxInFlight, resumed, force, report, history },
+    { ...parts, window, walkConcurrency, force, report, history },
     selections,
   );
   for (const selection of selections) progress.log(describeSelection(selection));
@@ -116,8 +117,8 @@ async function selectAndPopulate(
 async function selectAll(
   options: RunOptions,
   { database, progress, startedAt, stop }: RunParts,
-  resumed: ReadonlyMap<EntityType, ReadonlySet<string>>,
-): Promise<Selection[]> {
+  checkpoints: readonly Checkpoint[],
+): Promise<(Selection & { checkpoint: Checkpoint })[]> {
   const { types, limit } = options;
   const rows = await Promise.all(types.map((type) => database.checkTable(type)));
   const total = rows.reduce((sum, one) => sum + one, 0);
@@ -129,9 +130,16 @@ async function selectAll(
   };
   const freshSinceMs = freshSince(options, startedAt);
   const selections = await Promise.all(
-    types.map((type) => {
-      const writtenIds = resumed.get(type) ?? new Set();
-      return selectEntities(database, type, { freshSinceMs, writtenIds, limit }, stop.signal, onRows);
+    checkpoints.map(async (checkpoint) => {
+      const selectionOptions = { freshSinceMs, writtenIds: checkpoint.writtenIds, limit };
+      const selection = await selectEntities(
+        database,
+        checkpoint.type,
+        selectionOptions,
+        stop.signal,
+        onRows,
+      );
+      return { ...selection, checkpoint };
     }),
   );
   // The test rows were counted and are not selected.

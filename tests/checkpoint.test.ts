@@ -37,7 +37,7 @@ const jockeys = typeOf('jockeys');
 /** The ids that a run leaves out. */
 function open(options: { resume?: boolean; clear?: boolean; readOnly?: boolean } = {}): string[] {
   const all = { resume: false, clear: false, readOnly: false, ...options };
-  return [...openCheckpoint(folder, jockeys, all, (line) => lines.push(line))];
+  return [...openCheckpoint(folder, jockeys, all, (line) => lines.push(line)).writtenIds];
 }
 
 function unusable(options: { readOnly?: boolean } = {}): FatalError {
@@ -81,10 +81,13 @@ describe('a saved checkpoint', () => {
 
   it('is gone on from with --resume alone', () => {
     saveIds('jky_1', 'jky_2');
-    expect(open()).toEqual([]);
-    expect(lines).toEqual([]);
     expect(open({ resume: true })).toEqual(['jky_1', 'jky_2']);
     expect(lines).toEqual([expect.stringMatching(/^jockeys: resuming after 2 written, checkpoint of 20/)]);
+    lines = [];
+    // A run that starts over forgets it at once: it must not hide what that run leaves undone.
+    expect(open()).toEqual([]);
+    expect(lines).toEqual([]);
+    expect(open({ resume: true })).toEqual([]);
   });
 
   it('may be one of the original program: pretty-printed, its time without a zone', () => {
@@ -108,15 +111,15 @@ describe('a saved checkpoint', () => {
   it('is forgotten with --clear-checkpoints, but stays in a dry run', () => {
     saveIds('jky_1');
     expect(open({ clear: true, resume: true, readOnly: true })).toEqual([]);
-    expect(existsSync(path)).toBe(true);
+    expect(open({ resume: true })).toEqual(['jky_1']);
     expect(open({ clear: true, resume: true })).toEqual([]);
-    expect(existsSync(path)).toBe(false);
-    expect(open({ clear: true })).toEqual([]);
+    expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ processed_ids: [], count: 0 });
   });
 
   it('may be missing', () => {
-    expect(open()).toEqual([]);
+    expect(open({ readOnly: true })).toEqual([]);
     expect(lines).toEqual([]);
+    expect(existsSync(path)).toBe(false);
     expect(open({ resume: true })).toEqual([]);
     expect(lines).toEqual(['jockeys: no checkpoint to resume from; starting from the beginning.']);
   });

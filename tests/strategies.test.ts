@@ -1,41 +1,48 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
-import { naiveStatisticsOfAll } from './naive-statistics.js';
-import { startWorld, today, type World } from './world.js';
+import { expectNaiveRows, latestReport } from './watching.js';
+import { startWorld, type World } from './world.js';
 
 let world: World;
 
 beforeAll(async () => {
-  world = await startWorld();
+  world = await startWorld({ season: { jockeys: 60, trainers: 50, owners: 250, races: 150 } });
 });
 beforeEach(() => world.reset());
 afterAll(() => world.close());
 
-/** Every row of every type, as the naive implementation has it. */
-async function expectNaiveRows(): Promise<void> {
-  for (const type of entityTypes) {
-    const naive = naiveStatisticsOfAll(world.api.races, type.runnerIdField, today);
-    const rows = await world.rows(type);
-    expect(rows.size).toBe(world.season[type.name].length);
-    for (const [id, row] of rows) {
-      const expected = Object.entries(type.columns).map(([key, column]) => [
-        column,
-        naive.get(id)?.[key as 'lastDate'] ?? emptyOf(key),
-      ]);
-      expect(row).toMatchObject({ id, ...Object.fromEntries(expected) });
-    }
-  }
-}
-
-function emptyOf(key: string): 0 | null {
-  return /(Runs|Wins)$/.test(key) ? 0 : null;
-}
-
-describe.each(['walk', 'sweep'] as const)('%s', (strategy) => {
-  it('writes every row as the naive implementation has it', async () => {
-    const report = await world.runHere({ strategy });
-    expect(report).toMatchObject({ exit_code: 0, strategy, failures: [], stopped_by: null });
-    expect(report.overall).toMatchObject({ total_entities: 190, total_successful: 190, total_failed: 0 });
-    await expectNaiveRows();
+async function populate(strategy: 'walk' | 'sweep') {
+  const { code } = await world.run(['--all', '--rate', '1000', '--strategy', strategy]);
+  expect(code).toBe(0);
+  const report = latestReport(world);
+  expect(report).toMatchObject({
+    exit_code: 0,
+    strategy,
+    failures: [],
+    stopped_by: null,
+    overall: { total_entities: 360, total_successful: 360, total_failed: 0 },
   });
-});
+  return report;
+}
+
+it.each([
+  ['walk', 'walk'],
+  ['sweep', 'sweep'],
+  ['sweep', 'walk'],
+] as const)(
+  'a %s writes the naive rows, and a %s after it changes nothing but stats_updated_at',
+  async (first, second) => {
+    await populate(first);
+    await expectNaiveRows(world);
+    const before = await Promise.all(entityTypes.map((type) => world.rows(type)));
+
+    const { started_at } = await populate(second);
+    const after = await Promise.all(entityTypes.map((type) => world.rows(type)));
+    for (const [index, rows] of after.entries()) {
+      for (const [id, row] of rows) {
+        expect(row).toEqual({ ...before[index]?.get(id), stats_updated_at: row.stats_updated_at });
+        expect(Date.parse(`${row.stats_updated_at}`)).toBe(Date.parse(started_at));
+      }
+    }
+  },
+);

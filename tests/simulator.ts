@@ -1,0 +1,46 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import type { SeasonOptions } from '../demo/season.js';
+import { password, username } from './world.js';
+
+export interface SimulatorSettings {
+  season: SeasonOptions;
+  username: string;
+  password: string;
+  /** Every such call is answered with 500. */
+  failEvery?: number;
+}
+
+/** A call as it arrived: when, in milliseconds of a clock of its own, and for what. */
+export interface Arrival {
+  at: number;
+  path: string;
+}
+
+/** The simulated Racing API, without a rate limit, in a process of its own. */
+export interface Simulator {
+  url: string;
+  arrivals(): Promise<Arrival[]>;
+  close(): void;
+}
+
+/** In a process of its own nothing but the calls themselves keeps it from noting when they arrive. */
+export async function startSimulator(
+  settings: Pick<SimulatorSettings, 'season' | 'failEvery'>,
+): Promise<Simulator> {
+  const script = fileURLToPath(new URL('./simulator-process.ts', import.meta.url));
+  const child = fork(script, [JSON.stringify({ ...settings, username, password })], {
+    execArgv: ['--import', 'tsx'],
+  });
+  const [{ url }] = await once(child, 'message');
+  return {
+    url,
+    arrivals: async () => {
+      child.send('arrivals');
+      const [{ calls }] = await once(child, 'message');
+      return calls;
+    },
+    close: () => child.disconnect(),
+  };
+}

@@ -1,0 +1,111 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'vitest';
+import { z } from 'zod';
+import type { SeasonRace } from '../demo/season.js';
+import type { StatisticsRow } from '../src/database.js';
+import type { StatisticsColumns } from '../src/entity-types.js';
+import { type EntityType, entityTypes } from '../src/entity-types.js';
+import type { Report } from '../src/report.js';
+import { type NaiveStatistics, naiveStatisticsOfAll } from './naive-statistics.js';
+import { today, type World } from './world.js';
+
+/** Resolves when `holds` does. Rejects, naming `what`, if it does not within a minute. */
+export async function until(what: string, holds: () => boolean): Promise<void> {
+  const deadlineMs = performance.now() + 60_000;
+  while (!holds()) {
+    if (performance.now() > deadlineMs) throw new Error(`Waited a minute in vain for ${what}`);
+    await sleep(5);
+  }
+}
+
+/** The reports in the world's logs folder, the oldest first. */
+export function reports(world: Pick<World, 'folder'>): Report[] {
+  const directory = join(world.folder, 'logs');
+  return readdirSync(directory)
+    .filter((name) => /^statistics_population_report_\d{8}_\d{6}\.json$/.test(name))
+    .sort()
+    .map((name) => JSON.parse(readFileSync(join(directory, name), 'utf8')));
+}
+
+/** The report written last. */
+export function latestReport(world: Pick<World, 'folder'>): Report {
+  const report = reports(world).at(-1);
+  if (report === undefined) throw new Error('There is no report');
+  return report;
+}
+
+const checkpointSchema = z.strictObject({
+  entity_type: z.string(),
+  processed_ids: z.array(z.string()),
+  count: z.number(),
+  timestamp: z.string(),
+});
+
+/** The ids in a type's checkpoint; none without a file. Fails if the file is not whole. */
+export function checkpointIds(world: Pick<World, 'folder'>, type: EntityType): string[] {
+  const path = join(world.folder, 'logs', `checkpoint_${type.name}.json`);
+  if (!existsSync(path)) return [];
+  const checkpoint = checkpointSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  expect(checkpoint).toMatchObject({ entity_type: type.name, count: checkpoint.processed_ids.length });
+  return checkpoint.processed_ids;
+}
+
+/** A row as two runs of one day should both write it. */
+export function withoutTime({ stats_updated_at: _, ...row }: StatisticsRow): Omit<StatisticsRow, 'id'> {
+  return row;
+}
+
+/** All rows of the given types, by id, without stats_updated_at. */
+export async function timelessRows(
+  world: World,
+  types: readonly EntityType[] = entityTypes,
+): Promise<Map<string, Omit<StatisticsRow, 'id'>>> {
+  const rows = new Map<string, Omit<StatisticsRow, 'id'>>();
+  for (const type of types) {
+    for (const [id, row] of await world.rows(type)) rows.set(id, withoutTime(row));
+  }
+  return rows;
+}
+
+const nothing: NaiveStatistics = {
+  lastDate: null,
+  lastWinDate: null,
+  daysSinceLast: null,
+  daysSinceLastWin: null,
+  recent14dRuns: 0,
+  recent14dWins: 0,
+  recent14dWinRate: null,
+  recent30dRuns: 0,
+  recent30dWins: 0,
+  recent30dWinRate: null,
+};
+
+/** The rows that entities of a type should have by the naive implementation, without stats_updated_at. */
+export function naiveRows(
+  races: readonly SeasonRace[],
+  type: EntityType,
+  ids: Iterable<string>,
+): Map<string, Omit<StatisticsRow, 'id'>> {
+  const naive = naiveStatisticsOfAll(races, type.runnerIdField, today);
+  const columns = Object.entries(type.columns) as [keyof StatisticsColumns, string][];
+  return new Map(
+    Array.from(ids, (id) => {
+      const statistics = naive.get(id) ?? nothing;
+      return [id, { id, ...Object.fromEntries(columns.map(([key, column]) => [column, statistics[key]])) }];
+    }),
+  );
+}
+
+/** Fails unless every row of the types is as the naive implementation has it. */
+export async function expectNaiveRows(
+  world: World,
+  races: readonly SeasonRace[] = world.api.races,
+  types: readonly EntityType[] = entityTypes,
+): Promise<void> {
+  for (const type of types) {
+    const ids = world.season[type.name].map(({ id }) => id);
+    expect(await timelessRows(world, [type])).toEqual(naiveRows(races, type, ids));
+  }
+}
