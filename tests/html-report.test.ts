@@ -61,11 +61,11 @@ describe('the page', () => {
 
   it('tells when, how long, how and with what outcome', () => {
     const page = text(pageOf());
-    expect(page).toContain('Statistics run of 2026-11-23 05:00:12 UTC: some entities failed');
+    expect(page).toContain('Statistics run of 2026-11-23 05:00:12 UTC: finished, some entities failed');
     for (const fact of ['duration1m 35s', 'modeproduction', 'strategysweep', 'API requests135'])
       expect(page).toContain(fact);
     expect(page).toContain('entities written54,429 of 54,429');
-    expect(page).toContain('some entities failed (exit code 3)');
+    expect(page).toContain('finished, some entities failed (exit code 3)');
     expect(page).toContain('30 failed: run again with --resume to try them again.');
     expect(page).toContain('Written 2026-11-23 05:01:47 UTC');
   });
@@ -84,7 +84,7 @@ describe('the page', () => {
     const page = pageOf({ report });
     expect(page).toContain('<div class="outcome bad">');
     expect(text(page)).toContain(
-      'interrupted (exit code 130)\nStopped by: Interrupted.\nRun again with --resume.',
+      'interrupted (SIGINT), state saved (exit code 130)\nStopped by: Interrupted.\nRun again with --resume.',
     );
   });
 
