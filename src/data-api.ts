@@ -71,11 +71,10 @@ export class DataApi {
       // Node 20 has no WebSocket of its own, and the client wants one even when nothing is realtime.
       realtime: { transport: WebSocket as never },
       global: {
-        fetch: (input, init) =>
-          fetch(input, {
-            ...init,
-            signal: AbortSignal.any([options.signal, AbortSignal.timeout(requestTimeoutMs)]),
-          }),
+        fetch: (input, init) => {
+          const signal = AbortSignal.any([options.signal, AbortSignal.timeout(requestTimeoutMs)]);
+          return fetch(input, { ...init, signal });
+        },
       },
     });
   }

@@ -1,4 +1,3 @@
-import nodemailer from 'nodemailer';
 import { fetch } from 'undici';
 import type { NotificationConfig } from './config.js';
 import { type ExitCode, exitCodes } from './errors.js';
@@ -121,8 +120,10 @@ async function mail(
   timeoutMs: number,
 ): Promise<void> {
   const recipients = to.split(',').flatMap((address) => address.trim() || []);
+  // Loaded only here: most runs send no mail.
+  const { createTransport } = await import('nodemailer');
   // The signal ends the whole conversation in time; the other two are what would outlive it.
-  const transport = nodemailer.createTransport({
+  const transport = createTransport({
     url: smtpUrl,
     // Otherwise a server, or somebody before it, that offers no encryption would get the password.
     requireTLS: !isLoopback(new URL(smtpUrl).hostname),

@@ -1,4 +1,6 @@
 #!/usr/bin/env node
+import './small-heap.js';
+
 import { type PopulateOptions, parseCommandLine } from './command-line.js';
 import { loadConfig } from './config.js';
 import { createProgress } from './console-progress.js';

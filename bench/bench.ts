@@ -1,0 +1,62 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { measureStarts } from './starting.js';
+import { measureSweep } from './sweeping.js';
+import { renderTable, type Table } from './table.js';
+import { measureWalks } from './walking.js';
+import { measureWrites } from './writing.js';
+
+const sections: Record<string, { title: string; measure: () => Promise<Table> }> = {
+  a: {
+    title: 'Full population by sweep, 2 requests/s',
+    measure: () => measureSweep(1, 2, ['to reach', '150', '85 s', '85%', '150 MB']),
+  },
+  b: {
+    title: 'Full population by sweep, 5 requests/s',
+    measure: () => measureSweep(1, 5, ['to reach', '150', '40 s', '', '150 MB']),
+  },
+  c: { title: 'Walking 300 entities, 2 requests/s', measure: measureWalks },
+  d: {
+    title: 'Ten times the entities by sweep, 2 requests/s',
+    measure: () => measureSweep(10, 2, ['to reach', 'as in (a)', '', '', '300 MB']),
+  },
+  e: { title: 'Writing to the embedded database', measure: measureWrites },
+  f: { title: 'Start of the command', measure: measureStarts },
+};
+
+const resultsFile = fileURLToPath(new URL('results.md', import.meta.url));
+const introduction = `# Measurements
+
+Written by \`npm run bench\`; \`npm run bench -- a e\` measures these sections again. The command runs as a child
+process on the embedded parts of demo/: a simulated Racing API that enforces its rate limit, and Supabase Lite on
+PGlite, both in one further process on the same machine, so on few cores they slow each other down.
+Requests refused with 429 are a sign that the machine was busy with something else. 1 MB is 1,000,000 bytes.
+`;
+
+/** The file's text with the section `name` replaced or added. */
+function withSection(text: string, name: string, section: string): string {
+  const [head = introduction, ...existing] = text.split(/^(?=## )/m);
+  const others = existing.filter((one) => !one.startsWith(`## (${name}) `));
+  return [head, ...[...others, section].sort()].join('');
+}
+
+const asked = process.argv.slice(2);
+const unknown = asked.filter((name) => !(name in sections));
+if (unknown.length > 0) {
+  console.error(`There is no section ${unknown.join(', ')}; there are ${Object.keys(sections).join(', ')}.`);
+  process.exit(2);
+}
+
+const cores = cpus();
+const machine = `Node ${process.version}, ${cores.length} cores (${cores[0]?.model.trim() ?? 'unknown'})`;
+console.log(`${machine}; the whole of it takes about 16 minutes.`);
+for (const [name, { title, measure }] of Object.entries(sections)) {
+  if (asked.length > 0 && !asked.includes(name)) continue;
+  const table = renderTable(await measure());
+  const date = new Date().toISOString().slice(0, 10);
+  const section = `## (${name}) ${title}\n\n${table}\n\n${date}, ${machine}.\n\n`;
+  console.log(`\n${section.trimEnd()}`);
+  const text = existsSync(resultsFile) ? readFileSync(resultsFile, 'utf8') : `${introduction}\n`;
+  writeFileSync(resultsFile, withSection(text, name, section));
+}
