@@ -43,13 +43,11 @@ interface Job {
 /** Gathers the statistics of the selected entities, writes them, and keeps checkpoints and figures. */
 export class Population {
   private readonly options: PopulationOptions;
-  private readonly selections: readonly Selection[];
   private readonly jobs: readonly Job[];
 
   /** Enters the selected types into the report. */
   constructor(options: PopulationOptions, selections: readonly (Selection & { checkpoint: Checkpoint })[]) {
     this.options = options;
-    this.selections = selections;
     this.jobs = selections.map(({ type, entities, checkpoint, skipped }) => {
       const total = entities.length;
       const figures = { total, processed: 0, successful: 0, failed: 0, skipped, duration: 0, rate: 0 };
@@ -84,17 +82,23 @@ export class Population {
       await this.populateType(source, job, performance.now() - gatheredInMs);
     }
     stop.signal.throwIfAborted();
+    for (const { type, figures } of this.jobs) {
+      // Success is claimed only for what is accounted for.
+      if (figures.processed !== figures.total) {
+        throw new Error(`${type.name}: ${figures.processed} of ${figures.total} entities are accounted for`);
+      }
+    }
   }
 
   private async sweepAll(): Promise<StatisticsSource> {
     const { api, window, progress, force } = this.options;
-    const types = this.selections.map(({ type }) => type);
+    const types = this.jobs.map(({ type }) => type);
     const phase = progress.phase('sweeping', typicalSweepRequests);
     const swept = await sweep(api, types, window, (pages) => {
       phase.update({ done: pages, total: Math.max(typicalSweepRequests, pages + 1) });
     });
     progress.log(`Swept ${formatCount(swept.races)} races.`);
-    if (!force) brake(swept, this.selections, window);
+    if (!force) brake(swept, this.jobs, window);
     return swept.source;
   }
 

@@ -12,7 +12,11 @@ const tolerableShare = 0.05;
  * too many entities that raced lately by our own database have no race any more.
  * @throws FatalError (unsafe to write)
  */
-export function brake(sweep: Sweep, selections: readonly Selection[], window: StatisticsWindow): void {
+export function brake(
+  sweep: Pick<Sweep, 'races' | 'tallies'>,
+  selections: readonly Pick<Selection, 'type' | 'entities'>[],
+  window: StatisticsWindow,
+): void {
   if (sweep.races === 0) throw unsafe('the API has no GB or IRE race at all in the last 365 days');
   const recently = addDays(window.today, -recentDays);
   let recent = 0;
