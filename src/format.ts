@@ -10,6 +10,11 @@ export function formatEntities(count: number): string {
   return `${formatCount(count)} ${count === 1 ? 'entity' : 'entities'}`;
 }
 
+/** A figure with so many decimals at most. */
+export function rounded(value: number, decimals: number): number {
+  return Number(value.toFixed(decimals));
+}
+
 /** So many a second: 0.14/s, 1,234/s. */
 export function formatRate(rate: number): string {
   if (!Number.isFinite(rate)) return '–';

@@ -3,7 +3,7 @@ import { inBatches, mapConcurrently } from './concurrently.js';
 import { type Database, type StatisticsRow, statisticsRow } from './database.js';
 import type { EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
-import { formatCount, printable } from './format.js';
+import { formatCount, printable, rounded } from './format.js';
 import type { Plan, Strategy } from './plan.js';
 import type { Progress } from './progress.js';
 import type { RacingApi } from './racing-api.js';
@@ -116,8 +116,9 @@ export class Population {
         checkpoint.save();
       }
     } finally {
-      figures.duration = (performance.now() - startedAtMs) / 1000;
-      figures.rate = figures.duration > 0 ? figures.processed / figures.duration : 0;
+      const seconds = (performance.now() - startedAtMs) / 1000;
+      figures.duration = rounded(seconds, 2);
+      figures.rate = seconds > 0 ? rounded(figures.processed / seconds, 3) : 0;
     }
   }
 

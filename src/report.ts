@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { EntityType, EntityTypeName } from './entity-types.js';
 import { type ExitCode, exitCodes } from './errors.js';
+import { rounded } from './format.js';
 import { claimFile, removeQuietly, writeWholeFile } from './whole-file.js';
 
 /** One entity that was selected and is not written. */
@@ -118,7 +119,7 @@ export function sumUp(report: Report, durationSeconds: number): void {
     total_processed: sum('processed'),
     total_successful: sum('successful'),
     total_failed: sum('failed'),
-    duration: durationSeconds,
+    duration: rounded(durationSeconds, 2),
   };
 }
 
