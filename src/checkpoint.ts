@@ -84,13 +84,17 @@ function idsToLeaveOut(
     return new Set();
   }
   if ('ids' in found) {
-    if (!resume) return new Set();
+    if (!resume) {
+      // Not lost at once: somebody may only have forgotten --resume.
+      if (found.ids.size > 0 && !readOnly) keepAside(directory, type, 'previous');
+      return new Set();
+    }
     const { ids, timestamp = 'an unknown time' } = found;
     log(`${type.name}: resuming after ${formatCount(ids.size)} written, checkpoint of ${timestamp}.`);
     return ids;
   }
   const what = `${checkpointPath(directory, type.name)} cannot be used: ${found.unusable}.`;
-  const kept = readOnly ? '' : ` It is kept as ${keepAside(directory, type)}.`;
+  const kept = readOnly ? '' : ` It is kept as ${keepAside(directory, type, unusableSuffix())}.`;
   if (resume) {
     const advice = 'Mend it and put it back, or run without --resume to start over.';
     throw new FatalError(exitCodes.filesUnusable, `${what}${kept} ${advice}`);
@@ -99,9 +103,13 @@ function idsToLeaveOut(
   return new Set();
 }
 
-function keepAside(directory: string, type: EntityType): string {
+function unusableSuffix(): string {
+  return `unusable-${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}`;
+}
+
+function keepAside(directory: string, type: EntityType, suffix: string): string {
   const path = checkpointPath(directory, type.name);
-  const aside = `${path}.unusable-${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}`;
+  const aside = `${path}.${suffix}`;
   try {
     renameSync(path, aside);
   } catch (error) {

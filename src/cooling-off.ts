@@ -64,7 +64,8 @@ export class CoolingOff {
   refused(request: number, retryAfterMs = 0): void {
     const nowMs = this.options.clock();
     if (this.pause && request < this.pause.firstProbe) {
-      this.pause.untilMs = Math.max(this.pause.untilMs, nowMs + retryAfterMs);
+      const longest = this.pause.sinceMs + longestSilenceMs;
+      this.pause.untilMs = Math.min(Math.max(this.pause.untilMs, nowMs + retryAfterMs), longest);
       return;
     }
     const begins = this.pause === undefined;

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { createClient, type SupabaseClient } from '@supabase/supabase-js';
 import pRetry from 'p-retry';
 import { WebSocket } from 'undici';
@@ -66,6 +67,8 @@ export class DataApi {
 
   constructor(options: DataApiOptions) {
     this.options = options;
+    // One listener for each request in flight is no leak.
+    setMaxListeners(0, options.signal);
     this.client = createClient(options.url, options.serviceKey, {
       auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
       // Node 20 has no WebSocket of its own, and the client wants one even when nothing is realtime.

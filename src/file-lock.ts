@@ -60,8 +60,13 @@ export class FileLock {
     return this.read()?.holder?.token === this.token;
   }
 
+  /** Never throws: a lock that cannot be removed is free when its process has ended. */
   release(): void {
-    if (this.isOurs()) rmSync(this.path, { force: true });
+    try {
+      if (this.isOurs()) rmSync(this.path, { force: true });
+    } catch {
+      // It stays.
+    }
   }
 
   private describe(note: Record<string, unknown>): string {
@@ -81,7 +86,7 @@ export class FileLock {
   }
 
   private isHeld({ holder, ageMs }: { holder: LockHolder | undefined; ageMs: number }): boolean {
-    if (holder === undefined) return ageMs < unreadableGraceMs;
+    if (holder === undefined) return !isOld(ageMs);
     return ageMs < this.staleAfterMs && isRunning(holder);
   }
 
@@ -93,7 +98,7 @@ export class FileLock {
     } catch (error) {
       if (errorCode(error) !== 'EEXIST') throw error;
       // Left by a process that died while it cleared.
-      if (ageMs(claim) > unreadableGraceMs) rmSync(claim, { force: true });
+      if (isOld(ageMs(claim))) rmSync(claim, { force: true });
       return;
     }
     try {
@@ -103,6 +108,11 @@ export class FileLock {
       rmSync(claim, { force: true });
     }
   }
+}
+
+/** A file from the future was written before the clock was set back. */
+function isOld(ageMs: number): boolean {
+  return ageMs > unreadableGraceMs || ageMs < -unreadableGraceMs;
 }
 
 /** Zero for a file that is gone. */
@@ -144,7 +154,11 @@ function isRunning(holder: LockHolder): boolean {
 function processStart(pid: number): string | null {
   try {
     if (process.platform !== 'linux') {
-      return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim() || null;
+      // In one language and time zone: cron's are often others than the user's.
+      const env = { ...process.env, LC_ALL: 'C', TZ: 'UTC' };
+      return (
+        execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', env }).trim() || null
+      );
     }
     // proc(5): the fields after the parenthesized name are the state, ..., and as the 20th the start time.
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');

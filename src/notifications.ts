@@ -19,7 +19,7 @@ const program = 'populate-all-statistics';
 export class Notifications {
   private readonly config: NotificationConfig;
   private readonly warn: (line: string) => void;
-  private readonly timeoutMs: number;
+  private timeoutMs: number;
   private startSent: Promise<void> = Promise.resolve();
 
   constructor({ config, warn, timeoutMs = 10_000 }: NotificationsOptions) {
@@ -36,6 +36,10 @@ export class Notifications {
   /** Resolves when everything was sent or has failed; never rejects. */
   async ended(run: EndedRun): Promise<void> {
     const { exit_code: exitCode } = run.report;
+    // A stopped run has ten seconds in all, most of them for its last writes.
+    if (exitCode === exitCodes.interrupted || exitCode === exitCodes.terminated) {
+      this.timeoutMs = Math.min(this.timeoutMs, 1_000);
+    }
     // A monitor that heard the start last would take the run for one that still runs.
     const heartbeat = this.startSent.then(() =>
       this.sendHeartbeat((url) => (exitCode === exitCodes.allWritten ? url : failUrl(url, exitCode))),

@@ -6,6 +6,7 @@ import { loadConfig } from './config.js';
 import { createProgress } from './console-progress.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { Notifications } from './notifications.js';
+import { newReport } from './report.js';
 import { runPopulation } from './run.js';
 import { createServices } from './services.js';
 import { handleSignals } from './signals.js';
@@ -34,7 +35,8 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
   const startedAt = new Date();
   const unsaid: string[] = [];
   const output = options.quiet ? { write: (text: string) => unsaid.push(text) } : process.stdout;
-  const { config, stop, progress, services } = prepare(options.requestsPerSecond, output);
+  const prepared = prepare(options.requestsPerSecond, output, 'Run again with --resume to go on.');
+  const { config, stop, progress, services } = prepared;
   const notifications = new Notifications({
     config: config.notifications,
     warn: (line) => console.error(line),
@@ -57,22 +59,29 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
     else if (stoppedBy !== null) console.error(stoppedBy);
     if (!options.dryRun) await notifications.ended(result);
     return exitCode;
+  } catch (error) {
+    // The run did not even begin. That another one is active is nothing to worry about.
+    if (!options.dryRun && error instanceof FatalError && error.exitCode !== exitCodes.alreadyRunning) {
+      const { exitCode, message } = error;
+      const report = { ...newReport(options, startedAt), exit_code: exitCode, stopped_by: message };
+      await notifications.ended({ report, reportPath: null });
+    }
+    throw error;
   } finally {
-    progress.close();
-    await services.api.close();
+    await prepared.close();
   }
 }
 
 async function verify(options: VerificationOptions & { requestsPerSecond: number }): Promise<ExitCode> {
-  const { stop, progress, services } = prepare(options.requestsPerSecond, process.stdout);
+  const prepared = prepare(options.requestsPerSecond, process.stdout, 'Nothing was changed.');
+  const { stop, progress, services } = prepared;
   try {
     // For the request budget that it shares with runs.
     makeFolder(directory);
     const concurrency = services.pacer.maxInFlight;
-    return await verifyStatistics(options, { ...services, progress, concurrency, signal: stop.signal });
+    return await verifyStatistics(options, { ...services, progress, concurrency, stop });
   } finally {
-    progress.close();
-    await services.api.close();
+    await prepared.close();
   }
 }
 
@@ -83,7 +92,11 @@ function status(json: boolean): ExitCode {
 }
 
 /** What populating and verifying have in common. */
-function prepare(requestsPerSecond: number, output: Parameters<typeof createProgress>[0]['output']) {
+function prepare(
+  requestsPerSecond: number,
+  output: Parameters<typeof createProgress>[0]['output'],
+  adviceWhenStopped: string,
+) {
   const config = loadConfig(process.cwd(), process.env);
   const stop = new AbortController();
   const writing = new AbortController();
@@ -96,7 +109,7 @@ function prepare(requestsPerSecond: number, output: Parameters<typeof createProg
     color: !process.env.NO_COLOR,
   });
   const log = (line: string) => progress.log(line);
-  handleSignals({ stop, writing }, log);
+  handleSignals({ stop, writing }, adviceWhenStopped, log);
   const services = createServices({
     config,
     requestsPerSecond,
@@ -105,7 +118,14 @@ function prepare(requestsPerSecond: number, output: Parameters<typeof createProg
     asking: stop.signal,
     writing: writing.signal,
   });
-  return { config, stop, progress, services };
+  const close = async () => {
+    progress.close();
+    // Ends what nobody waits for any more, such as the other pages of an entity that has failed.
+    stop.abort();
+    writing.abort();
+    await services.api.close();
+  };
+  return { config, stop, progress, services, close };
 }
 
 /** No stack trace for what is not our own bug. */

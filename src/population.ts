@@ -36,6 +36,7 @@ export interface PopulationOptions {
 interface Job {
   type: EntityType;
   entities: Entity[];
+  recentlyActive: number;
   checkpoint: Checkpoint;
   figures: TypeStatistics;
 }
@@ -48,21 +49,23 @@ export class Population {
   /** Enters the selected types into the report. */
   constructor(options: PopulationOptions, selections: readonly (Selection & { checkpoint: Checkpoint })[]) {
     this.options = options;
-    this.jobs = selections.map(({ type, entities, checkpoint, skipped }) => {
+    this.jobs = selections.map(({ type, entities, checkpoint, skipped, recentlyActive }) => {
       const total = entities.length;
       const figures = { total, processed: 0, successful: 0, failed: 0, skipped, duration: 0, rate: 0 };
       options.report.statistics[type.name] = figures;
-      return { type, entities, checkpoint, figures };
+      return { type, entities, recentlyActive, checkpoint, figures };
     });
   }
 
   /** Throws a FatalError when the run ends before its end; what was written by then stays written. */
   async run(plan: Plan): Promise<void> {
+    const { api, report, stop } = this.options;
     try {
       await this.populateBy(plan.strategy);
     } catch (error) {
       const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
-      if (!refused || plan.alternative === undefined || this.options.api.answers > 0) throw error;
+      const begun = api.answers > 0 || report.failures.length > 0 || stop.signal.aborted;
+      if (!refused || plan.alternative === undefined || begun) throw error;
       this.options.progress.log(
         `Cannot ${plan.strategy}, so trying to ${plan.alternative}: ${error.message}`,
       );

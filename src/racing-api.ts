@@ -41,6 +41,10 @@ function hopelessFailures(kind: ResultsErrorKind, everAnswered: boolean): number
   return everAnswered ? 10 : 3;
 }
 
+function mayPass(error: Error): error is RequestFault {
+  return error instanceof RequestFault && (error.kind === 'unavailable' || error.kind === 'unusable');
+}
+
 /** The Racing API's results, page by page: paced, retried, and checked before anybody uses them. */
 export class RacingApi {
   /** How many pages were answered in full so far. */
@@ -70,19 +74,20 @@ export class RacingApi {
         `more than ${largestSkip + pageSize} races, which the API cannot page`,
       );
     }
-    const { pacer, signal, firstRetryMs = 700 } = this.options;
+    const { signal, firstRetryMs = 700 } = this.options;
+    const startedAtMs = performance.now();
     const url = this.pageUrl(query, skip);
     try {
-      const page = await pRetry(async () => parsePage(await pacer.run(() => this.send(url)), skip), {
+      const page = await pRetry(async () => parsePage(await this.answer(url), skip), {
         retries,
         minTimeout: firstRetryMs,
         randomize: true,
         signal,
-        shouldRetry: ({ error }) =>
-          error instanceof RequestFault && (error.kind === 'unavailable' || error.kind === 'unusable'),
-        // A 429 says nothing about this request: the pacer holds everything back for as long as it takes.
-        shouldConsumeRetry: ({ error }) => !(error instanceof RequestFault && error.status === 429),
-        onFailedAttempt: ({ error }) => this.waitAsAsked(error),
+        shouldRetry: ({ error }) => mayPass(error),
+        onFailedAttempt: ({ error, retriesLeft }) => {
+          if (retriesLeft > 0 && mayPass(error))
+            return this.waitAsAsked(error, performance.now() - startedAtMs);
+        },
       });
       this.answers += 1;
       this.failuresInARow = 0;
@@ -143,9 +148,17 @@ export class RacingApi {
     }
   }
 
-  private async waitAsAsked(error: Error): Promise<void> {
-    const waitMs = error instanceof RequestFault && error.status !== 429 ? error.retryAfterMs : 0;
-    if (waitMs > longestWaitMs) {
+  /** The answer to a request. A 429 is none: the pacer holds everything back for as long as it takes. */
+  private async answer(url: string): Promise<HttpAnswer> {
+    for (;;) {
+      const answer = await this.options.pacer.run(() => this.send(url));
+      if (answer.status !== 429) return answer;
+    }
+  }
+
+  /** Waits for a Retry-After that came with another status than 429. */
+  private async waitAsAsked({ retryAfterMs: waitMs }: RequestFault, waitedMs: number): Promise<void> {
+    if (waitedMs + waitMs > longestWaitMs) {
       throw new FatalError(
         exitCodes.apiUnavailable,
         `The Racing API asks to wait for ${formatDuration(waitMs / 1000)}. Nothing is lost: run again with --resume then.`,
@@ -158,8 +171,10 @@ export class RacingApi {
   private outcomeOf(fault: RequestFault): ResultsError | FatalError {
     const { kind, status } = fault;
     const everAnswered = this.answers > 0;
-    // An API that has answered others and does not know this one works.
-    if (kind === 'not-found' && everAnswered) return new ResultsError(kind, fault.message, { cause: fault });
+    // An API that has answered others and says no to this one works.
+    if ((kind === 'not-found' || kind === 'rejected') && everAnswered) {
+      return new ResultsError(kind, fault.message, { cause: fault });
+    }
     this.failuresInARow += 1;
     const unreachable = kind === 'unavailable' && status === undefined && !everAnswered;
     const hopeless = unreachable || this.failuresInARow >= hopelessFailures(kind, everAnswered);

@@ -131,11 +131,16 @@ export function saveReport(directory: string, report: Report): string {
     const path = join(directory, name);
     if (!claimFile(path)) continue;
     try {
-      writeWholeFile(path, `${JSON.stringify(report, null, 2)}\n`);
+      writeReport(path, report);
       return path;
     } catch (error) {
       removeQuietly(path);
       throw error;
     }
   }
+}
+
+/** Writes the report to a path that is its own. Throws a FatalError (files unusable). */
+export function writeReport(path: string, report: Report): void {
+  writeWholeFile(path, `${JSON.stringify(report, null, 2)}\n`);
 }

@@ -95,6 +95,7 @@ export class RunLock {
 }
 
 function describeHolder(type: EntityType, holder: LockHolder): string {
+  if (holder.pid === 0) return `Another run for ${type.name} is just starting: try again in a few seconds.`;
   const note = runNoteSchema.safeParse(holder).data;
   const progress = note
     ? `, since ${note.since}, ${note.phase} ${formatCount(note.done)} of ${formatCount(note.total)}`

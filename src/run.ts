@@ -6,12 +6,13 @@ import { planRun, type Strategy } from './plan.js';
 import { Population } from './population.js';
 import { observed, type PhaseNote, type Progress } from './progress.js';
 import type { RacingApi } from './racing-api.js';
-import { newReport, type Report, type Selectors, saveReport, sumUp } from './report.js';
+import { newReport, type Report, type Selectors, saveReport, sumUp, writeReport } from './report.js';
 import type { RequestPacer } from './request-pacer.js';
 import { RunHistory } from './run-history.js';
 import { RunLock } from './run-lock.js';
+import { recentSince } from './safety-brake.js';
 import { type Selection, selectEntities } from './selection.js';
-import { statisticsWindow, utcDate } from './statistics.js';
+import { type StatisticsWindow, statisticsWindow, utcDate } from './statistics.js';
 import { describeSelection, sampleTable, summarize } from './summary.js';
 import { makeFolder, writeWholeFile } from './whole-file.js';
 
@@ -97,8 +98,8 @@ async function selectAndPopulate(
   const checkpoints = options.types.map((type) =>
     openCheckpoint(directory, type, { resume, clear, readOnly }, log),
   );
-  const selections = await selectAll(options, parts, checkpoints);
   const window = statisticsWindow(utcDate(startedAt.getTime()));
+  const selections = await selectAll(options, parts, checkpoints, window);
   // Together with a batch that waits to be written: no more than 100 entities are walked again after a crash.
   const walkConcurrency = Math.min(pacer.maxInFlight, 50);
   const population = new Population(
@@ -118,6 +119,7 @@ async function selectAll(
   options: RunOptions,
   { database, progress, startedAt, stop }: RunParts,
   checkpoints: readonly Checkpoint[],
+  window: StatisticsWindow,
 ): Promise<(Selection & { checkpoint: Checkpoint })[]> {
   const { types, limit } = options;
   const rows = await Promise.all(types.map((type) => database.checkTable(type)));
@@ -131,7 +133,8 @@ async function selectAll(
   const freshSinceMs = freshSince(options, startedAt);
   const selections = await Promise.all(
     checkpoints.map(async (checkpoint) => {
-      const selectionOptions = { freshSinceMs, writtenIds: checkpoint.writtenIds, limit };
+      const { writtenIds } = checkpoint;
+      const selectionOptions = { freshSinceMs, writtenIds, limit, recentSince: recentSince(window) };
       const selection = await selectEntities(
         database,
         checkpoint.type,
@@ -185,7 +188,17 @@ function finish(
     if (!(error instanceof FatalError)) throw error;
     if (report.stopped_by === null) report.exit_code = error.exitCode;
     report.stopped_by ??= error.message;
+    // Only the page failed: the report has to tell, if it can.
+    if (reportPath !== null) tryToRewrite(reportPath, report);
   }
   progress.log(summarize(report, reportPath, progress.columns));
   return { report, reportPath };
+}
+
+function tryToRewrite(reportPath: string, report: Report): void {
+  try {
+    writeReport(reportPath, report);
+  } catch {
+    // Then it tells of the run without its page.
+  }
 }

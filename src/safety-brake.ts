@@ -14,19 +14,19 @@ const tolerableShare = 0.05;
  */
 export function brake(
   sweep: Pick<Sweep, 'races' | 'tallies'>,
-  selections: readonly Pick<Selection, 'type' | 'entities'>[],
+  selections: readonly Pick<Selection, 'type' | 'entities' | 'recentlyActive'>[],
   window: StatisticsWindow,
 ): void {
   if (sweep.races === 0) throw unsafe('the API has no GB or IRE race at all in the last 365 days');
-  const recently = addDays(window.today, -recentDays);
+  const recently = recentSince(window);
   let recent = 0;
   let vanished = 0;
-  for (const { type, entities } of selections) {
+  for (const { type, entities, recentlyActive } of selections) {
     const tallies = sweep.tallies(type);
+    // Of the whole type: the few that vanished once are most of a small selection, again and again.
+    recent += recentlyActive;
     for (const { id, lastDate } of entities) {
-      if (lastDate === null || lastDate < recently) continue;
-      recent += 1;
-      if (!tallies.has(id)) vanished += 1;
+      if (lastDate !== null && lastDate >= recently && !tallies.has(id)) vanished += 1;
     }
   }
   if (vanished > recent * tolerableShare) {
@@ -34,6 +34,11 @@ export function brake(
       `${formatCount(vanished)} of the ${formatCount(recent)} entities that the database knows as active in the last ${recentDays} days have no race any more`,
     );
   }
+}
+
+/** From when on (YYYY-MM-DD) an entity is so recently active that it would be missed. */
+export function recentSince(window: StatisticsWindow): string {
+  return addDays(window.today, -recentDays);
 }
 
 function unsafe(what: string): FatalError {

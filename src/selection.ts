@@ -13,6 +13,8 @@ export interface SelectionOptions {
   writtenIds: ReadonlySet<string>;
   /** At most so many, counted after the above; null for all. */
   limit: number | null;
+  /** The date (YYYY-MM-DD) from which on an entity counts as recently active. */
+  recentSince: string;
 }
 
 /** The entities of one type that a run takes, the most recently active first. */
@@ -21,6 +23,8 @@ export interface Selection {
   entities: Entity[];
   /** How many `freshSinceMs` and `writtenIds` left out. */
   skipped: number;
+  /** How many entities of the whole type were recently active by their stored date. */
+  recentlyActive: number;
 }
 
 /** Reads a type's entities, telling `onRows` of each page, and selects from them. Throws the signal's reason when stopped meanwhile. */
@@ -33,17 +37,20 @@ export async function selectEntities(
 ): Promise<Selection> {
   const entities: Entity[] = [];
   let skipped = 0;
+  let recentlyActive = 0;
   for await (const page of database.entities(type)) {
     signal.throwIfAborted();
     onRows(page.length);
     for (const row of page) {
+      if (row.lastDate !== null && row.lastDate >= options.recentSince) recentlyActive += 1;
       if (isLeftOut(row, options)) skipped += 1;
       else entities.push({ id: row.id, name: row.name, lastDate: row.lastDate });
     }
   }
   // The sort is stable: entities of the same date stay in the order of their ids.
   entities.sort((a, b) => compareText(b.lastDate ?? '', a.lastDate ?? ''));
-  return { type, entities: options.limit === null ? entities : entities.slice(0, options.limit), skipped };
+  const selected = options.limit === null ? entities : entities.slice(0, options.limit);
+  return { type, entities: selected, skipped, recentlyActive };
 }
 
 function isLeftOut(row: EntityRow, { freshSinceMs, writtenIds }: SelectionOptions): boolean {

@@ -12,15 +12,15 @@ export interface Stops {
 
 /**
  * The first SIGINT or SIGTERM ends the run in good order, the second at once. SIGHUP (a closed terminal) and a
- * reader that closes our output stop nothing.
+ * reader that closes our output stop nothing. `advice` says how to go on.
  */
-export function handleSignals({ stop, writing }: Stops, log: (line: string) => void): void {
+export function handleSignals({ stop, writing }: Stops, advice: string, log: (line: string) => void): void {
   let stopping = false;
   const onSignal = (signal: 'SIGINT' | 'SIGTERM', exitCode: 130 | 143) => {
     if (stopping) process.exit(exitCode);
     stopping = true;
     log(`${signal}: writing what is gathered, then ending. Once more ends it at once.`);
-    stop.abort(new FatalError(exitCode, `Interrupted by ${signal}. Run again with --resume to go on.`));
+    stop.abort(new FatalError(exitCode, `Interrupted by ${signal}. ${advice}`));
     setTimeout(() => writing.abort(stop.signal.reason), lastWritesMs).unref();
   };
   process.on('SIGINT', () => onSignal('SIGINT', exitCodes.interrupted));

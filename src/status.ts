@@ -112,7 +112,7 @@ function describeType(
   if (running) {
     const left = running.seconds_left === null ? '' : `, ${formatDuration(running.seconds_left)} left`;
     lines.push(
-      `  running         pid ${running.pid} since ${running.since}`,
+      `  running         pid ${running.pid} since ${running.since}${running.strategy ? `, ${running.strategy}` : ''}`,
       `                  ${running.phase} ${formatCount(running.done)}/${formatCount(running.total)}, ${formatRate(running.rate)}${left}`,
     );
   } else {

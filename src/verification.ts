@@ -20,7 +20,8 @@ export interface VerificationParts {
   progress: Progress;
   /** How many entities to walk at once. */
   concurrency: number;
-  signal: AbortSignal;
+  /** Aborted to stop asking; what was found by then is shown. */
+  stop: AbortController;
 }
 
 interface Candidate {
@@ -46,25 +47,60 @@ export async function verifyStatistics(
   { types, sample }: VerificationOptions,
   parts: VerificationParts,
 ): Promise<ExitCode> {
-  const { database, progress, concurrency, signal } = parts;
-  const candidates = drawSample(await withStatistics(database, types, signal), sample);
+  const { database, progress, stop } = parts;
+  const candidates = drawSample(await withStatistics(database, types, stop.signal), sample);
   progress.log(`Checking ${formatEntities(candidates.length)} against their own results.`);
+  const verdicts: Verdict[] = [];
+  try {
+    await checkAll(candidates, await storedRows(database, types, candidates), verdicts, parts);
+  } finally {
+    progress.close();
+    showVerdicts(verdicts, progress);
+  }
+  return exitCodeOf(verdicts);
+}
+
+async function checkAll(
+  candidates: Candidate[],
+  stored: ReadonlyMap<string, StatisticsRow>,
+  verdicts: Verdict[],
+  { api, progress, concurrency, stop }: VerificationParts,
+): Promise<void> {
+  const phase = progress.phase('verifying', candidates.length);
+  const checkOne = async (candidate: Candidate) => {
+    verdicts.push(await check(candidate, stored.get(keyOf(candidate)), api));
+    phase.update({ done: verdicts.length, failed: verdicts.filter(isWrong).length });
+  };
+  const [first, ...rest] = candidates;
+  // Alone, so that an account that may not do this at all is refused once and not by every request in flight.
+  if (first) await checkOne(first);
+  const checks = mapConcurrently(rest, concurrency, async (candidate) => {
+    try {
+      await checkOne(candidate);
+    } catch (error) {
+      stop.abort(error);
+      throw error;
+    }
+  });
+  for await (const _ of checks);
+}
+
+function keyOf({ type, id }: Pick<Candidate, 'type' | 'id'>): string {
+  return `${type.name} ${id}`;
+}
+
+async function storedRows(
+  database: Database,
+  types: readonly EntityType[],
+  candidates: readonly Candidate[],
+): Promise<Map<string, StatisticsRow>> {
   const stored = new Map<string, StatisticsRow>();
   for (const type of types) {
     const ids = candidates.filter((candidate) => candidate.type === type).map(({ id }) => id);
-    for (const row of await database.storedStatistics(type, ids)) stored.set(`${type.name} ${row.id}`, row);
+    for (const row of await database.storedStatistics(type, ids))
+      stored.set(keyOf({ type, id: row.id }), row);
   }
-  const phase = progress.phase('verifying', candidates.length);
-  const verdicts: Verdict[] = [];
-  const checks = mapConcurrently(candidates, concurrency, (candidate) =>
-    check(candidate, stored.get(`${candidate.type.name} ${candidate.id}`), parts.api),
-  );
-  for await (const verdict of checks) {
-    verdicts.push(verdict);
-    phase.update({ done: verdicts.length, failed: verdicts.filter(isWrong).length });
-  }
-  progress.close();
-  return conclude(verdicts, progress);
+  return stored;
 }
 
 async function withStatistics(
@@ -117,19 +153,24 @@ function isWrong({ differences, failure }: Verdict): boolean {
   return differences.length > 0 || failure !== undefined;
 }
 
-function conclude(verdicts: Verdict[], progress: Progress): ExitCode {
-  const different = verdicts.filter(({ differences }) => differences.length > 0);
-  const unchecked = verdicts.filter(({ failure }) => failure !== undefined);
-  for (const { candidate, differences, failure } of [...different, ...unchecked]) {
+function showVerdicts(verdicts: readonly Verdict[], progress: Progress): void {
+  const wrong = verdicts.filter(isWrong);
+  const different = wrong.filter(({ differences }) => differences.length > 0).length;
+  for (const { candidate, differences, failure } of wrong) {
     const { type, id, name } = candidate;
     const lines = failure === undefined ? differences : [`could not be checked: ${failure}`];
     for (const line of lines) progress.log(printable(`${type.name} ${id} ${name}: ${line}`));
   }
-  const equal = verdicts.length - different.length - unchecked.length;
-  progress.log(`${equal} equal, ${different.length} different, ${unchecked.length} could not be checked.`);
-  if (different.length > 0) {
+  const equal = verdicts.length - wrong.length;
+  progress.log(`${equal} equal, ${different} different, ${wrong.length - different} could not be checked.`);
+  if (different > 0)
     progress.log('Results corrected since the last run differ too: run it again, then verify again.');
-    return exitCodes.differencesFound;
-  }
-  return unchecked.length > 0 ? exitCodes.someFailed : exitCodes.allWritten;
+  if (verdicts.length === 0) progress.log('Nothing was verified.');
+}
+
+function exitCodeOf(verdicts: readonly Verdict[]): ExitCode {
+  if (verdicts.some(({ differences }) => differences.length > 0)) return exitCodes.differencesFound;
+  // Nothing verified is no success either.
+  const allEqual = verdicts.length > 0 && !verdicts.some(isWrong);
+  return allEqual ? exitCodes.allWritten : exitCodes.someFailed;
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { exitCodes } from '../src/errors.js';
-import { brake } from '../src/safety-brake.js';
+import { brake, recentSince } from '../src/safety-brake.js';
 import type { Selection } from '../src/selection.js';
 import { addDays, statisticsWindow, Tallies } from '../src/statistics.js';
 import type { Sweep } from '../src/sweep.js';
@@ -42,7 +42,9 @@ function idsOf(count: number, prefix = 'own'): string[] {
 }
 
 function selectionOf(type: EntityType, ids: string[], lastDate: string | null): Selection {
-  return { type, entities: ids.map((id) => ({ id, name: id, lastDate })), skipped: 0 };
+  const entities = ids.map((id) => ({ id, name: id, lastDate }));
+  const recentlyActive = lastDate !== null && lastDate >= recentSince(window) ? ids.length : 0;
+  return { type, entities, skipped: 0, recentlyActive };
 }
 
 const unsafe = (message: RegExp) =>
@@ -91,5 +93,10 @@ describe('the safety brake', () => {
 
   it('lets a first run pass, and one with nothing selected', () => {
     brake(sweepOf({}), [selectionOf(owners, idsOf(3), null), selectionOf(jockeys, [], null)], window);
+  });
+
+  it('takes the share of the whole type, so that the same few do not stop every small selection', () => {
+    const few = { ...selectionOf(owners, idsOf(3), addDays(today, -10)), recentlyActive: 100 };
+    brake(sweepOf({ owners: ['own_200'] }), [few], window);
   });
 });

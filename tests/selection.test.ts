@@ -34,9 +34,13 @@ const rows = [
 
 async function select(options: Partial<SelectionOptions> = {}, signal = new AbortController().signal) {
   if (jockeys === undefined) throw new Error('There is no entity type');
-  const all = { freshSinceMs: null, writtenIds: new Set<string>(), limit: null, ...options };
-  const { type, entities, skipped } = await selectEntities(new FakeDatabase(rows), jockeys, all, signal);
+  const recentSince = '2026-06-01';
+  const all = { freshSinceMs: null, writtenIds: new Set<string>(), limit: null, recentSince, ...options };
+  const selection = await selectEntities(new FakeDatabase(rows), jockeys, all, signal);
+  const { type, entities, skipped } = selection;
   expect(type).toBe(jockeys);
+  // Of all rows, whatever is selected.
+  expect(selection.recentlyActive).toBe(3);
   return { ids: entities.map(({ id }) => id), skipped, entities };
 }
 

@@ -55,7 +55,7 @@ alter table public.ra_owners
   add column if not exists recent_30d_win_rate numeric(5, 2),
   add column if not exists stats_updated_at timestamptz;
 
--- Who has no statistics yet (--skip-existing pages through these in the order of their ids).
+-- Who has no statistics yet.
 create index if not exists ra_jockeys_without_statistics on public.ra_jockeys (id) where stats_updated_at is null;
 create index if not exists ra_trainers_without_statistics on public.ra_trainers (id) where stats_updated_at is null;
 create index if not exists ra_owners_without_statistics on public.ra_owners (id) where stats_updated_at is null;
