@@ -1,6 +1,6 @@
 import type { EntityType, EntityTypeName } from './entity-types.js';
 import { printable } from './format.js';
-import type { Leader, Sample } from './html-report.js';
+import type { Leader, Sample } from './page/html-report.js';
 import type { PhaseNote } from './progress.js';
 import type { Statistics } from './statistics.js';
 import type { Entity } from './statistics-source.js';

@@ -1,7 +1,7 @@
 import { type Checkpoint, openCheckpoint } from './checkpoint.js';
 import type { Database } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
-import { htmlReport } from './html-report.js';
+import { htmlReport } from './page/html-report.js';
 import { planRun, type Strategy } from './plan.js';
 import { Population } from './population.js';
 import { observed, type PhaseNote, type Progress } from './progress.js';

@@ -1,4 +1,4 @@
-import type { HtmlReportInput, Leader, Sample } from '../src/html-report.js';
+import type { HtmlReportInput, Leader, Sample } from '../src/page/html-report.js';
 import type { Failure, Report } from '../src/report.js';
 
 /** The report of a sweep of 95 seconds in which nothing failed, with changes. */

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { countTicks, timeLabel, timeTicks } from '../src/axis-ticks.js';
 import { type ExitCode, exitCodes } from '../src/errors.js';
-import { type HtmlReportInput, htmlReport } from '../src/html-report.js';
+import { countTicks, timeLabel, timeTicks } from '../src/page/axis-ticks.js';
+import { type HtmlReportInput, htmlReport } from '../src/page/html-report.js';
 import { failures, fullInput, reportWith, sweepSamples } from './html-report-input.js';
 
 /** The page's tags in their order, without attributes. */

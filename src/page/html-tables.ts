@@ -1,7 +1,7 @@
-import { type EntityTypeName, entityTypes } from './entity-types.js';
-import { formatCount, formatDuration, formatRate } from './format.js';
+import { type EntityTypeName, entityTypes } from '../entity-types.js';
+import { formatCount, formatDuration, formatRate } from '../format.js';
+import type { Failure, Report, TypeStatistics } from '../report.js';
 import { type Content, type Html, html } from './html.js';
-import type { Failure, Report, TypeStatistics } from './report.js';
 
 /** One of the most successful entities of the last 30 days; `winRate` in percent. */
 export interface Leader {

@@ -1,5 +1,5 @@
+import { formatCount, formatDuration } from '../format.js';
 import { countTicks, type Tick, timeLabel, timeTicks } from './axis-ticks.js';
-import { formatCount, formatDuration } from './format.js';
 import { type Html, html } from './html.js';
 
 /** A moment of the run: seconds since its start. */

@@ -1,11 +1,11 @@
-import type { EntityTypeName } from './entity-types.js';
-import { exitCodeMeanings } from './errors.js';
-import { formatCount, formatDuration } from './format.js';
+import type { EntityTypeName } from '../entity-types.js';
+import { exitCodeMeanings } from '../errors.js';
+import { formatCount, formatDuration } from '../format.js';
+import type { Report } from '../report.js';
 import { type Html, html } from './html.js';
 import { plot, type Sample } from './html-plot.js';
 import { pageStyle } from './html-style.js';
 import { failureTable, type Leader, leaderTables, nothing, outcomeTable } from './html-tables.js';
-import type { Report } from './report.js';
 
 export type { Sample } from './html-plot.js';
 export type { Leader } from './html-tables.js';
