@@ -1,5 +1,6 @@
-import { Database, type StatisticsRow, statisticsRow } from '../src/database.js';
+import { Database } from '../src/database.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
+import { type StatisticsRow, statisticsRow } from '../src/rows.js';
 import { statisticsWindow, Tallies } from '../src/statistics.js';
 import { count, type Table } from './table.js';
 import { type World, withWorld } from './world-process.js';

@@ -1,6 +1,7 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { type EntityType, entityTypes } from './entity-types.js';
 import { exitCodeMeanings, exitCodes, FatalError } from './errors.js';
+import { duration, entityTypeNames, positiveInteger, requestsPerSecond } from './option-values.js';
 import type { Strategy } from './plan.js';
 import type { RunOptions } from './run.js';
 import type { VerificationOptions } from './verification.js';
@@ -35,40 +36,6 @@ Exit codes:
 ${Object.entries(exitCodeMeanings)
   .map(([code, meaning]) => `${code.padStart(5)}  ${meaning}`)
   .join('\n')}`;
-
-function positiveInteger(value: string): number {
-  if (!/^\d+$/.test(value) || Number(value) < 1 || !Number.isSafeInteger(Number(value))) {
-    throw new InvalidArgumentError('It must be a whole number from 1 up.');
-  }
-  return Number(value);
-}
-
-const durationUnitsMs = { m: 60_000, h: 3_600_000, d: 86_400_000 };
-
-function duration(value: string): { text: string; ms: number } {
-  const [, count, unit] = /^(\d+)([mhd])$/.exec(value) ?? [];
-  const ms = Number(count) * durationUnitsMs[unit as keyof typeof durationUnitsMs];
-  if (!(ms > 0)) throw new InvalidArgumentError('It must be a whole number of m, h or d: 30m, 12h, 7d.');
-  return { text: value, ms };
-}
-
-function requestsPerSecond(value: string): number {
-  const rate = /^\d+(\.\d+)?$/.test(value) ? Number(value) : 0;
-  // 0.1 is a request in ten seconds; 1000 is the budget's resolution.
-  if (rate < 0.1 || rate > 1000) throw new InvalidArgumentError('It must be a number from 0.1 to 1000.');
-  return rate;
-}
-
-function entityTypeNames(value: string, previous: EntityType[] | undefined): EntityType[] {
-  const type = entityTypes.find(({ name }) => name === value);
-  if (type === undefined) {
-    const meant = entityTypes.find(({ name }) => name[0] === value[0]?.toLowerCase());
-    const names = entityTypes.map(({ name }) => name).join(', ');
-    throw new InvalidArgumentError(meant ? `Did you mean ${meant.name}?` : `The types are ${names}.`);
-  }
-  const named = new Set([...(previous ?? []), type]);
-  return entityTypes.filter((one) => named.has(one));
-}
 
 const entitiesOption = () =>
   new Option('--entities <types...>', 'only these types: jockeys, trainers, owners').argParser(
@@ -135,6 +102,12 @@ export function createProgram(onRequest: (request: Request) => void): Command {
     if (misplaced[0])
       program.error(`error: option '${misplaced[0].flags}' has to stand after the command's name`);
   });
+  addVerify(program, onRequest);
+  addStatus(program, onRequest);
+  return program;
+}
+
+function addVerify(program: Command, onRequest: (request: Request) => void): void {
   program
     .command('verify')
     .description('compare random stored rows with what their own results give; exit code 10 if they differ')
@@ -142,9 +115,12 @@ export function createProgram(onRequest: (request: Request) => void): Command {
     .option('--sample <n>', 'how many entities to check', positiveInteger, defaultSample)
     .addOption(rateOption())
     .action((flags: { entities?: EntityType[]; sample: number; rate: number }) => {
-      const { entities: types = [...entityTypes], sample, rate } = flags;
+      const { entities: types = entityTypes, sample, rate } = flags;
       onRequest({ command: 'verify', options: { types, sample, requestsPerSecond: rate } });
     });
+}
+
+function addStatus(program: Command, onRequest: (request: Request) => void): void {
   program
     .command('status')
     .description('what runs now, when each type was last completed, what --resume would do')
@@ -152,7 +128,6 @@ export function createProgram(onRequest: (request: Request) => void): Command {
     .action((flags: { json?: boolean }) => {
       onRequest({ command: 'status', options: { json: flags.json ?? false } });
     });
-  return program;
 }
 
 function populateOptions(program: Command, flags: PopulateFlags): PopulateOptions {

@@ -1,32 +1,16 @@
 import { z } from 'zod';
 import { mapConcurrently } from './concurrently.js';
 import { DataApi, type DataApiOptions, DatabaseFault } from './data-api.js';
-import type { EntityType, StatisticsColumns } from './entity-types.js';
+import type { EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import { printable } from './format.js';
-import type { Statistics } from './statistics.js';
+import type { EntityRow, StatisticsRow } from './rows.js';
 
 /** PostgREST's usual cap; a server with a lower one only means more pages. */
 const pageRows = 1000;
 /** So many ids fit into a URL. */
 const idsInUrl = 100;
 const rowWritesInFlight = 8;
-
-/** A row of one of the three tables, without its statistics. */
-export interface EntityRow {
-  id: string;
-  name: string;
-  /** The stored date (YYYY-MM-DD) of its last ride or run. */
-  lastDate: string | null;
-  /** As stored: see `instantMs`. Null for an entity without statistics. */
-  statsUpdatedAt: string | null;
-}
-
-/** An entity's id and its columns' new values. */
-export interface StatisticsRow {
-  id: string;
-  [column: string]: string | number | null;
-}
 
 export interface DatabaseOptions extends DataApiOptions {
   log: (line: string) => void;
@@ -45,26 +29,6 @@ const statisticsRows = z.array(
 );
 const idRows = z.array(z.object({ id: z.string() }));
 
-/** The columns that the program writes, by the names of `type`'s table. */
-export function statisticsRow(
-  type: EntityType,
-  id: string,
-  statistics: Statistics,
-  statsUpdatedAt: string,
-): StatisticsRow {
-  const row: StatisticsRow = { id, stats_updated_at: statsUpdatedAt };
-  for (const key of Object.keys(type.columns) as (keyof StatisticsColumns)[]) {
-    row[type.columns[key]] = statistics[key];
-  }
-  return row;
-}
-
-/** A stored instant in milliseconds since 1970. A `timestamp` column tells no zone; it holds UTC. */
-export function instantMs(stored: string): number {
-  const hasZone = /(Z|[+-]\d\d(:?\d\d)?)$/.test(stored);
-  return Date.parse(hasZone ? stored : `${stored}Z`);
-}
-
 /** The three tables, over Supabase's Data API. Every method throws a FatalError when the database fails for good. */
 export class Database {
   private readonly dataApi: DataApi;
@@ -76,16 +40,12 @@ export class Database {
     this.log = log;
   }
 
-  private get client() {
-    return this.dataApi.client;
-  }
-
   /** Checks that the table has every column that we write, by reading a row of it. Returns how many rows it has. */
   async checkTable(type: EntityType): Promise<number> {
     const columns = ['id', 'name', ...Object.values(type.columns), 'stats_updated_at'].join(',');
     let rows = 0;
     await this.dataApi.ask(type, z.unknown(), async () => {
-      const answer = await this.client
+      const answer = await this.dataApi.client
         .from(type.table)
         .select(columns, { count: 'exact' })
         .limit(1)
@@ -105,7 +65,12 @@ export class Database {
     let after: string | undefined;
     for (;;) {
       const page = await this.dataApi.ask(type, entityRows, () => {
-        const query = this.client.from(type.table).select(columns).order('id').limit(pageRows).retry(false);
+        const query = this.dataApi.client
+          .from(type.table)
+          .select(columns)
+          .order('id')
+          .limit(pageRows)
+          .retry(false);
         return after === undefined ? query : query.gt('id', after);
       });
       const last = page.at(-1);
@@ -124,7 +89,7 @@ export class Database {
       // A server that caps pages lower answers with the first of them.
       for (let missing = some; missing.length > 0; ) {
         const page = await this.dataApi.ask(type, statisticsRows, () =>
-          this.client.from(type.table).select(columns).in('id', missing).retry(false),
+          this.dataApi.client.from(type.table).select(columns).in('id', missing).retry(false),
         );
         if (page.length === 0) break;
         rows.push(...page);
@@ -139,7 +104,9 @@ export class Database {
     if (!this.functionInstalled) return await this.writeRowByRow(type, rows);
     try {
       const unknownIds = await this.dataApi.ask(type, z.array(z.string()), () =>
-        this.client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }).retry(false),
+        this.dataApi.client
+          .rpc('populate_statistics', { entity_type: type.name, statistics: rows })
+          .retry(false),
       );
       return await this.explainUnknown(type, unknownIds);
     } catch (error) {
@@ -165,7 +132,7 @@ export class Database {
     const writes = mapConcurrently(rows, rowWritesInFlight, async ({ id, ...values }) => {
       try {
         const updated = await this.dataApi.ask(type, idRows, () =>
-          this.client.from(type.table).update(values).eq('id', id).select('id').retry(false),
+          this.dataApi.client.from(type.table).update(values).eq('id', id).select('id').retry(false),
         );
         if (updated.length === 0) unknownIds.push(id);
       } catch (error) {
@@ -182,7 +149,7 @@ export class Database {
   private async explainUnknown(type: EntityType, ids: string[]): Promise<Map<string, string>> {
     for (const some of chunks(ids)) {
       const [visible] = await this.dataApi.ask(type, idRows, () =>
-        this.client.from(type.table).select('id').in('id', some).retry(false),
+        this.dataApi.client.from(type.table).select('id').in('id', some).retry(false),
       );
       if (visible) {
         throw new FatalError(

@@ -1,6 +1,6 @@
 import type { Checkpoint } from './checkpoint.js';
 import { inBatches, mapConcurrently } from './concurrently.js';
-import { type Database, type StatisticsRow, statisticsRow } from './database.js';
+import type { Database } from './database.js';
 import type { EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import { formatCount, printable, rounded } from './format.js';
@@ -8,6 +8,7 @@ import type { Plan, Strategy } from './plan.js';
 import type { Progress } from './progress.js';
 import type { RacingApi } from './racing-api.js';
 import type { Failure, Report, TypeStatistics } from './report.js';
+import { type StatisticsRow, statisticsRow } from './rows.js';
 import type { RunHistory } from './run-history.js';
 import { brake } from './safety-brake.js';
 import type { Selection } from './selection.js';

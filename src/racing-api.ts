@@ -1,10 +1,11 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pRetry from 'p-retry';
-import { Agent, fetch, type Response } from 'undici';
+import { Agent, fetch } from 'undici';
 import { exitCodes, FatalError, ResultsError, type ResultsErrorKind } from './errors.js';
 import { formatDuration } from './format.js';
-import type { HttpAnswer, RequestPacer } from './request-pacer.js';
+import { describeNetworkError, type HttpAnswer, retryAfterMs } from './http-answer.js';
+import type { RequestPacer } from './request-pacer.js';
 import { pageSize, parsePage, RequestFault, type ResultsPage } from './results-page.js';
 import { countedRegions } from './statistics.js';
 
@@ -187,21 +188,4 @@ export class RacingApi {
       { cause: fault },
     );
   }
-}
-
-/** https://www.rfc-editor.org/rfc/rfc9110#field.retry-after: seconds or a date. */
-function retryAfterMs(response: Response): number | undefined {
-  const value = response.headers.get('retry-after')?.trim();
-  if (!value) return undefined;
-  const waitMs = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return waitMs > 0 ? waitMs : undefined;
-}
-
-/** Network errors hide their meaning in a chain of causes. */
-function describeNetworkError(error: unknown): string {
-  let innermost = error;
-  while (innermost instanceof Error && innermost.cause instanceof Error) innermost = innermost.cause;
-  if (!(innermost instanceof Error)) return String(innermost);
-  const code = 'code' in innermost ? ` (${innermost.code})` : '';
-  return `${innermost.message || 'the connection failed'}${code}`;
 }

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { EntityType, EntityTypeName } from './entity-types.js';
-import { type ExitCode, exitCodes } from './errors.js';
+import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { rounded } from './format.js';
 import { claimFile, removeQuietly, writeWholeFile } from './whole-file.js';
 
@@ -121,6 +121,12 @@ export function sumUp(report: Report, durationSeconds: number): void {
     total_failed: sum('failed'),
     duration: rounded(durationSeconds, 2),
   };
+}
+
+/** How a run ends, by what it was stopped with (a FatalError, or a bug of ours) and by its failures. */
+export function exitCodeOf(report: Report, stop: AbortSignal): ExitCode {
+  if (stop.aborted) return stop.reason instanceof FatalError ? stop.reason.exitCode : exitCodes.ownBug;
+  return report.failures.length > 0 ? exitCodes.someFailed : exitCodes.allWritten;
 }
 
 /** Writes the report under its timestamp (UTC), or a later one's name, never over another one. Returns its path. */

@@ -1,12 +1,5 @@
 import type { CoolingOff } from './cooling-off.js';
-
-/** What the API answered, before anybody has looked at its meaning. */
-export interface HttpAnswer {
-  status: number;
-  /** What a Retry-After header asks for. */
-  retryAfterMs: number | undefined;
-  body: string;
-}
+import type { HttpAnswer } from './http-answer.js';
 
 export interface RequestPacerOptions {
   requestsPerSecond: number;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { exitCodes, FatalError, type ResultsErrorKind } from './errors.js';
-import type { HttpAnswer } from './request-pacer.js';
+import type { HttpAnswer } from './http-answer.js';
 import type { Race } from './statistics.js';
 
 /** The API's largest page: see `limit` in its OpenAPI description. */

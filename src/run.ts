@@ -1,18 +1,26 @@
-import { type Checkpoint, openCheckpoint } from './checkpoint.js';
+import { openCheckpoint } from './checkpoint.js';
 import type { Database } from './database.js';
-import { type ExitCode, exitCodes, FatalError } from './errors.js';
+import { FatalError } from './errors.js';
 import { htmlReport } from './page/html-report.js';
 import { planRun, type Strategy } from './plan.js';
 import { Population } from './population.js';
 import { observed, type PhaseNote, type Progress } from './progress.js';
 import type { RacingApi } from './racing-api.js';
-import { newReport, type Report, type Selectors, saveReport, sumUp, writeReport } from './report.js';
+import {
+  exitCodeOf,
+  newReport,
+  type Report,
+  type Selectors,
+  saveReport,
+  sumUp,
+  writeReport,
+} from './report.js';
 import type { RequestPacer } from './request-pacer.js';
 import { RunHistory } from './run-history.js';
 import { RunLock } from './run-lock.js';
 import { recentSince } from './safety-brake.js';
-import { type Selection, selectEntities } from './selection.js';
-import { type StatisticsWindow, statisticsWindow, utcDate } from './statistics.js';
+import { type Selection, selectAll } from './selection.js';
+import { statisticsWindow, utcDate } from './statistics.js';
 import { describeSelection, sampleTable, summarize } from './summary.js';
 import { makeFolder, writeWholeFile } from './whole-file.js';
 
@@ -99,7 +107,12 @@ async function selectAndPopulate(
     openCheckpoint(directory, type, { resume, clear, readOnly }, log),
   );
   const window = statisticsWindow(utcDate(startedAt.getTime()));
-  const selections = await selectAll(options, parts, checkpoints, window);
+  const selectionOptions = {
+    freshSinceMs: freshSince(options, startedAt),
+    limit: options.limit,
+    recentSince: recentSince(window),
+  };
+  const selections = await selectAll(checkpoints, selectionOptions, parts);
   // Together with a batch that waits to be written: no more than 100 entities are walked again after a crash.
   const walkConcurrency = Math.min(pacer.maxInFlight, 50);
   const population = new Population(
@@ -115,49 +128,9 @@ async function selectAndPopulate(
   else await population.run(plan);
 }
 
-async function selectAll(
-  options: RunOptions,
-  { database, progress, startedAt, stop }: RunParts,
-  checkpoints: readonly Checkpoint[],
-  window: StatisticsWindow,
-): Promise<(Selection & { checkpoint: Checkpoint })[]> {
-  const { types, limit } = options;
-  const rows = await Promise.all(types.map((type) => database.checkTable(type)));
-  const total = rows.reduce((sum, one) => sum + one, 0);
-  const phase = progress.phase('selecting', total);
-  let done = 0;
-  const onRows = (more: number) => {
-    done += more;
-    phase.update({ done });
-  };
-  const freshSinceMs = freshSince(options, startedAt);
-  const selections = await Promise.all(
-    checkpoints.map(async (checkpoint) => {
-      const { writtenIds } = checkpoint;
-      const selectionOptions = { freshSinceMs, writtenIds, limit, recentSince: recentSince(window) };
-      const selection = await selectEntities(
-        database,
-        checkpoint.type,
-        selectionOptions,
-        stop.signal,
-        onRows,
-      );
-      return { ...selection, checkpoint };
-    }),
-  );
-  // The test rows were counted and are not selected.
-  phase.update({ done, total: done });
-  return selections;
-}
-
 function freshSince({ skipExisting, staleAfter }: RunOptions, startedAt: Date): number | null {
   if (skipExisting) return Number.NEGATIVE_INFINITY;
   return staleAfter === null ? null : startedAt.getTime() - staleAfter.ms;
-}
-
-function exitCodeOf(report: Report, stop: AbortSignal): ExitCode {
-  if (stop.aborted) return stop.reason instanceof FatalError ? stop.reason.exitCode : exitCodes.ownBug;
-  return report.failures.length > 0 ? exitCodes.someFailed : exitCodes.allWritten;
 }
 
 function showSample(selections: readonly Selection[], progress: Progress): void {

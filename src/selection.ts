@@ -1,5 +1,8 @@
-import { type Database, type EntityRow, instantMs } from './database.js';
+import type { Checkpoint } from './checkpoint.js';
+import type { Database } from './database.js';
 import type { EntityType } from './entity-types.js';
+import type { Progress } from './progress.js';
+import { type EntityRow, instantMs } from './rows.js';
 import type { Entity } from './statistics-source.js';
 
 /** Which of a type's entities a run takes. */
@@ -27,7 +30,37 @@ export interface Selection {
   recentlyActive: number;
 }
 
-/** Reads a type's entities, telling `onRows` of each page, and selects from them. Throws the signal's reason when stopped meanwhile. */
+/** Selects from all types at once, each with the checkpoint that the run goes on from. */
+export async function selectAll(
+  checkpoints: readonly Checkpoint[],
+  options: Omit<SelectionOptions, 'writtenIds'>,
+  { database, progress, stop }: { database: Database; progress: Progress; stop: AbortController },
+): Promise<(Selection & { checkpoint: Checkpoint })[]> {
+  const rows = await Promise.all(checkpoints.map(({ type }) => database.checkTable(type)));
+  const total = rows.reduce((sum, one) => sum + one, 0);
+  const phase = progress.phase('selecting', total);
+  let done = 0;
+  const onRows = (more: number) => {
+    done += more;
+    phase.update({ done });
+  };
+  const selections = await Promise.all(
+    checkpoints.map(async (checkpoint) => {
+      const { type, writtenIds } = checkpoint;
+      const typeOptions = { ...options, writtenIds };
+      const selection = await selectEntities(database, type, typeOptions, stop.signal, onRows);
+      return { ...selection, checkpoint };
+    }),
+  );
+  // The test rows were counted and are not selected.
+  phase.update({ done, total: done });
+  return selections;
+}
+
+/**
+ * Reads a type's entities, telling `onRows` of each page, and selects from them.
+ * @throws FatalError; the signal's reason when stopped meanwhile
+ */
 export async function selectEntities(
   database: Database,
   type: EntityType,

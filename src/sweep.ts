@@ -70,15 +70,7 @@ export async function sweep(
   window: StatisticsWindow,
   onPages: (pages: number) => void,
 ): Promise<Sweep> {
-  let pages = 0;
-  const watchedApi: Pick<RacingApi, 'resultsPage'> = {
-    async resultsPage(query, skip) {
-      const page = await api.resultsPage(query, skip);
-      pages += 1;
-      onPages(pages);
-      return page;
-    },
-  };
+  const countedApi = countingPages(api, onPages);
   const all = new TalliesByType(types, window);
   const countedRaces = new Set<string>();
 
@@ -90,7 +82,7 @@ export async function sweep(
   }
 
   async function sweepWindow(query: ResultsQuery): Promise<void> {
-    all.add(await readCompleteResults(watchedApi, query, () => new TalliesByType(types, window), claim));
+    all.add(await readCompleteResults(countedApi, query, () => new TalliesByType(types, window), claim));
   }
 
   try {
@@ -113,6 +105,18 @@ export async function sweep(
         const tallies = all.of(type.name);
         for (const entity of entities) yield outcomeOf(entity, tallies.statistics(entity.id), window.start);
       },
+    },
+  };
+}
+
+function countingPages(api: RacingApi, onPages: (pages: number) => void): Pick<RacingApi, 'resultsPage'> {
+  let pages = 0;
+  return {
+    async resultsPage(query, skip) {
+      const page = await api.resultsPage(query, skip);
+      pages += 1;
+      onPages(pages);
+      return page;
     },
   };
 }

@@ -1,10 +1,11 @@
 import { mapConcurrently } from './concurrently.js';
-import { type Database, instantMs, type StatisticsRow, statisticsRow } from './database.js';
+import type { Database } from './database.js';
 import type { EntityType } from './entity-types.js';
 import { type ExitCode, exitCodes, ResultsError } from './errors.js';
 import { formatEntities, printable } from './format.js';
 import type { Progress } from './progress.js';
 import type { RacingApi } from './racing-api.js';
+import { instantMs, type StatisticsRow, statisticsRow } from './rows.js';
 import { statisticsWindow, utcDate } from './statistics.js';
 import { walkEntity } from './walk.js';
 

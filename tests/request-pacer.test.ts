@@ -5,8 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { CoolingOff } from '../src/cooling-off.js';
 import { exitCodes, FatalError } from '../src/errors.js';
+import type { HttpAnswer } from '../src/http-answer.js';
 import { RequestBudget } from '../src/request-budget.js';
-import { type HttpAnswer, RequestPacer, type RequestPacerOptions } from '../src/request-pacer.js';
+import { RequestPacer, type RequestPacerOptions } from '../src/request-pacer.js';
 
 /** Lets everything run that waits for nothing but its turn. */
 async function settle(): Promise<void> {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { Database, type EntityRow } from '../src/database.js';
+import { Database } from '../src/database.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
+import type { EntityRow } from '../src/rows.js';
 import { type SelectionOptions, selectEntities } from '../src/selection.js';
 
 const [jockeys] = entityTypes;

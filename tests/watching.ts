@@ -4,10 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { z } from 'zod';
 import type { SeasonRace } from '../demo/season.js';
-import type { StatisticsRow } from '../src/database.js';
 import type { StatisticsColumns } from '../src/entity-types.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Report } from '../src/report.js';
+import type { StatisticsRow } from '../src/rows.js';
 import { type NaiveStatistics, naiveStatisticsOfAll } from './naive-statistics.js';
 import { today, type World } from './world.js';
 

@@ -11,10 +11,10 @@ import {
   type SimulatedRacingApiOptions,
   startSimulatedRacingApi,
 } from '../demo/simulated-racing-api.js';
-import type { StatisticsRow } from '../src/database.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { type Progress, silentProgress } from '../src/progress.js';
 import type { Report } from '../src/report.js';
+import type { StatisticsRow } from '../src/rows.js';
 import { type RunOptions, type RunParts, runPopulation } from '../src/run.js';
 import { createServices } from '../src/services.js';
 

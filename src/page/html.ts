@@ -30,7 +30,7 @@ const entities: Record<string, string> = {
 };
 
 /** Characters that have no place in a page, or turn the direction of a text; line ends and tabs stay. */
-const unfit = /(?![\n\t])[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+const unfit = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu;
 
 function escapeText(text: string): string {
   return text.replace(unfit, ' ').replace(/[&<>"']/g, (character) => entities[character] ?? '');
