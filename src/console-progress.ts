@@ -1,6 +1,6 @@
 import { styleText } from 'node:util';
-import { formatCount, formatDuration, formatRate } from './format.js';
-import type { Phase, PhaseState, Progress } from './progress.js';
+import { Gauge, type GaugeOptions } from './gauge.js';
+import type { Phase, Progress } from './progress.js';
 
 interface Output {
   write(text: string): unknown;
@@ -8,14 +8,10 @@ interface Output {
   columns?: number;
 }
 
-export interface ProgressOptions {
+export interface ProgressOptions extends GaugeOptions {
   output: Output;
-  /** Milliseconds of a clock that is never set back. */
-  clock: () => number;
   /** The time of day for the lines of a log. */
   now: () => Date;
-  /** How many API requests were started so far. */
-  requests: () => number;
   /** Whether a terminal may get colours. */
   color?: boolean;
 }
@@ -23,65 +19,6 @@ export interface ProgressOptions {
 /** A bar that redraws itself in a terminal; elsewhere plain lines with the time, fewer as the run grows long. */
 export function createProgress(options: ProgressOptions): Progress {
   return options.output.isTTY ? new TerminalProgress(options) : new LineProgress(options);
-}
-
-const currentMs = 10_000;
-
-/** A phase's figures, and their speed since its start. */
-class Gauge {
-  readonly label: string;
-  done = 0;
-  failed = 0;
-  total: number;
-  private readonly startedAtMs: number;
-  private readonly options: ProgressOptions;
-  /** The last seconds' readings of the request counter. */
-  private readonly readings: { atMs: number; requests: number }[];
-
-  constructor(label: string, total: number, options: ProgressOptions) {
-    this.label = label;
-    this.total = total;
-    this.options = options;
-    this.startedAtMs = options.clock();
-    this.readings = [{ atMs: this.startedAtMs, requests: options.requests() }];
-  }
-
-  take(state: PhaseState): void {
-    this.done = state.done;
-    this.failed = state.failed ?? 0;
-    this.total = state.total ?? this.total;
-  }
-
-  get fraction(): number {
-    return this.total === 0 ? 1 : Math.min(1, this.done / this.total);
-  }
-
-  /** The figures, the most telling first. */
-  parts(): string[] {
-    const seconds = Math.max((this.options.clock() - this.startedAtMs) / 1000, 0.001);
-    const rate = this.done / seconds;
-    const parts = [
-      `${formatCount(this.done)}/${formatCount(this.total)} ${Math.floor(this.fraction * 100)}%`,
-    ];
-    if (this.done > 0 && this.done < this.total)
-      parts.push(`${formatDuration((this.total - this.done) / rate)} left`);
-    if (this.failed > 0)
-      parts.push(`${formatCount(this.done - this.failed)} ok`, `${formatCount(this.failed)} failed`);
-    if (rate > 0) parts.push(formatRate(rate));
-    const requestRate = this.requestRate();
-    if (requestRate > 0) parts.push(`${requestRate.toFixed(2)} req/s`);
-    return parts;
-  }
-
-  /** Requests a second, of the last ten seconds. */
-  private requestRate(): number {
-    const nowMs = this.options.clock();
-    const requests = this.options.requests();
-    const oldest = this.readings.find(({ atMs }) => nowMs - atMs <= currentMs) ?? this.readings.at(-1);
-    this.readings.splice(0, oldest ? this.readings.indexOf(oldest) : 0);
-    this.readings.push({ atMs: nowMs, requests });
-    return oldest && nowMs > oldest.atMs ? ((requests - oldest.requests) * 1000) / (nowMs - oldest.atMs) : 0;
-  }
 }
 
 const eraseLine = '\r\u001b[2K';
@@ -144,7 +81,7 @@ class TerminalProgress implements Progress {
     const room = Math.min(widestBar, columns - gauge.label.length - figures.length - 2);
     const filled = Math.round(gauge.fraction * room);
     const bar = room >= narrowestBar ? ` ${'█'.repeat(filled).padEnd(room, '░')}` : '';
-    const paintedBar = color && bar ? styleText(gauge.failed > 0 ? 'yellow' : 'green', bar) : bar;
+    const paintedBar = color && bar ? styleText(gauge.failed ? 'yellow' : 'green', bar) : bar;
     const text = bar
       ? `${gauge.label}${paintedBar} ${figures}`
       : `${gauge.label} ${figures}`.slice(0, columns);
