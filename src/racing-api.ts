@@ -159,13 +159,14 @@ export class RacingApi {
 
   /** Waits for a Retry-After that came with another status than 429. */
   private async waitAsAsked({ retryAfterMs: waitMs }: RequestFault, waitedMs: number): Promise<void> {
+    if (waitMs === 0) return;
     if (waitedMs + waitMs > longestWaitMs) {
       throw new FatalError(
         exitCodes.apiUnavailable,
         `The Racing API asks to wait for ${formatDuration(waitMs / 1000)}. Nothing is lost: run again with --resume then.`,
       );
     }
-    if (waitMs > 0) await sleep(waitMs, undefined, { signal: this.options.signal });
+    await sleep(waitMs, undefined, { signal: this.options.signal });
   }
 
   /** Whether a fault that retries did not mend is this query's alone, or the API's. */
