@@ -10,6 +10,7 @@ import { startWorld, type World } from './world.js';
 
 /** KILLS=100 for more; SEED=<the number in a failed test's name> for the same moments again. */
 const kills = Number(process.env.KILLS ?? 20);
+const timeoutMs = 60_000 + kills * 5_000;
 const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
 
 /** Ids that an older run has processed: they make the checkpoint large, so that saving takes its time. */
@@ -125,39 +126,43 @@ describe.each([
   { strategy: 'walk', types: ['jockeys', 'trainers'] as EntityTypeName[] },
   { strategy: 'sweep', types: ['jockeys', 'trainers', 'owners'] as EntityTypeName[] },
 ])('$strategy', ({ strategy, types }) => {
-  it(`killed at ${kills / 2} moments and resumed: the table of an uninterrupted run (SEED=${seed})`, async () => {
-    const random = makeRandom(seed + strategy.length);
-    const args = ['--resume', '--rate', '200', '--strategy', strategy, '--entities', ...types];
-    const expected = new Map([...uninterrupted].filter(([id]) => ofTypes(types, id)));
-    world.api.options.latencyMs = () => random() * 20;
-    let killed = 0;
+  it(
+    `killed at ${kills / 2} moments and resumed: the table of an uninterrupted run (SEED=${seed})`,
+    async () => {
+      const random = makeRandom(seed + strategy.length);
+      const args = ['--resume', '--rate', '200', '--strategy', strategy, '--entities', ...types];
+      const expected = new Map([...uninterrupted].filter(([id]) => ofTypes(types, id)));
+      world.api.options.latencyMs = () => random() * 20;
+      let killed = 0;
 
-    /** Resolves to whether the run came to its end. */
-    const runOnce = async () => {
-      world.api.calls.length = 0;
-      const moment = killed < kills / 2 ? pick(random, moments) : undefined;
-      const { code, signal, stdout, stderr } = await runAndKill(args, moment, random);
-      const finished = signal !== 'SIGKILL';
-      if (finished) expect(code, stdout + stderr).toBe(0);
-      else killed += 1;
-      const written = await expectCheckpointsWritten(types);
-      const again = new Set(walkedIds().filter((id) => !written.has(id)));
-      expect(again.size, `fetched again after a kill when ${moment}`).toBeLessThanOrEqual(100);
-      return finished;
-    };
+      /** Resolves to whether the run came to its end. */
+      const runOnce = async () => {
+        world.api.calls.length = 0;
+        const moment = killed < kills / 2 ? pick(random, moments) : undefined;
+        const { code, signal, stdout, stderr } = await runAndKill(args, moment, random);
+        const finished = signal !== 'SIGKILL';
+        if (finished) expect(code, stdout + stderr).toBe(0);
+        else killed += 1;
+        const written = await expectCheckpointsWritten(types);
+        const again = new Set(walkedIds().filter((id) => !written.has(id)));
+        expect(again.size, `fetched again after a kill when ${moment}`).toBeLessThanOrEqual(100);
+        return finished;
+      };
 
-    while (killed < kills / 2) {
-      await world.reset();
-      startOver();
-      const reader = watchWholeness(join(world.folder, 'logs'));
-      try {
-        for (let finished = false; !finished; ) finished = await runOnce();
-      } finally {
-        expect(await reader.stop()).toEqual({ torn: [], whole: expect.any(Number) });
+      while (killed < kills / 2) {
+        await world.reset();
+        startOver();
+        const reader = watchWholeness(join(world.folder, 'logs'));
+        try {
+          for (let finished = false; !finished; ) finished = await runOnce();
+        } finally {
+          expect(await reader.stop()).toEqual({ torn: [], whole: expect.any(Number) });
+        }
+        expect(await timelessRows(world, typesOf(types))).toEqual(expected);
       }
-      expect(await timelessRows(world, typesOf(types))).toEqual(expected);
-    }
-  });
+    },
+    timeoutMs,
+  );
 });
 
 function typesOf(names: EntityTypeName[]): EntityType[] {
