@@ -2,9 +2,6 @@ import type { SeasonRunner } from './season.js';
 import { horseName } from './season-names.js';
 import { hashText, makeRandom, pick, type Random, wholeNumber } from './season-random.js';
 
-/** A runner as the API tells it: RunnerStandard, every field a string. */
-export type SimulatedRunner = ReturnType<typeof renderRunner>;
-
 /** What the runners of a race have in common. */
 export interface RaceFacts {
   /** £ or € */

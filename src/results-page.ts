@@ -60,8 +60,7 @@ export function parsePage(answer: HttpAnswer, skip: number): ResultsPage {
     );
   }
   if (status === 404) throw new RequestFault('not-found', 'the API does not know it (404)', answer);
-  if (status === 429 || status >= 500)
-    throw new RequestFault('unavailable', `the API answered ${status}`, answer);
+  if (status >= 500) throw new RequestFault('unavailable', `the API answered ${status}`, answer);
   if (status >= 300 && status < 400) {
     throw new RequestFault('unusable', `the API answered with a redirect (${status})`, answer);
   }

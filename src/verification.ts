@@ -121,7 +121,7 @@ async function withStatistics(
   return candidates;
 }
 
-/** Some of the items, each as likely as any other; shuffles as far as needed (Fisher and Yates). */
+/** Takes so many of the items out of the list, each as likely as another. */
 function drawSample<Item>(items: Item[], size: number): Item[] {
   const drawn: Item[] = [];
   while (drawn.length < size && items.length > 0) {
