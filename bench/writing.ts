@@ -1,7 +1,6 @@
-import { Database } from '../src/database.js';
+import { createDatabase, type Database } from '../src/database.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
-import { type StatisticsRow, statisticsRow } from '../src/rows.js';
-import { statisticsWindow, Tallies } from '../src/statistics.js';
+import { type StatisticsRow, statisticsWindow, Tallies } from '../src/statistics.js';
 import { count, type Table } from './table.js';
 import { type World, withWorld } from './world-process.js';
 
@@ -40,20 +39,20 @@ export async function measureWrites(): Promise<Table> {
 }
 
 function openDatabase({ environment }: World): Database {
-  return new Database({
+  return createDatabase({
     url: environment.SUPABASE_URL,
     serviceKey: environment.SUPABASE_SERVICE_KEY,
-    log: console.log,
+    tell: (event) => event.kind === 'line' && console.log(event.line),
     signal: new AbortController().signal,
   });
 }
 
 async function emptyStatistics(database: Database, type: EntityType, most: number): Promise<StatisticsRow[]> {
   const now = new Date().toISOString();
-  const tallies = new Tallies(type, statisticsWindow(now.slice(0, 10)));
+  const tallies = new Tallies([type], statisticsWindow(now.slice(0, 10)));
   const rows: StatisticsRow[] = [];
   for await (const page of database.entities(type)) {
-    for (const { id } of page) rows.push(statisticsRow(type, id, tallies.statistics(id), now));
+    for (const { id } of page) rows.push({ ...tallies.row(type, id), stats_updated_at: now });
     if (rows.length >= most) break;
   }
   return rows.slice(0, most);

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { fileURLToPath } from 'node:url';
 import { entityTypes } from '../src/entity-types.js';
 import { formatTable } from '../src/format.js';
+import { columnOf, lastDateColumn } from '../src/statistics.js';
 import { type EmbeddedDatabase, seedEntities, startEmbeddedDatabase } from './database.js';
 import { makeSeason } from './season.js';
 import { startSimulatedRacingApi } from './simulated-racing-api.js';
@@ -38,17 +39,13 @@ function runCommand(options: string[], environment: Record<string, string>): Pro
 
 /** The busiest entities of each table, so that a person sees the statistics. */
 async function showRows(database: EmbeddedDatabase): Promise<void> {
-  for (const { table, columns } of entityTypes) {
-    const shown = [
-      columns.lastDate,
-      columns.lastWinDate,
-      columns.recent30dRuns,
-      columns.recent30dWins,
-      columns.recent30dWinRate,
-    ];
+  for (const type of entityTypes) {
+    const { table } = type;
+    const runs = columnOf(type, 'recent_30d_{runs}');
+    const shown = [lastDateColumn(type), 'last_win_date', runs, 'recent_30d_wins', 'recent_30d_win_rate'];
     const rows = await database.query<Record<string, string | number | null>>(
       `select name, ${shown.join(', ')} from ${table} where stats_updated_at is not null
-       order by ${columns.recent30dRuns} desc, id limit 3`,
+       order by ${runs} desc, id limit 3`,
     );
     const lines = rows.map((row) => Object.values(row).map((value) => String(value ?? '-')));
     if (lines.length > 0) console.log(`\n${formatTable([[table, ...shown], ...lines])}`);

@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'dotenv';
 import { errorCode, exitCodes, FatalError } from './errors.js';
-import { isLoopback } from './loopback.js';
 
 /** The two services and their credentials, checked. URLs have no trailing slash. */
 export interface Config {
@@ -151,4 +150,9 @@ export function loadConfig(directory: string, variables: Environment): Config {
     );
   }
   return config;
+}
+
+/** Whether a URL's host name means this machine, to which even secrets may go unencrypted. */
+export function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }

@@ -3,7 +3,6 @@ import { createClient, type SupabaseClient } from '@supabase/supabase-js';
 import pRetry from 'p-retry';
 import { WebSocket } from 'undici';
 import type { z } from 'zod';
-import type { EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import { printable } from './format.js';
 
@@ -19,10 +18,27 @@ export interface DataApiOptions {
   firstRetryMs?: number;
 }
 
+/** Supabase's Data API (PostgREST): asked with care, its answers checked. */
+export interface DataApi {
+  client: SupabaseClient;
+  /**
+   * Asks about a table until the database answers, up to six times. Returns the answer's data in the shape of
+   * `schema`, and its count where the request asks for one.
+   * @throws DatabaseFault `function-missing` or `value-refused`, for which the caller has another way; otherwise
+   * FatalError
+   */
+  ask<Data>(
+    table: string,
+    schema: z.ZodType<Data>,
+    request: () => PromiseLike<DatabaseAnswer>,
+  ): Promise<{ data: Data; count: number }>;
+}
+
 /** What supabase-js answers: `error` or `data`; status 0 when nothing was answered at all. */
 interface DatabaseAnswer {
   status: number;
   data: unknown;
+  count?: number | null;
   error: { code?: string; message: string; details?: string | null } | null;
 }
 
@@ -47,6 +63,55 @@ const kindsByCode: [RegExp, FaultKind][] = [
   [/^(22...|23...|P0001|44...)$/, 'value-refused'],
 ];
 
+export function createDataApi(options: DataApiOptions): DataApi {
+  const { signal, serviceKey, firstRetryMs = 700 } = options;
+  const client = createSupabaseClient(options);
+  const redact = redactor(serviceKey);
+  return {
+    client,
+    ask: async (table, schema, request) => {
+      const attempt = async () => {
+        const answer = await request();
+        signal.throwIfAborted();
+        if (answer.error) throw faultOf(answer, redact);
+        return answer;
+      };
+      try {
+        const { data, count } = await pRetry(attempt, {
+          retries,
+          minTimeout: firstRetryMs,
+          randomize: true,
+          signal,
+          shouldRetry: ({ error }) => error instanceof DatabaseFault && error.kind === 'passing',
+        });
+        return { data: checked(table, schema, data), count: count ?? 0 };
+      } catch (error) {
+        throw error instanceof DatabaseFault ? advised(table, error) : error;
+      }
+    },
+  };
+}
+
+function createSupabaseClient({ url, serviceKey, signal }: DataApiOptions): SupabaseClient {
+  // One listener for each request in flight is no leak.
+  setMaxListeners(0, signal);
+  return createClient(url, serviceKey, {
+    auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
+    // Node 20 has no WebSocket of its own, and the client wants one even when nothing is realtime.
+    realtime: { transport: WebSocket as never },
+    global: {
+      fetch: (input, init) =>
+        fetch(input, { ...init, signal: AbortSignal.any([signal, AbortSignal.timeout(requestTimeoutMs)]) }),
+    },
+  });
+}
+
+/** A proxy or a talkative server may repeat what we sent. */
+function redactor(serviceKey: string): (text: string) => string {
+  const base64 = Buffer.from(serviceKey).toString('base64').replace(/=+$/, '');
+  return (text) => text.replaceAll(serviceKey, '[key]').replaceAll(base64, '[key]');
+}
+
 function faultOf({ status, error }: DatabaseAnswer, redact: (text: string) => string): DatabaseFault {
   const code = error?.code ?? '';
   // A body that is not PostgREST's (a proxy's page, say) becomes the message as it is.
@@ -55,76 +120,11 @@ function faultOf({ status, error }: DatabaseAnswer, redact: (text: string) => st
   const byCode = kindsByCode.find(([pattern]) => pattern.test(code))?.[1];
   if (byCode) return new DatabaseFault(byCode, text);
   if (status === 401 || status === 403) return new DatabaseFault('refused', text);
-  if (status === 0 || status === 408 || status === 429 || status >= 500)
-    return new DatabaseFault('passing', text);
-  return new DatabaseFault('other', text);
+  const passing = status === 0 || status === 408 || status === 429 || status >= 500;
+  return new DatabaseFault(passing ? 'passing' : 'other', text);
 }
 
-/** Supabase's Data API (PostgREST): asked with care, its answers checked. */
-export class DataApi {
-  readonly client: SupabaseClient;
-  private readonly options: DataApiOptions;
-
-  constructor(options: DataApiOptions) {
-    this.options = options;
-    // One listener for each request in flight is no leak.
-    setMaxListeners(0, options.signal);
-    this.client = createClient(options.url, options.serviceKey, {
-      auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
-      // Node 20 has no WebSocket of its own, and the client wants one even when nothing is realtime.
-      realtime: { transport: WebSocket as never },
-      global: {
-        fetch: (input, init) => {
-          const signal = AbortSignal.any([options.signal, AbortSignal.timeout(requestTimeoutMs)]);
-          return fetch(input, { ...init, signal });
-        },
-      },
-    });
-  }
-
-  /**
-   * Asks until the database answers, up to six times. Returns the answer's data in the shape of `schema`.
-   * @throws DatabaseFault `function-missing` or `value-refused`, for which the caller has another way; otherwise
-   * FatalError
-   */
-  async ask<Data>(
-    type: EntityType,
-    schema: z.ZodType<Data>,
-    request: () => PromiseLike<DatabaseAnswer>,
-  ): Promise<Data> {
-    const { signal, firstRetryMs = 700 } = this.options;
-    const attempt = async () => {
-      const answer = await request();
-      signal.throwIfAborted();
-      if (answer.error) throw faultOf(answer, (text) => this.redact(text));
-      return answer.data;
-    };
-    try {
-      const data = await pRetry(attempt, {
-        retries,
-        minTimeout: firstRetryMs,
-        randomize: true,
-        signal,
-        shouldRetry: ({ error }) => error instanceof DatabaseFault && error.kind === 'passing',
-      });
-      return checked(type, schema, data);
-    } catch (error) {
-      if (!(error instanceof DatabaseFault)) throw error;
-      if (error.kind === 'function-missing' || error.kind === 'value-refused') throw error;
-      const message = `${advice[error.kind](type)} (${error.message})`;
-      throw new FatalError(exitCodes.databaseFailed, message, { cause: error });
-    }
-  }
-
-  /** A proxy or a talkative server may repeat what we sent. */
-  private redact(text: string): string {
-    const { serviceKey } = this.options;
-    const base64 = Buffer.from(serviceKey).toString('base64').replace(/=+$/, '');
-    return text.replaceAll(serviceKey, '[key]').replaceAll(base64, '[key]');
-  }
-}
-
-function checked<Data>({ table }: EntityType, schema: z.ZodType<Data>, data: unknown): Data {
+function checked<Data>(table: string, schema: z.ZodType<Data>, data: unknown): Data {
   const parsed = schema.safeParse(data);
   if (parsed.success) return parsed.data;
   throw new FatalError(
@@ -134,15 +134,15 @@ function checked<Data>({ table }: EntityType, schema: z.ZodType<Data>, data: unk
   );
 }
 
-const advice: Record<
-  Exclude<FaultKind, 'function-missing' | 'value-refused'>,
-  (type: EntityType) => string
-> = {
-  passing: () =>
-    'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again with --resume.',
-  schema: ({ table }) =>
-    `The table ${table} or a column of it is missing: apply supabase/migrations/20251101000000_entity_statistics.sql (supabase db push), then run again.`,
-  refused: ({ table }) =>
-    `The database refuses access to ${table}. Use the project's secret (service_role) key as SUPABASE_SERVICE_KEY.`,
-  other: ({ table }) => `The database answers ${table} with an error.`,
-};
+/** The fault as it is if the caller has another way; otherwise what to do about it. */
+function advised(table: string, fault: DatabaseFault): Error {
+  if (fault.kind === 'function-missing' || fault.kind === 'value-refused') return fault;
+  const advice = {
+    passing:
+      'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again with --resume.',
+    schema: `The table ${table} or a column of it is missing: apply supabase/migrations/20251101000000_entity_statistics.sql (supabase db push), then run again.`,
+    refused: `The database refuses access to ${table}. Use the project's secret (service_role) key as SUPABASE_SERVICE_KEY.`,
+    other: `The database answers ${table} with an error.`,
+  }[fault.kind];
+  return new FatalError(exitCodes.databaseFailed, `${advice} (${fault.message})`, { cause: fault });
+}

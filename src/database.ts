@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { mapConcurrently } from './concurrently.js';
-import { DataApi, type DataApiOptions, DatabaseFault } from './data-api.js';
-import type { EntityType } from './entity-types.js';
+import { createDataApi, type DataApiOptions, DatabaseFault } from './data-api.js';
+import type { Entity, EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
+import type { Tell } from './events.js';
 import { printable } from './format.js';
-import type { EntityRow, StatisticsRow } from './rows.js';
+import { lastDateColumn, type StatisticsRow, statisticsColumns } from './statistics.js';
 
 /** PostgREST's usual cap; a server with a lower one only means more pages. */
 const pageRows = 1000;
@@ -12,65 +13,57 @@ const pageRows = 1000;
 const idsInUrl = 100;
 const rowWritesInFlight = 8;
 
-export interface DatabaseOptions extends DataApiOptions {
-  log: (line: string) => void;
+/** The three tables, over Supabase's Data API. Every method throws a FatalError when the database fails for good. */
+export interface Database {
+  /** Checks that the table has every column that we write, by reading a row of it. Returns how many rows it has. */
+  checkTable(type: EntityType): Promise<number>;
+  /**
+   * All rows of the type's table but the test rows, page by page in the order of their ids. Each page begins after
+   * the last id of the one before, so that rows that appear or vanish meanwhile shift nothing.
+   */
+  entities(type: EntityType): AsyncGenerator<Entity[]>;
+  /** The stored statistics of entities; ids without a row are left out. */
+  storedStatistics(type: EntityType, ids: readonly string[]): Promise<StatisticsRow[]>;
+  /** Writes rows that exist; returns those that could not be written, by id, with the reason. */
+  writeStatistics(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>>;
 }
 
+const storedInstant = z.string().transform(instantMs);
 const entityRows = z.array(
   z.object({
     id: z.string(),
     name: z.string(),
     lastDate: z.string().nullable(),
-    statsUpdatedAt: z.string().nullable(),
+    statsUpdatedAtMs: storedInstant.nullable(),
   }),
 );
 const statisticsRows = z.array(
   z.object({ id: z.string() }).catchall(z.union([z.string(), z.number(), z.null()])),
 );
 const idRows = z.array(z.object({ id: z.string() }));
+const ids = z.array(z.string());
 
-/** The three tables, over Supabase's Data API. Every method throws a FatalError when the database fails for good. */
-export class Database {
-  private readonly dataApi: DataApi;
-  private readonly log: (line: string) => void;
-  private functionInstalled = true;
+/** A stored instant in milliseconds since 1970. A `timestamp` column tells no zone; it holds UTC. */
+export function instantMs(stored: string): number {
+  const hasZone = /(Z|[+-]\d\d(:?\d\d)?)$/.test(stored);
+  return Date.parse(hasZone ? stored : `${stored}Z`);
+}
 
-  constructor({ log, ...options }: DatabaseOptions) {
-    this.dataApi = new DataApi(options);
-    this.log = log;
-  }
+/** Every column that we write. */
+function writtenColumns(type: EntityType): string[] {
+  return [...statisticsColumns(type), 'stats_updated_at'];
+}
 
-  /** Checks that the table has every column that we write, by reading a row of it. Returns how many rows it has. */
-  async checkTable(type: EntityType): Promise<number> {
-    const columns = ['id', 'name', ...Object.values(type.columns), 'stats_updated_at'].join(',');
-    let rows = 0;
-    await this.dataApi.ask(type, z.unknown(), async () => {
-      const answer = await this.dataApi.client
-        .from(type.table)
-        .select(columns, { count: 'exact' })
-        .limit(1)
-        .retry(false);
-      rows = answer.count ?? 0;
-      return answer;
-    });
-    return rows;
-  }
+export function createDatabase({ tell, ...options }: DataApiOptions & { tell: Tell }): Database {
+  const { client, ask } = createDataApi(options);
+  let functionInstalled = true;
 
-  /**
-   * All rows of the type's table but the test rows, page by page in the order of their ids. Each page begins after
-   * the last id of the one before, so that rows that appear or vanish meanwhile shift nothing.
-   */
-  async *entities(type: EntityType): AsyncGenerator<EntityRow[]> {
-    const columns = `id,name,lastDate:${type.columns.lastDate},statsUpdatedAt:stats_updated_at`;
+  async function* entities(type: EntityType): AsyncGenerator<Entity[]> {
+    const columns = `id,name,lastDate:${lastDateColumn(type)},statsUpdatedAtMs:stats_updated_at`;
     let after: string | undefined;
     for (;;) {
-      const page = await this.dataApi.ask(type, entityRows, () => {
-        const query = this.dataApi.client
-          .from(type.table)
-          .select(columns)
-          .order('id')
-          .limit(pageRows)
-          .retry(false);
+      const { data: page } = await ask(type.table, entityRows, () => {
+        const query = client.from(type.table).select(columns).order('id').limit(pageRows).retry(false);
         return after === undefined ? query : query.gt('id', after);
       });
       const last = page.at(-1);
@@ -81,15 +74,14 @@ export class Database {
     }
   }
 
-  /** The stored statistics of entities, by the names of the table's columns; ids without a row are left out. */
-  async storedStatistics(type: EntityType, ids: readonly string[]): Promise<StatisticsRow[]> {
-    const columns = ['id', ...Object.values(type.columns), 'stats_updated_at'].join(',');
+  async function storedStatistics(type: EntityType, wanted: readonly string[]): Promise<StatisticsRow[]> {
+    const columns = ['id', ...writtenColumns(type)].join(',');
     const rows: StatisticsRow[] = [];
-    for (const some of chunks(ids)) {
+    for (const some of chunks(wanted)) {
       // A server that caps pages lower answers with the first of them.
       for (let missing = some; missing.length > 0; ) {
-        const page = await this.dataApi.ask(type, statisticsRows, () =>
-          this.dataApi.client.from(type.table).select(columns).in('id', missing).retry(false),
+        const { data: page } = await ask(type.table, statisticsRows, () =>
+          client.from(type.table).select(columns).in('id', missing).retry(false),
         );
         if (page.length === 0) break;
         rows.push(...page);
@@ -99,40 +91,37 @@ export class Database {
     return rows;
   }
 
-  /** Writes rows that exist; returns those that could not be written, by id, with the reason. */
-  async writeStatistics(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
-    if (!this.functionInstalled) return await this.writeRowByRow(type, rows);
+  async function writeStatistics(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
+    if (!functionInstalled) return await writeRowByRow(type, rows);
     try {
-      const unknownIds = await this.dataApi.ask(type, z.array(z.string()), () =>
-        this.dataApi.client
-          .rpc('populate_statistics', { entity_type: type.name, statistics: rows })
-          .retry(false),
+      const { data: unknownIds } = await ask(type.table, ids, () =>
+        client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }).retry(false),
       );
-      return await this.explainUnknown(type, unknownIds);
+      return await explainUnknown(type, unknownIds);
     } catch (error) {
       if (!(error instanceof DatabaseFault)) throw error;
-      if (error.kind === 'function-missing') this.announceRowByRow();
+      if (error.kind === 'function-missing') announceRowByRow();
       // Otherwise the database refuses a value of some row: let it refuse only that row.
-      return await this.writeRowByRow(type, rows);
+      return await writeRowByRow(type, rows);
     }
   }
 
-  private announceRowByRow(): void {
-    if (!this.functionInstalled) return;
-    this.functionInstalled = false;
-    this.log(
+  function announceRowByRow(): void {
+    if (!functionInstalled) return;
+    functionInstalled = false;
+    const line =
       'The database function populate_statistics is not installed: writing row by row, which is much slower. ' +
-        'Apply supabase/migrations (supabase db push) to install it.',
-    );
+      'Apply supabase/migrations (supabase db push) to install it.';
+    tell({ kind: 'line', line });
   }
 
-  private async writeRowByRow(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
+  async function writeRowByRow(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
     const reasons = new Map<string, string>();
     const unknownIds: string[] = [];
     const writes = mapConcurrently(rows, rowWritesInFlight, async ({ id, ...values }) => {
       try {
-        const updated = await this.dataApi.ask(type, idRows, () =>
-          this.dataApi.client.from(type.table).update(values).eq('id', id).select('id').retry(false),
+        const { data: updated } = await ask(type.table, idRows, () =>
+          client.from(type.table).update(values).eq('id', id).select('id').retry(false),
         );
         if (updated.length === 0) unknownIds.push(id);
       } catch (error) {
@@ -141,26 +130,41 @@ export class Database {
       }
     });
     for await (const _ of writes);
-    for (const [id, reason] of await this.explainUnknown(type, unknownIds)) reasons.set(id, reason);
+    for (const [id, reason] of await explainUnknown(type, unknownIds)) reasons.set(id, reason);
     return reasons;
   }
 
   /** Rows that an update did not match are gone, or the database hides them from updates: then from all of them. */
-  private async explainUnknown(type: EntityType, ids: string[]): Promise<Map<string, string>> {
-    for (const some of chunks(ids)) {
-      const [visible] = await this.dataApi.ask(type, idRows, () =>
-        this.dataApi.client.from(type.table).select('id').in('id', some).retry(false),
+  async function explainUnknown(type: EntityType, unknownIds: string[]): Promise<Map<string, string>> {
+    for (const some of chunks(unknownIds)) {
+      const { data: visible } = await ask(type.table, idRows, () =>
+        client.from(type.table).select('id').in('id', some).retry(false),
       );
-      if (visible) {
-        throw new FatalError(
-          exitCodes.databaseFailed,
-          `${type.table} shows rows such as ${printable(visible.id)} but lets no update match them: row-level security. ` +
-            'Use the secret (service_role) key as SUPABASE_SERVICE_KEY.',
-        );
-      }
+      if (visible[0]) throw hiddenFromUpdates(type, visible[0].id);
     }
-    return new Map(ids.map((id) => [id, `its row is no longer in ${type.table}`]));
+    return new Map(unknownIds.map((id) => [id, `its row is no longer in ${type.table}`]));
   }
+
+  return {
+    entities,
+    storedStatistics,
+    writeStatistics,
+    checkTable: async (type) => {
+      const columns = ['id', 'name', ...writtenColumns(type)].join(',');
+      const { count } = await ask(type.table, z.unknown(), () =>
+        client.from(type.table).select(columns, { count: 'exact' }).limit(1).retry(false),
+      );
+      return count;
+    },
+  };
+}
+
+function hiddenFromUpdates({ table }: EntityType, id: string): FatalError {
+  return new FatalError(
+    exitCodes.databaseFailed,
+    `${table} shows rows such as ${printable(id)} but lets no update match them: row-level security. ` +
+      'Use the secret (service_role) key as SUPABASE_SERVICE_KEY.',
+  );
 }
 
 function* chunks(ids: readonly string[]): Generator<string[]> {

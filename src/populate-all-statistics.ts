@@ -1,21 +1,28 @@
 #!/usr/bin/env node
 import './small-heap.js';
 
-import { type PopulateOptions, parseCommandLine } from './command-line.js';
-import { loadConfig } from './config.js';
-import { createProgress } from './console-progress.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Config, loadConfig } from './config.js';
+import { createDatabase } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
-import { Notifications } from './notifications.js';
-import { newReport } from './report.js';
-import { runPopulation } from './run.js';
-import { createServices } from './services.js';
-import { handleSignals } from './signals.js';
-import { describeStatus, readStatus } from './status.js';
-import { type VerificationOptions, verifyStatistics } from './verification.js';
-import { makeFolder } from './whole-file.js';
+import { createEvents, type Tell } from './events.js';
+import { startReport } from './files/report.js';
+import { shareRequestBudget } from './files/request-budget.js';
+import { makeFolder } from './files/whole-file.js';
+import { type PopulateOptions, parseCommandLine, type VerifyOptions } from './options.js';
+import { createPace } from './pace.js';
+import { createRacingApi } from './racing-api.js';
+import { run } from './run.js';
+import { createNotifications } from './show/notifications.js';
+import { createScreen, type ScreenOptions } from './show/progress.js';
+import { describeStatus, readStatus } from './show/status.js';
+import { summarize } from './show/summary.js';
+import { verifyStatistics } from './verify.js';
 
 /** Locks, checkpoints and reports, in the working directory. */
 const directory = 'logs';
+/** What a stopped run may still take to write what it has gathered. */
+const lastWritesMs = 7_000;
 
 async function main(): Promise<ExitCode> {
   const request = parseCommandLine(process.argv);
@@ -33,55 +40,45 @@ async function main(): Promise<ExitCode> {
 
 async function populate(options: PopulateOptions): Promise<ExitCode> {
   const startedAt = new Date();
+  const config = loadConfig(process.cwd(), process.env);
+  const notifications = createNotifications(config.notifications, (line) => console.error(line));
   const unsaid: string[] = [];
   const output = options.quiet ? { write: (text: string) => unsaid.push(text) } : process.stdout;
-  const prepared = prepare(options.requestsPerSecond, output, 'Run again with --resume to go on.');
-  const { config, stop, progress, services } = prepared;
-  const notifications = new Notifications({
-    config: config.notifications,
-    warn: (line) => console.error(line),
-  });
+  const services = openServices(config, options.rate, output, 'Run again with --resume to go on.');
+  const { screen, stop } = services;
   const onStart = () => {
     if (!options.dryRun) notifications.started();
   };
   try {
-    const result = await runPopulation(options, {
-      ...services,
-      progress,
-      directory,
-      startedAt,
-      stop,
-      onStart,
-    });
-    const { exit_code: exitCode, stopped_by: stoppedBy } = result.report;
+    const ended = await run(options, { ...services, directory, startedAt, onStart });
+    const { exit_code: exitCode, stopped_by: stoppedBy } = ended.report;
+    screen.take({ kind: 'line', line: summarize(ended.report, ended.reportPath, screen.columns()) });
     if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));
-    if (result.bug !== undefined) explain(result.bug);
+    if (exitCode === exitCodes.ownBug) explain(stop.signal.reason);
     else if (stoppedBy !== null) console.error(stoppedBy);
-    if (!options.dryRun) await notifications.ended(result);
+    if (!options.dryRun) await notifications.ended(ended);
     return exitCode;
   } catch (error) {
     // The run did not even begin. That another one is active is nothing to worry about.
     if (!options.dryRun && error instanceof FatalError && error.exitCode !== exitCodes.alreadyRunning) {
-      const { exitCode, message } = error;
-      const report = { ...newReport(options, startedAt), exit_code: exitCode, stopped_by: message };
+      const report = startReport(options, startedAt).ended(AbortSignal.abort(error));
       await notifications.ended({ report, reportPath: null });
     }
     throw error;
   } finally {
-    await prepared.close();
+    await services.close();
   }
 }
 
-async function verify(options: VerificationOptions & { requestsPerSecond: number }): Promise<ExitCode> {
-  const prepared = prepare(options.requestsPerSecond, process.stdout, 'Nothing was changed.');
-  const { stop, progress, services } = prepared;
+async function verify(options: VerifyOptions): Promise<ExitCode> {
+  const config = loadConfig(process.cwd(), process.env);
+  const services = openServices(config, options.rate, process.stdout, 'Nothing was changed.');
   try {
     // For the request budget that it shares with runs.
     makeFolder(directory);
-    const concurrency = services.pacer.maxInFlight;
-    return await verifyStatistics(options, { ...services, progress, concurrency, stop });
+    return await verifyStatistics(options, { ...services, tell: services.events.tell });
   } finally {
-    await prepared.close();
+    await services.close();
   }
 }
 
@@ -91,41 +88,56 @@ function status(json: boolean): ExitCode {
   return exitCodes.allWritten;
 }
 
-/** What populating and verifying have in common. */
-function prepare(
-  requestsPerSecond: number,
-  output: Parameters<typeof createProgress>[0]['output'],
-  adviceWhenStopped: string,
-) {
-  const config = loadConfig(process.cwd(), process.env);
+/** The screen, the API and the database, and what stops them; `advice` says how to go on after a signal. */
+function openServices(config: Config, rate: number, output: ScreenOptions['output'], advice: string) {
   const stop = new AbortController();
   const writing = new AbortController();
-  const progress = createProgress({
-    output,
-    clock: () => performance.now(),
-    now: () => new Date(),
-    requests: () => services.pacer.started,
-    // https://no-color.org
-    color: !process.env.NO_COLOR,
+  const events = createEvents();
+  const { tell } = events;
+  const clock = () => performance.now();
+  // https://no-color.org
+  const screen = createScreen({ output, clock, now: () => new Date(), color: !process.env.NO_COLOR });
+  events.listen(screen.take);
+  handleSignals(stop, writing, advice, tell);
+  const pace = createPace({
+    requestsPerSecond: rate,
+    takeTurn: shareRequestBudget(directory, rate),
+    clock,
+    sleep: (ms, signal) => sleep(ms, undefined, { signal }),
+    tell,
+    signal: stop.signal,
   });
-  const log = (line: string) => progress.log(line);
-  handleSignals({ stop, writing }, adviceWhenStopped, log);
-  const services = createServices({
-    config,
-    requestsPerSecond,
-    directory,
-    log,
-    asking: stop.signal,
-    writing: writing.signal,
-  });
+  const api = createRacingApi({ ...config.racingApi, pace, signal: stop.signal });
+  const database = createDatabase({ ...config.supabase, tell, signal: writing.signal });
   const close = async () => {
-    progress.close();
+    screen.close();
     // Ends what nobody waits for any more, such as the other pages of an entity that has failed.
     stop.abort();
     writing.abort();
-    await services.api.close();
+    await api.close();
   };
-  return { config, stop, progress, services, close };
+  return { api, database, events, screen, stop, close };
+}
+
+/**
+ * The first SIGINT or SIGTERM ends the run in good order, the second at once. SIGHUP (a closed terminal) and a
+ * reader that closes our output stop nothing.
+ */
+function handleSignals(stop: AbortController, writing: AbortController, advice: string, tell: Tell): void {
+  let stopping = false;
+  const onSignal = (signal: 'SIGINT' | 'SIGTERM', exitCode: 130 | 143) => {
+    if (stopping) process.exit(exitCode);
+    stopping = true;
+    const line = `${signal}: writing what is gathered, then ending. Once more ends it at once.`;
+    tell({ kind: 'line', line });
+    stop.abort(new FatalError(exitCode, `Interrupted by ${signal}. ${advice}`));
+    setTimeout(() => writing.abort(stop.signal.reason), lastWritesMs).unref();
+  };
+  process.on('SIGINT', () => onSignal('SIGINT', exitCodes.interrupted));
+  process.on('SIGTERM', () => onSignal('SIGTERM', exitCodes.terminated));
+  // nohup has the kernel ignore SIGHUP, which Node undoes when it starts.
+  process.on('SIGHUP', () => {});
+  for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
 }
 
 /** No stack trace for what is not our own bug. */

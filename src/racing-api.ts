@@ -1,15 +1,15 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pRetry from 'p-retry';
-import { Agent, fetch } from 'undici';
+import { Agent, fetch, type Response } from 'undici';
+import { z } from 'zod';
 import { exitCodes, FatalError, ResultsError, type ResultsErrorKind } from './errors.js';
 import { formatDuration } from './format.js';
-import { describeNetworkError, type HttpAnswer, retryAfterMs } from './http-answer.js';
-import type { RequestPacer } from './request-pacer.js';
-import { pageSize, parsePage, RequestFault, type ResultsPage } from './results-page.js';
-import { countedRegions } from './statistics.js';
+import type { HttpAnswer, Pace } from './pace.js';
+import { countedRegions, type Race } from './statistics.js';
 
-/** The API's largest `skip`. */
+/** The API's largest page and its largest `skip`: see `limit` and `skip` in its OpenAPI description. */
+export const pageSize = 100;
 const largestSkip = 20_000;
 
 /** Races of one entity, or of all when `path` is /results; both dates YYYY-MM-DD and included. */
@@ -19,11 +19,17 @@ export interface ResultsQuery {
   endDate: string;
 }
 
+/** One page of a query's races, checked, and how many races the whole query has. */
+export interface ResultsPage {
+  races: Race[];
+  total: number;
+}
+
 export interface RacingApiOptions {
   baseUrl: string;
   username: string;
   password: string;
-  pacer: RequestPacer;
+  pace: Pace;
   /** Aborts what is under way; its reason is thrown. */
   signal: AbortSignal;
   /** For a whole answer, from the request's start to the last byte of the body. */
@@ -32,8 +38,98 @@ export interface RacingApiOptions {
   firstRetryMs?: number;
 }
 
+/** The Racing API's results, page by page: paced, retried, and checked before anybody uses them. */
+export interface RacingApi {
+  /**
+   * The page of a query that begins after its first `skip` races.
+   * @throws ResultsError when retries did not help; FatalError when it is not this query but the API or the account.
+   */
+  resultsPage(query: ResultsQuery, skip: number): Promise<ResultsPage>;
+  /** Whether any page was answered in full so far. */
+  hasAnswered(): boolean;
+  /** How many requests it is worth to have under way at once. */
+  readonly maxInFlight: number;
+  close(): Promise<void>;
+}
+
 const retries = 5;
 const longestWaitMs = 90 * 60 * 1000;
+
+/** One fault of one request, before it is known whether a retry mends it. */
+class RequestFault extends Error {
+  readonly kind: ResultsErrorKind;
+  readonly status: number | undefined;
+  readonly retryAfterMs: number;
+
+  constructor(kind: ResultsErrorKind, message: string, answer?: HttpAnswer, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+    this.status = answer?.status;
+    this.retryAfterMs = answer?.retryAfterMs ?? 0;
+  }
+}
+
+export function createRacingApi(options: RacingApiOptions): RacingApi {
+  const { pace, signal, firstRetryMs = 700 } = options;
+  // One listener for each request in flight is no leak.
+  setMaxListeners(0, signal);
+  const dispatcher = new Agent({ connections: pace.maxInFlight, keepAliveTimeout: 30_000 });
+  const send = sender(options, dispatcher);
+  let everAnswered = false;
+  let failuresInARow = 0;
+
+  /** The answer to a request. A 429 is none: the pace holds everything back for as long as it takes. */
+  async function answerTo(url: string): Promise<HttpAnswer> {
+    for (;;) {
+      const answer = await pace.run(() => send(url));
+      if (answer.status !== 429) return answer;
+    }
+  }
+
+  /** Whether a fault that retries did not mend is this query's alone, or the API's. */
+  function outcomeOf(fault: RequestFault): ResultsError | FatalError {
+    const { kind, status } = fault;
+    const ofThisQuery = new ResultsError(kind, fault.message, { cause: fault });
+    // An API that has answered others and says no to this one works.
+    if ((kind === 'not-found' || kind === 'rejected') && everAnswered) return ofThisQuery;
+    failuresInARow += 1;
+    const unreachable = kind === 'unavailable' && status === undefined && !everAnswered;
+    const hopeless = unreachable || failuresInARow >= hopelessFailures(kind, everAnswered);
+    return hopeless ? hopelessApi(fault) : ofThisQuery;
+  }
+
+  return {
+    maxInFlight: pace.maxInFlight,
+    hasAnswered: () => everAnswered,
+    close: () => dispatcher.destroy(),
+    resultsPage: async (query, skip) => {
+      if (skip > largestSkip) {
+        const most = largestSkip + pageSize;
+        throw new ResultsError('unusable', `more than ${most} races, which the API cannot page`);
+      }
+      const startedAtMs = performance.now();
+      const url = pageUrl(options.baseUrl, query, skip);
+      try {
+        const page = await pRetry(async () => parsePage(await answerTo(url), skip), {
+          retries,
+          minTimeout: firstRetryMs,
+          randomize: true,
+          signal,
+          shouldRetry: ({ error }) => mayPass(error),
+          onFailedAttempt: async ({ error, retriesLeft }) => {
+            if (retriesLeft === 0 || !mayPass(error)) return;
+            await waitAsAsked(error, performance.now() - startedAtMs, signal);
+          },
+        });
+        everAnswered = true;
+        failuresInARow = 0;
+        return page;
+      } catch (error) {
+        throw error instanceof RequestFault ? outcomeOf(error) : error;
+      }
+    },
+  };
+}
 
 /** So many failed queries in a row are not their entities' fault but the API's. */
 function hopelessFailures(kind: ResultsErrorKind, everAnswered: boolean): number {
@@ -42,104 +138,68 @@ function hopelessFailures(kind: ResultsErrorKind, everAnswered: boolean): number
   return everAnswered ? 10 : 3;
 }
 
+function hopelessApi(fault: RequestFault): FatalError {
+  const unavailable = fault.kind === 'unavailable';
+  return new FatalError(
+    unavailable ? exitCodes.apiUnavailable : exitCodes.unsafeToWrite,
+    unavailable
+      ? `The Racing API does not answer: ${fault.message}. Check RACING_API_BASE_URL and the network, then run again with --resume.`
+      : `The Racing API answers nothing usable: ${fault.message}. Check RACING_API_BASE_URL; if it is right, the API has changed.`,
+    { cause: fault },
+  );
+}
+
 function mayPass(error: Error): error is RequestFault {
   return error instanceof RequestFault && (error.kind === 'unavailable' || error.kind === 'unusable');
 }
 
-/** The Racing API's results, page by page: paced, retried, and checked before anybody uses them. */
-export class RacingApi {
-  /** How many pages were answered in full so far. */
-  answers = 0;
-  private failuresInARow = 0;
-  private readonly options: RacingApiOptions;
-  private readonly authorization: string;
-  private readonly dispatcher: Agent;
-
-  constructor(options: RacingApiOptions) {
-    this.options = options;
-    // One listener for each request in flight is no leak.
-    setMaxListeners(0, options.signal);
-    const credentials = `${options.username}:${options.password}`;
-    this.authorization = `Basic ${Buffer.from(credentials).toString('base64')}`;
-    this.dispatcher = new Agent({ connections: options.pacer.maxInFlight, keepAliveTimeout: 30_000 });
+/** Waits for a Retry-After that came with another status than 429. */
+async function waitAsAsked(fault: RequestFault, waitedMs: number, signal: AbortSignal): Promise<void> {
+  const waitMs = fault.retryAfterMs;
+  if (waitMs === 0) return;
+  if (waitedMs + waitMs > longestWaitMs) {
+    const length = formatDuration(waitMs / 1000);
+    throw new FatalError(
+      exitCodes.apiUnavailable,
+      `The Racing API asks to wait for ${length}. Nothing is lost: run again with --resume then.`,
+    );
   }
+  await sleep(waitMs, undefined, { signal });
+}
 
-  /**
-   * The page of a query that begins after its first `skip` races.
-   * @throws ResultsError when retries did not help; FatalError when it is not this query but the API or the account.
-   */
-  async resultsPage(query: ResultsQuery, skip: number): Promise<ResultsPage> {
-    if (skip > largestSkip) {
-      throw new ResultsError(
-        'unusable',
-        `more than ${largestSkip + pageSize} races, which the API cannot page`,
-      );
-    }
-    const { signal, firstRetryMs = 700 } = this.options;
-    const startedAtMs = performance.now();
-    const url = this.pageUrl(query, skip);
-    try {
-      const page = await pRetry(async () => parsePage(await this.answer(url), skip), {
-        retries,
-        minTimeout: firstRetryMs,
-        randomize: true,
-        signal,
-        shouldRetry: ({ error }) => mayPass(error),
-        onFailedAttempt: ({ error, retriesLeft }) => {
-          if (retriesLeft > 0 && mayPass(error))
-            return this.waitAsAsked(error, performance.now() - startedAtMs);
-        },
-      });
-      this.answers += 1;
-      this.failuresInARow = 0;
-      return page;
-    } catch (error) {
-      throw error instanceof RequestFault ? this.outcomeOf(error) : error;
-    }
-  }
+function pageUrl(baseUrl: string, query: ResultsQuery, skip: number): string {
+  const parameters = new URLSearchParams({
+    start_date: query.startDate,
+    end_date: query.endDate,
+    limit: String(pageSize),
+    skip: String(skip),
+  });
+  for (const region of countedRegions) parameters.append('region', region);
+  return `${baseUrl}${query.path}?${parameters}`;
+}
 
-  async close(): Promise<void> {
-    await this.dispatcher.destroy();
-  }
-
-  private pageUrl(query: ResultsQuery, skip: number): string {
-    const parameters = new URLSearchParams({
-      start_date: query.startDate,
-      end_date: query.endDate,
-      limit: String(pageSize),
-      skip: String(skip),
-    });
-    for (const region of countedRegions) parameters.append('region', region);
-    return `${this.options.baseUrl}${query.path}?${parameters}`;
-  }
-
-  private async send(url: string): Promise<HttpAnswer> {
-    const { signal, timeoutMs = 20_000 } = this.options;
+/** One request, from its first byte to the last of its answer, in limited time. Throws a RequestFault. */
+function sender(
+  { username, password, signal, timeoutMs = 20_000 }: RacingApiOptions,
+  dispatcher: Agent,
+): (url: string) => Promise<HttpAnswer> {
+  const headers = {
+    authorization: `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`,
+    accept: 'application/json',
+    'user-agent': 'populate-all-statistics/1.0 (Node.js; batch job, paced)',
+  };
+  return async (url) => {
     signal.throwIfAborted();
     const abort = new AbortController();
     const onAbort = () => abort.abort(signal.reason);
-    const timer = setTimeout(
-      () => abort.abort(new Error(`no complete answer in ${timeoutMs / 1000}s`)),
-      timeoutMs,
-    );
+    const tooLate = () => abort.abort(new Error(`no complete answer in ${timeoutMs / 1000}s`));
+    const timer = setTimeout(tooLate, timeoutMs);
     signal.addEventListener('abort', onAbort, { once: true });
     try {
-      const response = await fetch(url, {
-        headers: {
-          authorization: this.authorization,
-          accept: 'application/json',
-          'user-agent': 'populate-all-statistics/1.0 (Node.js; batch job, paced)',
-        },
-        // A redirect could lead the credentials to another host.
-        redirect: 'manual',
-        dispatcher: this.dispatcher,
-        signal: abort.signal,
-      });
-      return {
-        status: response.status,
-        retryAfterMs: retryAfterMs(response),
-        body: await response.text(),
-      };
+      // A redirect could lead the credentials to another host.
+      const response = await fetch(url, { headers, redirect: 'manual', dispatcher, signal: abort.signal });
+      const { status } = response;
+      return { status, retryAfterMs: retryAfterMs(response), body: await response.text() };
     } catch (error) {
       signal.throwIfAborted();
       throw new RequestFault('unavailable', describeNetworkError(error), undefined, { cause: error });
@@ -147,46 +207,87 @@ export class RacingApi {
       clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);
     }
-  }
+  };
+}
 
-  /** The answer to a request. A 429 is none: the pacer holds everything back for as long as it takes. */
-  private async answer(url: string): Promise<HttpAnswer> {
-    for (;;) {
-      const answer = await this.options.pacer.run(() => this.send(url));
-      if (answer.status !== 429) return answer;
-    }
-  }
+/** https://www.rfc-editor.org/rfc/rfc9110#field.retry-after: seconds or a date. */
+function retryAfterMs(response: Response): number | undefined {
+  const value = response.headers.get('retry-after')?.trim();
+  if (!value) return undefined;
+  const waitMs = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+  return waitMs > 0 ? waitMs : undefined;
+}
 
-  /** Waits for a Retry-After that came with another status than 429. */
-  private async waitAsAsked({ retryAfterMs: waitMs }: RequestFault, waitedMs: number): Promise<void> {
-    if (waitMs === 0) return;
-    if (waitedMs + waitMs > longestWaitMs) {
-      throw new FatalError(
-        exitCodes.apiUnavailable,
-        `The Racing API asks to wait for ${formatDuration(waitMs / 1000)}. Nothing is lost: run again with --resume then.`,
-      );
-    }
-    await sleep(waitMs, undefined, { signal: this.options.signal });
-  }
+/** Network errors hide their meaning in a chain of causes. */
+function describeNetworkError(error: unknown): string {
+  let innermost = error;
+  while (innermost instanceof Error && innermost.cause instanceof Error) innermost = innermost.cause;
+  if (!(innermost instanceof Error)) return String(innermost);
+  const code = 'code' in innermost ? ` (${innermost.code})` : '';
+  return `${innermost.message || 'the connection failed'}${code}`;
+}
 
-  /** Whether a fault that retries did not mend is this query's alone, or the API's. */
-  private outcomeOf(fault: RequestFault): ResultsError | FatalError {
-    const { kind, status } = fault;
-    const everAnswered = this.answers > 0;
-    // An API that has answered others and says no to this one works.
-    if ((kind === 'not-found' || kind === 'rejected') && everAnswered) {
-      return new ResultsError(kind, fault.message, { cause: fault });
-    }
-    this.failuresInARow += 1;
-    const unreachable = kind === 'unavailable' && status === undefined && !everAnswered;
-    const hopeless = unreachable || this.failuresInARow >= hopelessFailures(kind, everAnswered);
-    if (!hopeless) return new ResultsError(kind, fault.message, { cause: fault });
-    return new FatalError(
-      kind === 'unavailable' ? exitCodes.apiUnavailable : exitCodes.unsafeToWrite,
-      kind === 'unavailable'
-        ? `The Racing API does not answer: ${fault.message}. Check RACING_API_BASE_URL and the network, then run again with --resume.`
-        : `The Racing API answers nothing usable: ${fault.message}. Check RACING_API_BASE_URL; if it is right, the API has changed.`,
-      { cause: fault },
+const pageSchema = z.object({
+  results: z
+    .array(
+      z.object({
+        race_id: z.string().min(1),
+        date: z.iso.date(),
+        region: z.string(),
+        runners: z.array(
+          z.object({
+            // Null is a fault (the result may still be to come); a number is its text.
+            position: z.union([z.string(), z.number().transform(String)]),
+            jockey_id: z.string(),
+            trainer_id: z.string(),
+            owner_id: z.string(),
+          }),
+        ),
+      }),
+    )
+    .nullable(),
+  total: z.int().nonnegative(),
+  skip: z.int().optional(),
+});
+
+/** The page in an answer. Throws a RequestFault, or a FatalError when the account is refused. */
+function parsePage(answer: HttpAnswer, skip: number): ResultsPage {
+  checkStatus(answer);
+  let body: unknown;
+  try {
+    body = JSON.parse(answer.body);
+  } catch (error) {
+    throw new RequestFault('unusable', 'the answer is not JSON', answer, { cause: error });
+  }
+  const parsed = pageSchema.safeParse(body);
+  if (!parsed.success) {
+    const place = parsed.error.issues[0]?.path.join('.') || 'the answer';
+    throw new RequestFault('unusable', `the answer has another shape than documented, at ${place}`, answer);
+  }
+  const { results, total, skip: echoedSkip = skip } = parsed.data;
+  const races = results ?? [];
+  const expected = Math.min(pageSize, Math.max(0, total - skip));
+  if (races.length !== expected || echoedSkip !== skip) {
+    const what = `the page after ${skip} races holds ${races.length} of ${total} races instead of ${expected}`;
+    throw new RequestFault('unusable', what, answer);
+  }
+  return { races, total };
+}
+
+function checkStatus(answer: HttpAnswer): void {
+  const { status } = answer;
+  if (status === 200) return;
+  if (status === 401 || status === 403) {
+    throw new FatalError(
+      exitCodes.apiRefused,
+      `The Racing API refuses the account (${status}): wrong credentials, a lapsed account, or an endpoint outside the plan. ` +
+        'Check RACING_API_USERNAME and RACING_API_PASSWORD, and the plan at theracingapi.com.',
     );
   }
+  if (status === 404) throw new RequestFault('not-found', 'the API does not know it (404)', answer);
+  if (status >= 500) throw new RequestFault('unavailable', `the API answered ${status}`, answer);
+  if (status >= 300 && status < 400) {
+    throw new RequestFault('unusable', `the API answered with a redirect (${status})`, answer);
+  }
+  throw new RequestFault('rejected', `the API refused the parameters (${status})`, answer);
 }

@@ -1,155 +1,301 @@
-import { openCheckpoint } from './checkpoint.js';
+import { inBatches, mapConcurrently } from './concurrently.js';
 import type { Database } from './database.js';
-import { FatalError } from './errors.js';
-import { htmlReport } from './page/html-report.js';
-import { planRun, type Strategy } from './plan.js';
-import { Population } from './population.js';
-import { observed, type PhaseNote, type Progress } from './progress.js';
-import type { RacingApi } from './racing-api.js';
+import type { Entity, EntityType, EntityTypeName } from './entity-types.js';
+import { exitCodes, FatalError } from './errors.js';
+import type { Events, Failure, Strategy, Tell, Written } from './events.js';
+import { type Checkpoint, openCheckpoint } from './files/checkpoint.js';
+import { type Report, saveReport, startReport, writeReport } from './files/report.js';
+import { lockTypes } from './files/run-lock.js';
+import { makeFolder, writeWholeFile } from './files/whole-file.js';
+import { formatCount, formatDuration, formatEntities, printable } from './format.js';
 import {
-  exitCodeOf,
-  newReport,
-  type Report,
-  type Selectors,
-  saveReport,
-  sumUp,
-  writeReport,
-} from './report.js';
-import type { RequestPacer } from './request-pacer.js';
-import { RunHistory } from './run-history.js';
-import { RunLock } from './run-lock.js';
-import { recentSince } from './safety-brake.js';
-import { type Selection, selectAll } from './selection.js';
+  type Gathering,
+  gather,
+  type Outcome,
+  recentSince,
+  type Selection,
+  typicalSweepRequests,
+} from './gather.js';
+import type { PopulateOptions } from './options.js';
+import type { RacingApi } from './racing-api.js';
+import { htmlReport } from './show/page/html-report.js';
+import { type RunHistory, startHistory } from './show/run-history.js';
+import { describeSelection, sampleTable } from './show/summary.js';
 import { statisticsWindow, utcDate } from './statistics.js';
-import { describeSelection, sampleTable, summarize } from './summary.js';
-import { makeFolder, writeWholeFile } from './whole-file.js';
-
-/** What the user asked for. */
-export interface RunOptions extends Selectors {
-  clearCheckpoints: boolean;
-  strategy: Strategy | 'auto';
-  requestsPerSecond: number;
-  /** Passes the sweep's safety brake. */
-  force: boolean;
-  /** Writes the report as a web page too. */
-  html: boolean;
-}
 
 /** What a run works with. */
 export interface RunParts {
   api: RacingApi;
-  pacer: RequestPacer;
   database: Database;
-  progress: Progress;
+  events: Events;
   /** The folder of locks, checkpoints and reports. */
   directory: string;
   startedAt: Date;
-  /** Aborted, with a FatalError, to stop the run. */
+  /** Aborted, with a FatalError, to stop asking the API; what is gathered then is still written. */
   stop: AbortController;
   /** Called when nothing stands in the run's way. */
   onStart?: () => void;
 }
 
 /** How a run ended. */
-export interface RunResult {
+export interface EndedRun {
   report: Report;
   /** Null if the report could not be written. */
   reportPath: string | null;
-  /** What ended the run if it was a bug of ours. */
-  bug?: unknown;
 }
 
 /**
- * The whole job: selects, plans, gathers, writes and reports.
+ * The whole job: locks, selects, plans, gathers, writes and reports.
  * @throws FatalError when another run is active or the folder is unusable
  */
-export async function runPopulation(options: RunOptions, parts: RunParts): Promise<RunResult> {
-  const { directory, progress, startedAt, pacer, stop } = parts;
-  const startedAtMs = performance.now();
+export async function run(options: PopulateOptions, parts: RunParts): Promise<EndedRun> {
+  const { directory, events, startedAt, stop } = parts;
   makeFolder(directory);
-  const report = newReport(options, startedAt);
-  const lock = new RunLock(directory, options.types);
-  const history = new RunHistory(() => pacer.started);
-  const observe = (note: PhaseNote) => {
-    history.observe(note);
-    lock.update(report, note);
-  };
-  if (!options.dryRun) lock.acquire(report.started_at);
+  const report = startReport(options, startedAt);
+  const history = startHistory();
+  events.listen(report.take);
+  events.listen(history.take);
+  const lock = options.dryRun ? undefined : lockTypes(directory, options.entities, startedAt.toISOString());
+  if (lock) events.listen(lock.take);
   parts.onStart?.();
   try {
-    await selectAndPopulate(options, { ...parts, progress: observed(progress, observe) }, report, history);
+    await populate(options, parts);
   } catch (error) {
     // The first cause decides: what fails after a stop fails because of it.
     stop.abort(error);
   } finally {
-    progress.close();
-    lock.release();
+    events.tell({ kind: 'over' });
+    lock?.release();
   }
-  report.exit_code = exitCodeOf(report, stop.signal);
-  report.stopped_by = stop.signal.aborted ? stop.signal.reason.message : null;
-  report.requests = pacer.started;
-  sumUp(report, (performance.now() - startedAtMs) / 1000);
-  const result = finish(report, parts, options.html ? history : undefined);
-  const { reason } = stop.signal;
-  return reason === undefined || reason instanceof FatalError ? result : { ...result, bug: reason };
+  return save(report.ended(stop.signal), directory, options.html ? history : undefined);
 }
 
-async function selectAndPopulate(
-  options: RunOptions,
-  parts: RunParts,
-  report: Report,
-  history: RunHistory,
-): Promise<void> {
-  const { progress, directory, startedAt, pacer } = parts;
-  const { resume, clearCheckpoints: clear, dryRun: readOnly, force } = options;
-  const log = (line: string) => progress.log(line);
-  const checkpoints = options.types.map((type) =>
-    openCheckpoint(directory, type, { resume, clear, readOnly }, log),
+/** Selects, plans and, unless it is a dry run, gathers and writes. */
+async function populate(options: PopulateOptions, parts: RunParts): Promise<void> {
+  const { directory, stop, api } = parts;
+  const { tell } = parts.events;
+  const checkpoints = new Map(
+    options.entities.map((type) => [type.name, openCheckpoint(directory, type, options, tell)]),
   );
-  const window = statisticsWindow(utcDate(startedAt.getTime()));
-  const selectionOptions = {
-    freshSinceMs: freshSince(options, startedAt),
-    limit: options.limit,
-    recentSince: recentSince(window),
-  };
-  const selections = await selectAll(checkpoints, selectionOptions, parts);
-  // Together with a batch that waits to be written: no more than 100 entities are walked again after a crash.
-  const walkConcurrency = Math.min(pacer.maxInFlight, 50);
-  const population = new Population(
-    { ...parts, window, walkConcurrency, force, report, history },
-    selections,
-  );
-  for (const selection of selections) progress.log(describeSelection(selection));
+  const selections = await selectAll(options, parts, checkpoints);
   const selected = selections.reduce((sum, { entities }) => sum + entities.length, 0);
   if (selected === 0) return;
-  const plan = planRun(options.strategy, selected, options.requestsPerSecond);
-  progress.log(plan.description);
-  if (options.dryRun) showSample(selections, progress);
-  else await population.run(plan);
-}
 
-function freshSince({ skipExisting, staleAfter }: RunOptions, startedAt: Date): number | null {
-  if (skipExisting) return Number.NEGATIVE_INFINITY;
-  return staleAfter === null ? null : startedAt.getTime() - staleAfter.ms;
-}
+  const { strategy, alternative, description } = planRun(options, selected);
+  tell({ kind: 'line', line: description });
+  if (options.dryRun) return showSamples(selections, tell);
 
-function showSample(selections: readonly Selection[], progress: Progress): void {
-  for (const selection of selections) {
-    if (selection.entities.length > 0) progress.log(sampleTable(selection));
+  try {
+    await populateBy(strategy, selections, checkpoints, options, parts);
+  } catch (error) {
+    const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
+    if (!refused || alternative === undefined || api.hasAnswered() || stop.signal.aborted) throw error;
+    const line = `Cannot ${strategy}, so trying to ${alternative}: ${error.message}`;
+    tell({ kind: 'line', line });
+    await populateBy(alternative, selections, checkpoints, options, parts);
   }
-  progress.log('Dry run: nothing was asked of The Racing API and no row was written.');
+}
+
+/** Gathers by one strategy and writes, type after type. Throws a FatalError when the run ends before its end. */
+async function populateBy(
+  strategy: Strategy,
+  selections: readonly Selection[],
+  checkpoints: ReadonlyMap<EntityTypeName, Checkpoint>,
+  options: PopulateOptions,
+  { api, database, events, startedAt, stop }: RunParts,
+): Promise<void> {
+  const { tell } = events;
+  const window = statisticsWindow(utcDate(startedAt.getTime()));
+  tell({ kind: 'gathering', strategy });
+  const gathering = await gather(strategy, selections, { api, window, tell, stop, force: options.force });
+  let accounted = 0;
+  for (const { type, entities } of selections) {
+    // What a sweep has gathered is still written when the run is stopped; a walk has gathered nothing more.
+    if (strategy === 'walk') stop.signal.throwIfAborted();
+    tell({ kind: 'populating', type });
+    const outcomes = watched(gathering, strategy, { type, entities }, tell);
+    const batches = inBatches(outcomes, gathering.batchSize);
+    const written = mapConcurrently(batches, gathering.writesInFlight, (batch) =>
+      writeBatch(database, type, batch, startedAt),
+    );
+    const checkpoint = checkpoints.get(type.name);
+    for await (const batch of written) {
+      checkpoint?.add(batch.written.map(({ entity }) => entity.id));
+      checkpoint?.save();
+      tell({ kind: 'batch', type, ...batch });
+      for (const failure of batch.failures) tell({ kind: 'line', line: describeFailure(failure) });
+      accounted += batch.written.length + batch.failures.length;
+    }
+  }
+  stop.signal.throwIfAborted();
+  // Success is claimed only for what is accounted for.
+  const selected = selections.reduce((sum, { entities }) => sum + entities.length, 0);
+  if (accounted !== selected) throw new Error(`${accounted} of ${selected} entities are accounted for`);
+}
+
+/** The outcomes of a type as they pass, counted for those who watch. */
+async function* watched(
+  gathering: Gathering,
+  strategy: Strategy,
+  { type, entities }: Pick<Selection, 'type' | 'entities'>,
+  tell: Tell,
+): AsyncGenerator<Outcome> {
+  const label = strategy === 'walk' ? `walking ${type.name}` : `writing ${type.name}`;
+  tell({ kind: 'phase', label, total: entities.length });
+  let done = 0;
+  let failed = 0;
+  for await (const outcome of gathering.outcomes(type, entities)) {
+    yield outcome;
+    done += 1;
+    if ('failure' in outcome) failed += 1;
+    tell({ kind: 'step', done, failed });
+  }
+}
+
+async function writeBatch(
+  database: Database,
+  type: EntityType,
+  batch: readonly Outcome[],
+  startedAt: Date,
+): Promise<{ written: Written[]; failures: Failure[] }> {
+  const stats_updated_at = startedAt.toISOString();
+  const rows = batch.flatMap((outcome) => ('row' in outcome ? { ...outcome.row, stats_updated_at } : []));
+  const reasons = rows.length > 0 ? await database.writeStatistics(type, rows) : new Map<string, string>();
+  const written: Written[] = [];
+  const failures: Failure[] = [];
+  for (const outcome of batch) {
+    const { entity } = outcome;
+    const reason = 'failure' in outcome ? outcome.failure : reasons.get(entity.id);
+    if (reason !== undefined) failures.push(failureOf(type, entity, reason));
+    else if ('row' in outcome) written.push(outcome);
+  }
+  return { written, failures };
+}
+
+/** Names, ids and reasons come from outside and go to terminals. */
+function failureOf(type: EntityType, { id, name }: Entity, reason: string): Failure {
+  return {
+    entity_type: type.name,
+    id: printable(id),
+    name: printable(name),
+    reason: printable(reason),
+  };
+}
+
+function describeFailure({ entity_type, id, name, reason }: Failure): string {
+  return `${entity_type} ${id} ${name}: ${reason}`;
+}
+
+/** Selects from all types at once, each without what its checkpoint holds. */
+async function selectAll(
+  options: PopulateOptions,
+  { database, events: { tell }, startedAt, stop }: RunParts,
+  checkpoints: ReadonlyMap<EntityTypeName, Checkpoint>,
+): Promise<Selection[]> {
+  const rows = await Promise.all(options.entities.map((type) => database.checkTable(type)));
+  const total = rows.reduce((sum, one) => sum + one, 0);
+  tell({ kind: 'phase', label: 'selecting', total });
+  let done = 0;
+  const onRows = (more: number) => {
+    stop.signal.throwIfAborted();
+    done += more;
+    tell({ kind: 'step', done });
+  };
+  const selections = await Promise.all(
+    options.entities.map((type) => {
+      const writtenIds = checkpoints.get(type.name)?.writtenIds ?? new Set();
+      return selectEntities(database.entities(type), type, { options, startedAt, writtenIds, onRows });
+    }),
+  );
+  // The test rows were counted and are not selected.
+  tell({ kind: 'step', done, total: done });
+  for (const selection of selections) {
+    const { type, entities, skipped } = selection;
+    tell({ kind: 'selected', type, total: entities.length, skipped });
+    tell({ kind: 'line', line: describeSelection(selection) });
+  }
+  return selections;
+}
+
+interface SelectionRules {
+  options: Pick<PopulateOptions, 'skipExisting' | 'staleAfter' | 'limit'>;
+  startedAt: Date;
+  /** Ids to leave out because an earlier run has written them. */
+  writtenIds: ReadonlySet<string>;
+  /** Told how many rows each page has; may throw to stop. */
+  onRows: (rows: number) => void;
+}
+
+/** Selects from a type's rows, which come page by page. */
+export async function selectEntities(
+  pages: AsyncIterable<Entity[]>,
+  type: EntityType,
+  { options, startedAt, writtenIds, onRows }: SelectionRules,
+): Promise<Selection> {
+  const { skipExisting, staleAfter, limit } = options;
+  const freshMs = skipExisting ? Number.POSITIVE_INFINITY : (staleAfter?.ms ?? Number.NEGATIVE_INFINITY);
+  const recent = recentSince(statisticsWindow(utcDate(startedAt.getTime())));
+  const entities: Entity[] = [];
+  let skipped = 0;
+  let recentlyActive = 0;
+  for await (const page of pages) {
+    onRows(page.length);
+    for (const entity of page) {
+      const { id, lastDate, statsUpdatedAtMs } = entity;
+      if (lastDate !== null && lastDate >= recent) recentlyActive += 1;
+      const isFresh = statsUpdatedAtMs !== null && statsUpdatedAtMs >= startedAt.getTime() - freshMs;
+      if (isFresh || writtenIds.has(id)) skipped += 1;
+      else entities.push(entity);
+    }
+  }
+  // The sort is stable: entities of the same date stay in the order of their ids.
+  entities.sort((a, b) => compareText(b.lastDate ?? '', a.lastDate ?? ''));
+  return { type, entities: entities.slice(0, limit), skipped, recentlyActive };
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** How a run will gather its statistics. */
+export interface Plan {
+  strategy: Strategy;
+  /** What to try when the account may not do the first; only when the user left the choice to us. */
+  alternative: Strategy | undefined;
+  /** One line for people: what will be done, how many requests, how long. */
+  description: string;
+}
+
+/** Chooses the strategy with fewer requests, unless one is prescribed. `entities` is their number, of all types. */
+export function planRun(
+  { strategy: wish, rate }: Pick<PopulateOptions, 'strategy' | 'rate'>,
+  entities: number,
+): Plan {
+  const cheaper: Strategy = entities <= typicalSweepRequests ? 'walk' : 'sweep';
+  const strategy = wish === 'auto' ? cheaper : wish;
+  const other: Strategy = strategy === 'walk' ? 'sweep' : 'walk';
+  const seconds = (requests: number) => formatDuration(requests / rate);
+  const pages = `about ${typicalSweepRequests} pages`;
+  const plan =
+    strategy === 'sweep'
+      ? `sweeping ${pages}, about ${seconds(typicalSweepRequests)} at ${rate} requests/s (walking: at least ${seconds(entities)})`
+      : `walking, at least ${formatCount(entities)} requests, ${seconds(entities)} at ${rate} requests/s (sweeping: ${pages}, ${seconds(typicalSweepRequests)})`;
+  const alternative = wish === 'auto' ? other : undefined;
+  return { strategy, alternative, description: `${formatEntities(entities)}: ${plan}` };
+}
+
+function showSamples(selections: readonly Selection[], tell: Tell): void {
+  for (const selection of selections) {
+    if (selection.entities.length > 0) tell({ kind: 'line', line: sampleTable(selection) });
+  }
+  const line = 'Dry run: nothing was asked of The Racing API and no row was written.';
+  tell({ kind: 'line', line });
 }
 
 /**
- * Saves the report, also as a page if there is a history, and shows the outcome. That the report cannot be saved is
- * the outcome if nothing worse is.
+ * Saves the report, also as a page if there is a history. That it cannot be saved is the outcome if nothing worse is.
  */
-function finish(
-  report: Report,
-  { directory, progress }: RunParts,
-  history: RunHistory | undefined,
-): RunResult {
-  report.timestamp = new Date().toISOString();
+function save(report: Report, directory: string, history: RunHistory | undefined): EndedRun {
   let reportPath: string | null = null;
   try {
     reportPath = saveReport(directory, report);
@@ -157,15 +303,15 @@ function finish(
       const { samples, leaders } = history;
       writeWholeFile(reportPath.replace(/json$/, 'html'), htmlReport({ report, samples, leaders }));
     }
+    return { report, reportPath };
   } catch (error) {
     if (!(error instanceof FatalError)) throw error;
-    if (report.stopped_by === null) report.exit_code = error.exitCode;
-    report.stopped_by ??= error.message;
+    if (report.stopped_by !== null) return { report, reportPath };
+    const failed = { ...report, exit_code: error.exitCode, stopped_by: error.message };
     // Only the page failed: the report has to tell, if it can.
-    if (reportPath !== null) tryToRewrite(reportPath, report);
+    if (reportPath !== null) tryToRewrite(reportPath, failed);
+    return { report: failed, reportPath };
   }
-  progress.log(summarize(report, reportPath, progress.columns));
-  return { report, reportPath };
 }
 
 function tryToRewrite(reportPath: string, report: Report): void {

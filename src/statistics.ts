@@ -1,4 +1,4 @@
-import type { EntityType, StatisticsColumns } from './entity-types.js';
+import type { EntityType, EntityTypeName } from './entity-types.js';
 
 /** A runner of a race, as far as the statistics need it. */
 export interface Runner {
@@ -16,32 +16,102 @@ export interface Race {
   runners: Runner[];
 }
 
-/** One entity's statistics: dates YYYY-MM-DD, rates in percent with two decimals; null where there is nothing. */
-export interface Statistics extends Record<keyof StatisticsColumns, string | number | null> {
-  lastDate: string | null;
-  lastWinDate: string | null;
-  daysSinceLast: number | null;
-  daysSinceLastWin: number | null;
-  recent14dRuns: number;
-  recent14dWins: number;
-  recent14dWinRate: number | null;
-  recent30dRuns: number;
-  recent30dWins: number;
-  recent30dWinRate: number | null;
-}
-
-/** The days that count, all YYYY-MM-DD and included. */
+/** The days that count, both YYYY-MM-DD and included. */
 export interface StatisticsWindow {
   start: string;
-  recent30dStart: string;
-  recent14dStart: string;
   today: string;
+}
+
+/** An entity's id and its columns' values: dates YYYY-MM-DD, rates in percent; null where there is nothing. */
+export interface StatisticsRow {
+  id: string;
+  [column: string]: string | number | null;
 }
 
 /** The API's region filter, and the regions whose races count. */
 export const countedRegions = ['gb', 'ire'] as const;
 
+/** A number told of an entity's runs, 0 without one: what a run gives, and how two such numbers become one. */
+interface Measure {
+  /** `day` counts the days since 1970, `daysAgo` those up to today. */
+  of: (position: string, day: number, daysAgo: number) => number;
+  join: (one: number, other: number) => number;
+}
+
+/** A column and how it comes from measures. In its name {run} and {runs} stand for the entity type's words. */
+interface Statistic {
+  column: string;
+  from: readonly Measure[];
+  value: (today: number, ...measured: number[]) => string | number | null;
+}
+
+const anyRun = () => true;
+const win = (position: string) => position === '1' || position === 'WON';
+
+const latestDay = (counts: (position: string) => boolean): Measure => ({
+  of: (position, day) => (counts(position) ? day : 0),
+  join: Math.max,
+});
+
+/** Today and the `days` - 1 days before it. */
+const countOf = (counts: (position: string) => boolean, days: number): Measure => ({
+  of: (position, _day, daysAgo) => (daysAgo < days && counts(position) ? 1 : 0),
+  join: (one, other) => one + other,
+});
+
+const asDate = (_today: number, day = 0) => (day === 0 ? null : dateOf(day));
+const asDaysAgo = (today: number, day = 0) => (day === 0 ? null : today - day);
+const asCount = (_today: number, count = 0) => count;
+const asRate = (_today: number, wins = 0, runs = 0) => winRate(wins, runs);
+
+const lastRun = latestDay(anyRun);
+const lastWin = latestDay(win);
+const runs14d = countOf(anyRun, 14);
+const wins14d = countOf(win, 14);
+const runs30d = countOf(anyRun, 30);
+const wins30d = countOf(win, 30);
+
+const lastDate: Statistic = { column: 'last_{run}_date', from: [lastRun], value: asDate };
+
+/** Every statistic: its column, what it is tallied from, and how it is told. */
+const statistics: readonly Statistic[] = [
+  lastDate,
+  { column: 'last_win_date', from: [lastWin], value: asDate },
+  { column: 'days_since_last_{run}', from: [lastRun], value: asDaysAgo },
+  { column: 'days_since_last_win', from: [lastWin], value: asDaysAgo },
+  { column: 'recent_14d_{runs}', from: [runs14d], value: asCount },
+  { column: 'recent_14d_wins', from: [wins14d], value: asCount },
+  { column: 'recent_14d_win_rate', from: [wins14d, runs14d], value: asRate },
+  { column: 'recent_30d_{runs}', from: [runs30d], value: asCount },
+  { column: 'recent_30d_wins', from: [wins30d], value: asCount },
+  { column: 'recent_30d_win_rate', from: [wins30d, runs30d], value: asRate },
+];
+
+/** A tally holds a number for each of these; `told` says at which places each statistic finds its own. */
+const measures = [...new Set(statistics.flatMap(({ from }) => from))];
+const told = statistics.map(({ from, value }) => ({
+  places: from.map((measure) => measures.indexOf(measure)),
+  value,
+}));
+
+/** A type's own name for a column such as recent_30d_{runs}. */
+export function columnOf({ words }: EntityType, name: string): string {
+  return name.replace('{run}', words.run).replace('{runs}', words.runs);
+}
+
+/** The columns of the type's table that hold statistics. */
+export function statisticsColumns(type: EntityType): string[] {
+  return statistics.map(({ column }) => columnOf(type, column));
+}
+
+/** The column that holds the date of the last ride or run. */
+export function lastDateColumn(type: EntityType): string {
+  return columnOf(type, lastDate.column);
+}
+
 const dayMs = 24 * 60 * 60 * 1000;
+const dayOf = (date: string) => Date.parse(date) / dayMs;
+const dateOf = (day: number) => utcDate(day * dayMs);
 
 /** The UTC date (YYYY-MM-DD) of an instant in milliseconds since 1970. */
 export function utcDate(ms: number): string {
@@ -50,21 +120,12 @@ export function utcDate(ms: number): string {
 
 /** The date (YYYY-MM-DD) that lies `days` after `date`; before it if negative. */
 export function addDays(date: string, days: number): string {
-  return utcDate(Date.parse(date) + days * dayMs);
+  return dateOf(dayOf(date) + days);
 }
 
-function daysBetween(earlier: string, later: string): number {
-  return Math.round((Date.parse(later) - Date.parse(earlier)) / dayMs);
-}
-
-/** The window of 365 days ago to `today` (a UTC date), and the starts of the recent days within it. */
+/** The window of 365 days ago to `today` (a UTC date). */
 export function statisticsWindow(today: string): StatisticsWindow {
-  return {
-    start: addDays(today, -365),
-    recent30dStart: addDays(today, -29),
-    recent14dStart: addDays(today, -13),
-    today,
-  };
+  return { start: addDays(today, -365), today };
 }
 
 /** wins / runs in percent, rounded half up to two decimals as SQL's round(numeric, 2) does; null without a run. */
@@ -74,107 +135,77 @@ export function winRate(wins: number, runs: number): number | null {
   return Math.floor((20_000 * wins + runs) / (2 * runs)) / 100;
 }
 
-interface Tally {
-  lastDate: string;
-  lastWinDate: string | null;
-  recent14dRuns: number;
-  recent14dWins: number;
-  recent30dRuns: number;
-  recent30dWins: number;
+/** The tallies of a type's entities by id, each with a number for every measure, and its columns' names. */
+interface TypeTallies {
+  type: EntityType;
+  columns: readonly string[];
+  byId: Map<string, number[]>;
 }
 
-function emptyTally(): Tally {
-  return {
-    lastDate: '',
-    lastWinDate: null,
-    recent14dRuns: 0,
-    recent14dWins: 0,
-    recent30dRuns: 0,
-    recent30dWins: 0,
-  };
-}
-
-function isWin(position: string): boolean {
-  return position === '1' || position === 'WON';
-}
-
-/** Folds races, each given once, into what the statistics of every entity of one type need. */
+/** Folds races, each given once, into what the statistics of every entity of some types need. */
 export class Tallies {
-  private readonly byId = new Map<string, Tally>();
-  private readonly runnerIdField: EntityType['runnerIdField'];
+  /** How many races were given. */
+  races = 0;
   private readonly window: StatisticsWindow;
+  private readonly byType: ReadonlyMap<EntityTypeName, TypeTallies>;
 
-  constructor(type: EntityType, window: StatisticsWindow) {
-    this.runnerIdField = type.runnerIdField;
+  constructor(types: readonly EntityType[], window: StatisticsWindow) {
     this.window = window;
+    this.byType = new Map(
+      types.map((type) => [type.name, { type, columns: statisticsColumns(type), byId: new Map() }]),
+    );
   }
 
   /** Counts every runner of a race of the window in GB or IRE, whatever its position; passes over other races. */
   count(race: Race): void {
-    const { start, today, recent14dStart, recent30dStart } = this.window;
+    this.races += 1;
+    const { start, today } = this.window;
     const region = race.region.toLowerCase();
     if (race.date < start || race.date > today || !countedRegions.some((counted) => counted === region))
       return;
+    const day = dayOf(race.date);
+    const daysAgo = dayOf(today) - day;
     for (const runner of race.runners) {
-      const tally = this.tallyOf(runner[this.runnerIdField]);
-      const win = isWin(runner.position);
-      if (race.date > tally.lastDate) tally.lastDate = race.date;
-      if (win && race.date > (tally.lastWinDate ?? '')) tally.lastWinDate = race.date;
-      if (race.date >= recent14dStart) {
-        tally.recent14dRuns += 1;
-        if (win) tally.recent14dWins += 1;
-      }
-      if (race.date >= recent30dStart) {
-        tally.recent30dRuns += 1;
-        if (win) tally.recent30dWins += 1;
-      }
+      const run = measures.map((measure) => measure.of(runner.position, day, daysAgo));
+      for (const { type, byId } of this.byType.values()) join(byId, runner[type.runnerIdField], run);
     }
   }
 
-  /** Adds what `other` has counted; its races must be others than ours. */
+  /** Adds what `other`, of the same types, has counted; its races must be others than ours. */
   add(other: Tallies): void {
-    for (const [id, theirs] of other.byId) {
-      const ours = this.tallyOf(id);
-      if (theirs.lastDate > ours.lastDate) ours.lastDate = theirs.lastDate;
-      if ((theirs.lastWinDate ?? '') > (ours.lastWinDate ?? '')) ours.lastWinDate = theirs.lastWinDate;
-      ours.recent14dRuns += theirs.recent14dRuns;
-      ours.recent14dWins += theirs.recent14dWins;
-      ours.recent30dRuns += theirs.recent30dRuns;
-      ours.recent30dWins += theirs.recent30dWins;
+    this.races += other.races;
+    for (const { type, byId } of other.byType.values()) {
+      const ours = this.of(type).byId;
+      for (const [id, tally] of byId) join(ours, id, tally);
     }
   }
 
   /** Whether the entity has a run in what was counted. */
-  has(id: string): boolean {
-    return this.byId.has(id);
+  has(type: EntityType, id: string): boolean {
+    return this.of(type).byId.has(id);
   }
 
-  /** The entity's statistics; zeros and nulls for one without a run. */
-  statistics(id: string): Statistics {
-    const tally = this.byId.get(id) ?? emptyTally();
-    const { recent14dRuns, recent14dWins, recent30dRuns, recent30dWins, lastWinDate } = tally;
-    const lastDate = tally.lastDate || null;
-    const { today } = this.window;
-    return {
-      lastDate,
-      lastWinDate,
-      daysSinceLast: lastDate === null ? null : daysBetween(lastDate, today),
-      daysSinceLastWin: lastWinDate === null ? null : daysBetween(lastWinDate, today),
-      recent14dRuns,
-      recent14dWins,
-      recent14dWinRate: winRate(recent14dWins, recent14dRuns),
-      recent30dRuns,
-      recent30dWins,
-      recent30dWinRate: winRate(recent30dWins, recent30dRuns),
-    };
-  }
-
-  private tallyOf(id: string): Tally {
-    let tally = this.byId.get(id);
-    if (tally === undefined) {
-      tally = emptyTally();
-      this.byId.set(id, tally);
+  /** The entity's row, without stats_updated_at; zeros and nulls for one without a run. */
+  row(type: EntityType, id: string): StatisticsRow {
+    const { columns, byId } = this.of(type);
+    const tally = byId.get(id) ?? [];
+    const today = dayOf(this.window.today);
+    const row: StatisticsRow = { id };
+    for (const [index, { places, value }] of told.entries()) {
+      row[columns[index] ?? ''] = value(today, ...places.map((place) => tally[place] ?? 0));
     }
-    return tally;
+    return row;
   }
+
+  private of(type: EntityType): TypeTallies {
+    const tallies = this.byType.get(type.name);
+    if (tallies === undefined) throw new Error(`These tallies were not asked for ${type.name}`);
+    return tallies;
+  }
+}
+
+function join(byId: Map<string, number[]>, id: string, more: readonly number[]): void {
+  const tally = byId.get(id);
+  if (tally === undefined) byId.set(id, [...more]);
+  else for (const [at, { join }] of measures.entries()) tally[at] = join(tally[at] ?? 0, more[at] ?? 0);
 }

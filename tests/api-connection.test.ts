@@ -22,7 +22,7 @@ afterAll(() => world.close());
 async function expectUnavailable(baseUrl: string, told: RegExp): Promise<void> {
   const before = await wholeTables(world);
   for (const strategy of ['walk', 'sweep'] as const) {
-    const report = await runWith(world, { types: [jockeys], strategy }, { baseUrl });
+    const report = await runWith(world, { entities: [jockeys], strategy }, { baseUrl });
     expect(report).toMatchObject({ exit_code: 4, requests: 6, stopped_by: expect.stringMatching(told) });
     expect(report.stopped_by).toContain('RACING_API_BASE_URL and the network');
   }

@@ -21,8 +21,8 @@ import {
 import type { World } from './world.js';
 
 const jockeys = typeNamed('jockeys');
-const walk = { types: [jockeys], strategy: 'walk' } as const;
-const sweep = { types: [jockeys], strategy: 'sweep' } as const;
+const walk = { entities: [jockeys], strategy: 'walk' } as const;
+const sweep = { entities: [jockeys], strategy: 'sweep' } as const;
 
 let world: World;
 let stored: StoredStatistics;

@@ -6,6 +6,7 @@ import {
   callsOf,
   checkpointIds,
   type Fault,
+  fasterTime,
   figures,
   html,
   idsInOrder,
@@ -23,9 +24,9 @@ import {
 import type { World } from './world.js';
 
 const jockeys = typeNamed('jockeys');
-const walk = { types: [jockeys], strategy: 'walk' } as const;
-const sweep = { types: [jockeys], strategy: 'sweep' } as const;
-const auto = { types: [jockeys], strategy: 'auto' } as const;
+const walk = { entities: [jockeys], strategy: 'walk' } as const;
+const sweep = { entities: [jockeys], strategy: 'sweep' } as const;
+const auto = { entities: [jockeys], strategy: 'auto' } as const;
 
 let world: World;
 let stored: StoredStatistics;
@@ -68,7 +69,7 @@ describe.each([401, 403])('%d', (code) => {
     const refused = ids.slice(8);
     inject(world, status(code), (call) => refused.some((id) => callsOf(id)(call)));
     // One at a time, so that the eight before are complete.
-    const report = await runWith(world, walk, { requestsPerSecond: 20 });
+    const report = await runWith(world, { ...walk, rate: 20 });
     expect(report).toMatchObject({ exit_code: 5, failures: [] });
     const written = checkpointIds(world, jockeys);
     expect(written.length).toBeGreaterThanOrEqual(1);
@@ -186,14 +187,14 @@ describe('429', () => {
 
   it.each([walk, sweep].flatMap((options) => pauses.map((pause) => ({ ...options, ...pause }))))(
     '$name in a $strategy: a pause, then it goes on',
-    async ({ types, strategy, fault, seconds }) => {
+    async ({ entities, strategy, fault, seconds }) => {
       let refused: ApiCall | undefined;
       inject(world, fault, (call) => {
         if (call.number < 5 || refused) return false;
         refused = call;
         return true;
       });
-      const report = await runWith(world, { types, strategy }, { timeScale: 50 });
+      const report = await runWith(world, { entities, strategy }, { time: fasterTime(50) });
       expect(report).toMatchObject({ exit_code: 0, failures: [] });
       expect(await figures(world, jockeys)).toEqual(right);
       const text = report.lines.join('\n');
@@ -230,7 +231,7 @@ describe('503 with Retry-After', () => {
     inject(world, status(503, { 'retry-after': '3000000' }), hits);
     const stop = new AbortController();
     const timer = setTimeout(() => stop.abort(new Error('enough')), 1_000);
-    await runWith(world, walk, { parts: { stop } }).catch(() => {});
+    await runWith(world, walk, { stop }).catch(() => {});
     clearTimeout(timer);
     expect(world.api.calls.filter(hits)).toHaveLength(1);
   });

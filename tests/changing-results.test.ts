@@ -107,7 +107,7 @@ describe.each(changes)('while paging $change:', ({ make, readings }) => {
     const before = [...world.api.races];
     const changedAt = changeWhilePaging('walk', make);
     const types = entityTypes.filter(({ name }) => name === 'jockeys');
-    const report = await world.runHere({ strategy: 'walk', types });
+    const report = await world.runHere({ strategy: 'walk', entities: types });
     expect(report).toMatchObject({ exit_code: 0, failures: [] });
     expect(busyReadings('walk')).toBe(readings);
 
@@ -150,7 +150,7 @@ describe('results that change at every reading', () => {
   it('are the failure of one walked entity, whose row stays as it was', async () => {
     restless('walk');
     const types = entityTypes.filter(({ name }) => name === 'jockeys');
-    const report = await world.runHere({ strategy: 'walk', types });
+    const report = await world.runHere({ strategy: 'walk', entities: types });
     const id = world.season.jockeys[0]?.id;
     expect(report).toMatchObject({
       exit_code: 3,

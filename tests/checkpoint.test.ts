@@ -13,9 +13,11 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Checkpoint, openCheckpoint, readCheckpoint } from '../src/checkpoint.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { exitCodes, FatalError } from '../src/errors.js';
+import type { Tell } from '../src/events.js';
+import { type Checkpoint, openCheckpoint, readCheckpoint } from '../src/files/checkpoint.js';
+import { usualOptions } from './world.js';
 
 let folder: string;
 let path: string;
@@ -36,8 +38,15 @@ const jockeys = typeOf('jockeys');
 
 /** The ids that a run leaves out. */
 function open(options: { resume?: boolean; clear?: boolean; readOnly?: boolean } = {}): string[] {
-  const all = { resume: false, clear: false, readOnly: false, ...options };
-  return [...openCheckpoint(folder, jockeys, all, (line) => lines.push(line)).writtenIds];
+  const { resume = false, clear = false, readOnly = false } = options;
+  const asked = { ...usualOptions, resume, clearCheckpoints: clear, dryRun: readOnly };
+  const tell: Tell = (event) => event.kind === 'line' && lines.push(event.line);
+  return [...openCheckpoint(folder, jockeys, asked, tell).writtenIds];
+}
+
+/** A new checkpoint, as a run starts one, of which nothing is told. */
+function newCheckpoint(type = jockeys): Checkpoint {
+  return openCheckpoint(folder, type, { ...usualOptions, clearCheckpoints: true }, () => {});
 }
 
 function unusable(options: { readOnly?: boolean } = {}): FatalError {
@@ -51,7 +60,7 @@ function unusable(options: { readOnly?: boolean } = {}): FatalError {
 }
 
 function saveIds(...ids: string[]): void {
-  const checkpoint = new Checkpoint(folder, jockeys);
+  const checkpoint = newCheckpoint();
   checkpoint.add(ids);
   checkpoint.save();
 }
@@ -59,7 +68,8 @@ function saveIds(...ids: string[]): void {
 describe('a saved checkpoint', () => {
   it('has the documented format, each id once', () => {
     const before = Date.now();
-    const checkpoint = new Checkpoint(folder, jockeys, ['jky_1']);
+    const checkpoint = newCheckpoint();
+    checkpoint.add(['jky_1']);
     checkpoint.add(['jky_2', 'jky_1']);
     checkpoint.add(['jky_3']);
     checkpoint.save();
@@ -75,7 +85,7 @@ describe('a saved checkpoint', () => {
   });
 
   it.each(entityTypes)('of $name has a file of its own', (type) => {
-    new Checkpoint(folder, type).save();
+    newCheckpoint(type).save();
     expect(readdirSync(folder)).toEqual([`checkpoint_${type.name}.json`]);
   });
 
@@ -199,7 +209,7 @@ describe('at every moment', () => {
     const child = spawn(process.execPath, ['-e', reader, path], { stdio: ['ignore', 'pipe', 'pipe'] });
     const output = text(child.stdout);
     await new Promise((resolve) => child.stderr.once('data', resolve));
-    const checkpoint = new Checkpoint(folder, jockeys);
+    const checkpoint = newCheckpoint();
     for (let save = 0; save < 150; save += 1) {
       checkpoint.add(Array.from({ length: 100 }, (_, index) => `jky_${save}_${index}`));
       checkpoint.save();

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { parseCommandLine, type Request } from '../src/command-line.js';
 import { entityTypes } from '../src/entity-types.js';
 import { exitCodes, FatalError } from '../src/errors.js';
+import { parseCommandLine, type Request } from '../src/options.js';
 
 let printed: string;
 beforeEach(() => {
@@ -23,7 +23,8 @@ function parse(...args: string[]): Request | undefined {
 function optionsOf(...args: string[]) {
   const request = parse(...args);
   if (request?.command !== 'populate') throw new Error(`The command is ${request?.command}`);
-  return { ...request.options, types: request.options.types.map(({ name }) => name) };
+  const { entities, ...options } = request.options;
+  return { ...options, types: entities.map(({ name }) => name) };
 }
 
 function refused(...args: string[]): string {
@@ -39,14 +40,12 @@ function refused(...args: string[]): string {
 
 const defaults = {
   types: ['jockeys', 'trainers', 'owners'],
-  limit: null,
   dryRun: false,
   skipExisting: false,
-  staleAfter: null,
   resume: false,
   clearCheckpoints: false,
   strategy: 'auto',
-  requestsPerSecond: 2,
+  rate: 2,
   force: false,
   quiet: false,
   html: false,
@@ -69,8 +68,8 @@ describe('an option', () => {
     [['--all', '--strategy', 'auto'], { strategy: 'auto' }],
     [['--all', '--strategy', 'walk'], { strategy: 'walk' }],
     [['--all', '--strategy', 'sweep'], { strategy: 'sweep' }],
-    [['--all', '--rate', '5'], { requestsPerSecond: 5 }],
-    [['--all', '--rate', '0.5'], { requestsPerSecond: 0.5 }],
+    [['--all', '--rate', '5'], { rate: 5 }],
+    [['--all', '--rate', '0.5'], { rate: 0.5 }],
     [['--all', '--force'], { force: true }],
     [['--all', '--stale-after', '30m'], { staleAfter: { text: '30m', ms: 1_800_000 } }],
     [['--all', '--stale-after', '12h'], { staleAfter: { text: '12h', ms: 43_200_000 } }],
@@ -144,9 +143,9 @@ describe('an option', () => {
 
 describe('verify', () => {
   it.each([
-    [[], { types: entityTypes, sample: 200, requestsPerSecond: 2 }],
-    [['--entities', 'owners', 'jockeys'], { types: [entityTypes[0], entityTypes[2]] }],
-    [['--sample', '50', '--rate', '5'], { sample: 50, requestsPerSecond: 5 }],
+    [[], { entities: entityTypes, sample: 200, rate: 2 }],
+    [['--entities', 'owners', 'jockeys'], { entities: [entityTypes[0], entityTypes[2]] }],
+    [['--sample', '50', '--rate', '5'], { sample: 50, rate: 5 }],
   ])('has options of its own: %j', (args, options) => {
     expect(parse('verify', ...args)).toMatchObject({ command: 'verify', options });
   });
@@ -171,7 +170,7 @@ describe('verify', () => {
       expect(error).toMatchObject({ exitCode: exitCodes.usage });
       return;
     }
-    expect(accepted).toMatchObject({ command: 'verify', options: { requestsPerSecond: 1 } });
+    expect(accepted).toMatchObject({ command: 'verify', options: { rate: 1 } });
   });
 });
 

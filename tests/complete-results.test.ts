@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { readCompleteResults } from '../src/complete-results.js';
 import { ResultsError } from '../src/errors.js';
-import type { ResultsQuery } from '../src/racing-api.js';
-import type { ResultsPage } from '../src/results-page.js';
+import { readCompleteResults } from '../src/gather.js';
+import type { ResultsPage, ResultsQuery } from '../src/racing-api.js';
 import type { Race } from '../src/statistics.js';
 
 const query: ResultsQuery = { path: '/results', startDate: '2026-06-01', endDate: '2026-06-28' };
@@ -42,7 +41,7 @@ class CountedIds {
 }
 
 const read = (pages: Pages, accept?: (ids: Set<string>) => boolean) =>
-  readCompleteResults(pages, query, () => new CountedIds(), accept);
+  readCompleteResults(pages, query, () => new CountedIds(), accept ? { accept } : {});
 
 describe('complete results', () => {
   it.each([

@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { createProgress } from '../src/console-progress.js';
+import { createProgress } from '../src/show/progress.js';
 
 const eraseLine = '\r\u001b[2K';
 const startedAt = Date.parse('2026-07-01T05:00:00Z');

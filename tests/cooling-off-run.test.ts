@@ -1,12 +1,10 @@
+import { subscribe } from 'node:diagnostics_channel';
 import type { ServerResponse } from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { CoolingOff } from '../src/cooling-off.js';
-import { RacingApi } from '../src/racing-api.js';
-import { RequestPacer } from '../src/request-pacer.js';
-import type { RunOptions } from '../src/run.js';
 import { expectNaiveRows } from './watching.js';
-import { password, startWorld, username, type World } from './world.js';
+import type { HereOptions } from './world.js';
+import { startWorld, type World } from './world.js';
 
 let world: World;
 
@@ -67,58 +65,48 @@ describe('the command', () => {
   });
 });
 
-/**
- * A clock that runs faster than time, and a run whose waits for the API go by it. `onTheirWay` tells how many requests
- * had started when the run learned of the ban: no probes.
- */
-function fastClock(speed: number) {
-  const beganAtMs = performance.now();
-  const clock = () => (performance.now() - beganAtMs) * speed;
-  const run = async (options: Partial<RunOptions>) => {
-    const lines: string[] = [];
-    let startedBefore = 0;
-    const stop = new AbortController();
-    const coolingOff = new CoolingOff({
-      clock,
-      sleep: (ms, signal) => sleep(ms / speed, undefined, { signal }),
-      log: (line) => {
-        if (lines.length === 0) startedBefore = pacer.started;
-        lines.push(line);
-      },
-    });
-    const budget = { take: () => sleep(5) };
-    const pacer = new RequestPacer({ requestsPerSecond: 100, budget, coolingOff, signal: stop.signal });
-    const api = new RacingApi({
-      baseUrl: world.api.url,
-      username,
-      password,
-      pacer,
-      signal: stop.signal,
-      firstRetryMs: 5,
-    });
-    try {
-      const report = await world.runHere(options, { api, pacer, stop });
-      return { ...report, text: lines.join('\n'), onTheirWay: startedBefore - callsBefore };
-    } finally {
-      await api.close();
-    }
-  };
-  return { clock, run };
-}
-
 const minutes = (count: number) => count * 60_000;
 
-describe.each(['walk', 'sweep'] as const)('by a faster clock, a %s', (strategy) => {
+const onTheirWay = new Set<unknown>();
+const channels = {
+  'undici:request:create': (request: unknown) => onTheirWay.add(request),
+  'undici:request:trailers': (request: unknown) => onTheirWay.delete(request),
+  'undici:request:error': (request: unknown) => onTheirWay.delete(request),
+};
+for (const [name, note] of Object.entries(channels)) {
+  subscribe(name, (message) => {
+    const { request } = message as { request: { origin: string } };
+    if (request.origin === new URL(world.api.url).origin) note(request);
+  });
+}
+
+/** A ban by a clock that goes on only when the run waits and no request is on its way. */
+function banOf(lastsMs: number): { refusals: number[]; time: NonNullable<HereOptions['time']> } {
+  let nowMs = 0;
+  const sleep = async (ms: number, signal: AbortSignal) => {
+    while (onTheirWay.size > 0) await setTimeout(1);
+    await setImmediate(undefined, { signal });
+    nowMs += ms;
+  };
+  return { refusals: ban(lastsMs, () => nowMs, plain), time: { clock: () => nowMs, sleep } };
+}
+
+/** Without the refusals of requests that were on their way when the ban began. */
+function probesOf(refusals: readonly number[]): number[] {
+  return refusals.filter((at) => at > 0);
+}
+
+describe.each(['walk', 'sweep'] as const)('by a clock of its own, a %s', (strategy) => {
   it.each([5, 30])(
     'waits out a ban of %i minutes with at most six probes in half an hour',
     async (length) => {
-      const { clock, run } = fastClock(length * 50);
-      const refusals = ban(minutes(length), clock, plain);
-      const { exit_code, failures, text, onTheirWay } = await run({ strategy });
+      const { refusals, time } = banOf(minutes(length));
+      const { exit_code, failures, lines } = await world.runHere({ strategy }, { time });
+      const text = lines.join('\n');
       expect({ exit_code, failures }).toEqual({ exit_code: 0, failures: [] });
       expect(pauseLines(text)).toHaveLength(1);
       expect(resumptionLines(text)).toHaveLength(1);
-      const probes = refusals.slice(onTheirWay);
+      const probes = probesOf(refusals);
       expect(probes.filter((at) => at < minutes(30)).length).toBeLessThanOrEqual(6);
       const waits = probes.map((at, index) => at - (probes[index - 1] ?? 0));
       // The fourth wait is of 50 seconds.
@@ -128,17 +116,17 @@ describe.each(['walk', 'sweep'] as const)('by a faster clock, a %s', (strategy) 
   );
 
   it('gives up after 90 minutes with exit code 4, and --resume does the rest', async () => {
-    const { clock, run } = fastClock(4_000);
-    const refusals = ban(Number.POSITIVE_INFINITY, clock, plain);
-    const { exit_code, stopped_by, overall, text, onTheirWay } = await run({ strategy });
+    const { refusals, time } = banOf(Number.POSITIVE_INFINITY);
+    const { exit_code, stopped_by, overall, lines } = await world.runHere({ strategy }, { time });
+    const text = lines.join('\n');
     expect(exit_code).toBe(4);
     expect(stopped_by).toContain('--resume');
     expect(pauseLines(text)).toHaveLength(1);
     expect(resumptionLines(text)).toEqual([]);
-    const probes = refusals.slice(onTheirWay);
+    const probes = probesOf(refusals);
     expect(probes.filter((at) => at < minutes(30)).length).toBeLessThanOrEqual(6);
-    // The last one comes at the ninetieth minute, by a clock of which a moment is half a minute.
-    expect(probes.at(-1)).toBeLessThan(minutes(95));
+    expect(probes.at(-1)).toBeGreaterThan(minutes(89));
+    expect(probes.at(-1)).toBeLessThan(minutes(91));
     expect(overall.total_successful).toBe(strategy === 'walk' ? callsBefore : 0);
 
     world.api.options.intercept = undefined;

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { CoolingOff } from '../src/cooling-off.js';
 import { exitCodes } from '../src/errors.js';
+import { type CoolingOff, createCoolingOff } from '../src/pace.js';
 
 const { signal } = new AbortController();
 /** Lets everything run that waits for nothing but its turn. */
@@ -13,13 +13,13 @@ let coolingOff: CoolingOff;
 beforeEach(() => {
   nowMs = 1_000_000;
   lines = [];
-  coolingOff = new CoolingOff({
+  coolingOff = createCoolingOff({
     clock: () => nowMs,
     sleep: async (ms) => {
       await settle();
       nowMs += ms;
     },
-    log: (line) => lines.push(line),
+    tell: (event) => event.kind === 'line' && lines.push(event.line),
   });
 });
 afterEach(() => vi.restoreAllMocks());
@@ -188,13 +188,13 @@ describe('a pause', () => {
 
   it('is left when the run is stopped', async () => {
     const stop = new AbortController();
-    const stopped = new CoolingOff({
+    const stopped = createCoolingOff({
       clock: () => nowMs,
       sleep: async (_, stopSignal) => {
         stop.abort(new Error('Stopped'));
         stopSignal.throwIfAborted();
       },
-      log: () => {},
+      tell: () => {},
     });
     stopped.refused(stopped.start() ?? 0);
     await expect(stopped.wait(stop.signal)).rejects.toThrow('Stopped');

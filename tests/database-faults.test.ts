@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { Database } from '../src/database.js';
 import {
   checkpointIds,
   figures,
@@ -15,8 +14,8 @@ import {
 import type { World } from './world.js';
 
 const jockeys = typeNamed('jockeys');
-const walk = { types: [jockeys], strategy: 'walk' } as const;
-const sweep = { types: [jockeys], strategy: 'sweep' } as const;
+const walk = { entities: [jockeys], strategy: 'walk' } as const;
+const sweep = { entities: [jockeys], strategy: 'sweep' } as const;
 const migration = '20251101000000_entity_statistics.sql';
 
 let world: World;
@@ -163,14 +162,8 @@ describe('a fault that lasts', () => {
   });
 
   it('the wrong key of this project is refused', async () => {
-    const database = new Database({
-      url: world.database.url,
-      serviceKey: `${world.database.serviceKey.slice(0, -4)}AAAA`,
-      log: () => {},
-      signal: new AbortController().signal,
-      firstRetryMs: 5,
-    });
-    const report = await world.runHere(walk, { database });
+    const serviceKey = `${world.database.serviceKey.slice(0, -4)}AAAA`;
+    const report = await world.runHere(walk, { serviceKey });
     expect(report).toMatchObject({ exit_code: 6, requests: 0 });
     expect(report.stopped_by).toContain('SUPABASE_SERVICE_KEY');
   });
@@ -283,13 +276,7 @@ describe('row-level security that lets updates match nothing', () => {
 
   it('ends the run and says so', async () => {
     const before = await wholeTables(world);
-    const database = new Database({
-      url: world.database.url,
-      serviceKey: world.database.publishableKey,
-      log: () => {},
-      signal: new AbortController().signal,
-    });
-    const report = await world.runHere(walk, { database });
+    const report = await world.runHere(walk, { serviceKey: world.database.publishableKey });
     expect(report).toMatchObject({ exit_code: 6, failures: [] });
     expect(report.stopped_by).toMatch(/row-level security.*service_role/);
     expect(await wholeTables(world)).toEqual(before);

@@ -5,14 +5,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { ApiCall } from '../demo/simulated-racing-api.js';
-import { CoolingOff } from '../src/cooling-off.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
-import { RacingApi } from '../src/racing-api.js';
-import type { Report } from '../src/report.js';
-import { RequestPacer } from '../src/request-pacer.js';
-import type { RunOptions, RunParts } from '../src/run.js';
-import { statisticsWindow } from '../src/statistics.js';
-import { type Ended, password, startWorld, today, username, type World } from './world.js';
+import type { Report } from '../src/files/report.js';
+import type { PopulateOptions } from '../src/options.js';
+import { lastDateColumn, statisticsColumns, statisticsWindow } from '../src/statistics.js';
+import { type Ended, type HereOptions, startWorld, today, type World } from './world.js';
 
 /** A fault of the API: answers a call in its place. `normal` is the body that it would have had. */
 export type Fault = (response: ServerResponse, normal: ResultsBody, call: ApiCall) => unknown;
@@ -68,62 +65,21 @@ export const callsOf =
   (call: ApiCall): boolean =>
     call.path.includes(`/${id}/`);
 
-/** A run in this process with an API of our choice, quick in its patience: see `timeScale`. */
-export async function runWith(
-  world: World,
-  options: Partial<RunOptions>,
-  {
-    baseUrl = world.api.url,
-    timeoutMs = 5_000,
-    timeScale = 100,
-    requestsPerSecond = 500,
-    parts = {} as Partial<RunParts>,
-  } = {},
-): Promise<Report & { lines: string[] }> {
-  const lines: string[] = [];
-  const stop = parts.stop ?? new AbortController();
-  const { api, pacer } = quickApi({
-    baseUrl,
-    timeoutMs,
-    timeScale,
-    requestsPerSecond,
-    stop,
-    log: (line) => void lines.push(line),
-  });
-  try {
-    const report = await world.runHere(options, { api, pacer, stop, ...parts });
-    return { ...report, lines: [...lines, ...report.lines] };
-  } finally {
-    await api.close();
-  }
+/** A time that goes so many times as fast. */
+export function fasterTime(factor: number): NonNullable<HereOptions['time']> {
+  return {
+    clock: () => performance.now() * factor,
+    sleep: (ms, signal) => sleep(ms / factor, undefined, { signal }),
+  };
 }
 
-/** The client of the API: asks as fast as it can, and a pause for 429 of 100 seconds lasts one. */
-export function quickApi({
-  baseUrl,
-  timeoutMs = 5_000,
-  timeScale = 100,
-  requestsPerSecond = 500,
-  stop = new AbortController(),
-  log = (_line: string) => {},
-}: {
-  baseUrl: string;
-  timeoutMs?: number;
-  timeScale?: number;
-  requestsPerSecond?: number;
-  stop?: AbortController;
-  log?: (line: string) => void;
-}): { api: RacingApi; pacer: RequestPacer } {
-  const { signal } = stop;
-  const coolingOff = new CoolingOff({
-    clock: () => performance.now() * timeScale,
-    sleep: (ms, aborted) => sleep(ms / timeScale, undefined, { signal: aborted }),
-    log,
-  });
-  const budget = { take: async () => signal.throwIfAborted() };
-  const pacer = new RequestPacer({ requestsPerSecond, budget, coolingOff, signal });
-  const api = new RacingApi({ baseUrl, username, password, pacer, signal, timeoutMs, firstRetryMs: 1 });
-  return { api, pacer };
+/** A run in this process, quick in its patience. */
+export async function runWith(
+  world: World,
+  options: Partial<PopulateOptions>,
+  parts: HereOptions = {},
+): Promise<Report & { lines: string[] }> {
+  return await world.runHere(options, { timeoutMs: 5_000, firstRetryMs: 1, time: fasterTime(100), ...parts });
 }
 
 /** Every column of every row, other programs' and the test rows' too, as text by id. */
@@ -162,8 +118,9 @@ export async function storeEarlierStatistics(world: World): Promise<StoredStatis
   return {
     restore: async () => {
       await world.reset();
-      for (const { table, columns } of entityTypes) {
-        const set = [...Object.values(columns), 'stats_updated_at'].map((name) => `${name} = kept.${name}`);
+      for (const type of entityTypes) {
+        const { table } = type;
+        const set = [...statisticsColumns(type), 'stats_updated_at'].map((name) => `${name} = kept.${name}`);
         await world.database.query(
           `update ${table} as entity set ${set.join(', ')} from kept_${table} as kept where kept.id = entity.id`,
         );
@@ -218,9 +175,9 @@ export function typeNamed(name: EntityType['name']): EntityType {
 }
 
 /** The ids of a type in the order in which a run takes them. */
-export async function idsInOrder(world: World, { table, columns }: EntityType): Promise<string[]> {
+export async function idsInOrder(world: World, type: EntityType): Promise<string[]> {
   const rows = await world.database.query<{ id: string }>(
-    `select id from ${table} where id not like '**TEST**%' order by ${columns.lastDate} desc nulls last, id`,
+    `select id from ${type.table} where id not like '**TEST**%' order by ${lastDateColumn(type)} desc nulls last, id`,
   );
   return rows.map(({ id }) => id);
 }

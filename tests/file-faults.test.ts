@@ -41,7 +41,7 @@ describe('logs that cannot be made', () => {
   });
 
   it('are told by verify too', async () => {
-    await world.runHere({ types: [jockeys] });
+    await world.runHere({ entities: [jockeys] });
     const elsewhere = join(world.folder, 'elsewhere');
     mkdirSync(elsewhere);
     writeFileSync(join(elsewhere, 'logs'), 'not a folder');

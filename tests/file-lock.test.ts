@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FileLock, readLockHolder } from '../src/file-lock.js';
+import { createFileLock, readLockHolder } from '../src/files/file-lock.js';
 
 const deadPid = spawnSync(process.execPath, ['-e', '']).pid;
 
@@ -36,7 +36,7 @@ function age(seconds: number): void {
 
 describe('a lock', () => {
   it('is held by the first, and the second is told by whom', () => {
-    const [first, second] = [new FileLock(path), new FileLock(path)];
+    const [first, second] = [createFileLock(path), createFileLock(path)];
     expect(first.tryAcquire({ since: 'now' })).toBeUndefined();
     expect(second.tryAcquire()).toMatchObject({ pid: process.pid, since: 'now' });
     expect([first.isOurs(), second.isOurs()]).toEqual([true, false]);
@@ -44,7 +44,7 @@ describe('a lock', () => {
   });
 
   it('is free after its release, which only its holder can do', () => {
-    const [first, second] = [new FileLock(path), new FileLock(path)];
+    const [first, second] = [createFileLock(path), createFileLock(path)];
     first.tryAcquire();
     second.release();
     expect(first.isOurs()).toBe(true);
@@ -58,7 +58,7 @@ describe('a lock', () => {
   });
 
   it('stays ours when its note is updated, and only then', () => {
-    const [first, second] = [new FileLock(path), new FileLock(path)];
+    const [first, second] = [createFileLock(path), createFileLock(path)];
     first.tryAcquire({ done: 0 });
     first.update({ done: 17 });
     second.update({ done: 99 });
@@ -72,7 +72,7 @@ describe('a lock', () => {
   });
 
   it('of a folder that does not exist throws', () => {
-    expect(() => new FileLock(join(folder, 'missing', 'run.lock')).tryAcquire()).toThrow(/ENOENT/);
+    expect(() => createFileLock(join(folder, 'missing', 'run.lock')).tryAcquire()).toThrow(/ENOENT/);
     expect(readLockHolder(join(folder, 'missing', 'run.lock'))).toBeUndefined();
   });
 });
@@ -96,32 +96,32 @@ describe('the lock of another process', () => {
       // proc(5): starttime is the 22nd field.
       const start = readFileSync(`/proc/${other.pid}/stat`, 'utf8').split(' ')[21] ?? '';
       writeHolder(other.pid, start);
-      expect(new FileLock(path).tryAcquire()).toMatchObject({ pid: other.pid, done: 5 });
+      expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: other.pid, done: 5 });
       expect(readLockHolder(path)).toMatchObject({ done: 5 });
       other.kill('SIGKILL');
       await once(other, 'exit');
       expect(readLockHolder(path)).toBeUndefined();
-      expect(new FileLock(path).tryAcquire()).toBeUndefined();
+      expect(createFileLock(path).tryAcquire()).toBeUndefined();
       expect(held()).toMatchObject({ pid: process.pid });
     },
   );
 
   it('is held while that lives, also if nobody knows when it started', () => {
     writeHolder(other.pid, null);
-    expect(new FileLock(path).tryAcquire()).toMatchObject({ pid: other.pid });
+    expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: other.pid });
   });
 
   it('is free when its pid is used again by one that started later', () => {
     writeHolder(other.pid, '1');
     expect(readLockHolder(path)).toBeUndefined();
-    expect(new FileLock(path).tryAcquire()).toBeUndefined();
+    expect(createFileLock(path).tryAcquire()).toBeUndefined();
     expect(readdirSync(folder)).toEqual(['run.lock']);
   });
 
   it('is free when there is no process of its pid', () => {
     writeHolder(deadPid, null);
     expect(readLockHolder(path)).toBeUndefined();
-    expect(new FileLock(path).tryAcquire()).toBeUndefined();
+    expect(createFileLock(path).tryAcquire()).toBeUndefined();
   });
 
   it.runIf(process.platform === 'linux')(
@@ -137,7 +137,7 @@ describe('the lock of another process', () => {
         const fields = () => readFileSync(`/proc/${zombie}/stat`, 'utf8').split(' ');
         while (fields()[2] !== 'Z') await sleep(10);
         writeHolder(zombie, fields()[21] ?? '');
-        expect(new FileLock(path).tryAcquire()).toBeUndefined();
+        expect(createFileLock(path).tryAcquire()).toBeUndefined();
       } finally {
         careless.kill('SIGKILL');
       }
@@ -145,10 +145,10 @@ describe('the lock of another process', () => {
   );
 
   it('is free when it is stale, though that lives, which then does not release it', () => {
-    const first = new FileLock(path, 5_000);
+    const first = createFileLock(path, 5_000);
     first.tryAcquire();
     age(4);
-    const second = new FileLock(path, 5_000);
+    const second = createFileLock(path, 5_000);
     expect(second.tryAcquire()).toMatchObject({ pid: process.pid });
     age(6);
     expect(second.tryAcquire()).toBeUndefined();
@@ -159,9 +159,9 @@ describe('the lock of another process', () => {
   });
 
   it('is never stale without a limit', () => {
-    new FileLock(path).tryAcquire();
+    createFileLock(path).tryAcquire();
     age(1_000_000);
-    expect(new FileLock(path).tryAcquire()).toMatchObject({ pid: process.pid });
+    expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: process.pid });
   });
 });
 
@@ -169,21 +169,21 @@ it.each(['', '{"token": "torn', 'null', '17', '{"pid": 1}', '{"token": "t", "pid
   'a lock file that holds %j is held while it is fresh, and free when it stays so',
   (content) => {
     writeFileSync(path, content);
-    expect(new FileLock(path).tryAcquire()).toBeDefined();
+    expect(createFileLock(path).tryAcquire()).toBeDefined();
     expect(readFileSync(path, 'utf8')).toBe(content);
     expect(readLockHolder(path)).toBeUndefined();
     age(60);
-    expect(new FileLock(path).tryAcquire()).toBeUndefined();
+    expect(createFileLock(path).tryAcquire()).toBeUndefined();
     expect(held()).toMatchObject({ pid: process.pid });
   },
 );
 
 describe('processes that race', () => {
-  const source = new URL('../src/file-lock.ts', import.meta.url);
+  const source = new URL('../src/files/file-lock.ts', import.meta.url);
   const script = `
-    import { FileLock } from ${JSON.stringify(source)};
+    import { createFileLock } from ${JSON.stringify(source)};
     process.on('message', ({ path, at }) => {
-      const lock = new FileLock(path);
+      const lock = createFileLock(path);
       while (Date.now() < at);
       process.send(lock.tryAcquire() === undefined);
     });

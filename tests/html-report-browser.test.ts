@@ -5,7 +5,7 @@ import { delimiter, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { htmlReport } from '../src/page/html-report.js';
+import { htmlReport } from '../src/show/page/html-report.js';
 import { failures, fullInput, reportWith } from './html-report-input.js';
 
 const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];

@@ -1,5 +1,6 @@
-import type { HtmlReportInput, Leader, Sample } from '../src/page/html-report.js';
-import type { Failure, Report } from '../src/report.js';
+import type { Failure } from '../src/events.js';
+import type { Report } from '../src/files/report.js';
+import type { HtmlReportInput, Leader, Sample } from '../src/show/page/html-report.js';
 
 /** The report of a sweep of 95 seconds in which nothing failed, with changes. */
 export function reportWith(changes: Partial<Report> = {}): Report {

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type ExitCode, exitCodes } from '../src/errors.js';
-import { countTicks, timeLabel, timeTicks } from '../src/page/axis-ticks.js';
-import { type HtmlReportInput, htmlReport } from '../src/page/html-report.js';
+import { countTicks, timeLabel, timeTicks } from '../src/show/page/axis-ticks.js';
+import { type HtmlReportInput, htmlReport } from '../src/show/page/html-report.js';
 import { failures, fullInput, reportWith, sweepSamples } from './html-report-input.js';
 
 /** The page's tags in their order, without attributes. */

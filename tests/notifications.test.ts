@@ -7,10 +7,11 @@ import { SMTPServer, type SMTPServerOptions } from 'smtp-server';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { NotificationConfig } from '../src/config.js';
 import { type ExitCode, exitCodes } from '../src/errors.js';
-import type { EndedRun } from '../src/notification-text.js';
-import { Notifications } from '../src/notifications.js';
-import type { Failure, Report } from '../src/report.js';
-import { summaryTable } from '../src/summary.js';
+import type { Failure } from '../src/events.js';
+import type { Report } from '../src/files/report.js';
+import type { EndedRun } from '../src/run.js';
+import { createNotifications } from '../src/show/notifications.js';
+import { summaryTable } from '../src/show/summary.js';
 
 /** Secrets that occur nowhere else, so that a leak can be found. */
 const token = 'canary-token-5d1e';
@@ -597,11 +598,11 @@ it('sends nothing when both are off', async () => {
 it('comes back from the start at once', async () => {
   const warnings: string[] = [];
   const heartbeatUrl = `http://127.0.0.1:${await startSilentServer()}/${token}`;
-  const notifications = new Notifications({
-    config: { email: null, heartbeatUrl },
-    warn: (line) => warnings.push(line),
-    timeoutMs: 200,
-  });
+  const notifications = createNotifications(
+    { email: null, heartbeatUrl },
+    (line) => warnings.push(line),
+    200,
+  );
   expect(notifications.started()).toBeUndefined();
   expect(warnings).toEqual([]);
   await notifications.ended(outcome());

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { planRun } from '../src/plan.js';
-import { typicalSweepRequests } from '../src/sweep.js';
+import { typicalSweepRequests } from '../src/gather.js';
+import { planRun } from '../src/run.js';
 
 describe('auto', () => {
   it.each([
@@ -9,7 +9,7 @@ describe('auto', () => {
     [typicalSweepRequests + 1, 'sweep'],
     [54_429, 'sweep'],
   ] as const)('takes for %i entities the strategy with fewer requests, %s', (entities, strategy) => {
-    const plan = planRun('auto', entities, 2);
+    const plan = planRun({ strategy: 'auto', rate: 2 }, entities);
     expect(plan.strategy).toBe(strategy);
     expect(plan.alternative).toBe(strategy === 'walk' ? 'sweep' : 'walk');
   });
@@ -19,7 +19,10 @@ it.each([
   ['walk', 54_429],
   ['sweep', 1],
 ] as const)('%s, when it is asked for, has no alternative', (wish, entities) => {
-  expect(planRun(wish, entities, 2)).toMatchObject({ strategy: wish, alternative: undefined });
+  expect(planRun({ strategy: wish, rate: 2 }, entities)).toMatchObject({
+    strategy: wish,
+    alternative: undefined,
+  });
 });
 
 describe('the description', () => {
@@ -44,6 +47,6 @@ describe('the description', () => {
     ],
     ['sweep', 1, 5, '1 entity: sweeping about 135 pages, about 27s at 5 requests/s (walking: at least 0.2s)'],
   ] as const)('of %s for %i entities at %d requests a second is one line', (wish, entities, rate, line) => {
-    expect(planRun(wish, entities, rate).description).toBe(line);
+    expect(planRun({ strategy: wish, rate }, entities).description).toBe(line);
   });
 });

@@ -7,7 +7,14 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import { exitCodes } from '../src/errors.js';
-import { type Failure, newReport, type Report, savedReports, saveReport, sumUp } from '../src/report.js';
+import {
+  type Failure,
+  newReport,
+  type Report,
+  savedReports,
+  saveReport,
+  sumUp,
+} from '../src/files/report.js';
 
 let folder: string;
 beforeEach(() => {

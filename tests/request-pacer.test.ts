@@ -3,11 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { CoolingOff } from '../src/cooling-off.js';
 import { exitCodes, FatalError } from '../src/errors.js';
-import type { HttpAnswer } from '../src/http-answer.js';
-import { RequestBudget } from '../src/request-budget.js';
-import { RequestPacer, type RequestPacerOptions } from '../src/request-pacer.js';
+import { shareRequestBudget } from '../src/files/request-budget.js';
+import { createPace, type HttpAnswer, type Pace, type PaceOptions } from '../src/pace.js';
 
 /** Lets everything run that waits for nothing but its turn. */
 async function settle(): Promise<void> {
@@ -24,31 +22,32 @@ class Exchange {
   readonly ended: string[] = [];
   readonly lines: string[] = [];
   readonly stop = new AbortController();
-  readonly pacer: RequestPacer;
+  readonly pace: Pace;
+  told = 0;
   nowMs = 0;
   private readonly answers = new Map<string, (outcome: HttpAnswer | Error) => void>();
 
-  constructor(requestsPerSecond: number, budget?: RequestPacerOptions['budget']) {
-    const coolingOff = new CoolingOff({
+  constructor(requestsPerSecond: number, takeTurn?: PaceOptions['takeTurn']) {
+    this.pace = createPace({
       clock: () => this.nowMs,
       sleep: async (ms, signal) => {
         await new Promise((resolve) => setImmediate(resolve));
         signal.throwIfAborted();
         this.nowMs += ms;
       },
-      log: (line) => this.lines.push(line),
-    });
-    this.pacer = new RequestPacer({
+      tell: (event) => {
+        if (event.kind === 'line') this.lines.push(event.line);
+        if (event.kind === 'request') this.told += 1;
+      },
       requestsPerSecond,
-      budget: budget ?? { take: async (signal) => signal.throwIfAborted() },
-      coolingOff,
+      takeTurn: takeTurn ?? (async (signal) => signal.throwIfAborted()),
       signal: this.stop.signal,
     });
   }
 
   /** Asks for a request; resolves with its status or its error's message. */
   request(name: string): Promise<number | string> {
-    const exchange = this.pacer.run(() => {
+    const exchange = this.pace.run(() => {
       this.started.push(name);
       return new Promise((resolve, reject) => {
         this.answers.set(name, (outcome) => (outcome instanceof Error ? reject(outcome) : resolve(outcome)));
@@ -76,14 +75,14 @@ describe('requests', () => {
     for (const name of names(5)) void exchange.request(name);
     await settle();
     expect(exchange.started).toEqual(names(5));
-    expect(exchange.pacer.started).toBe(5);
+    expect(exchange.told).toBe(5);
     for (const name of ['3', '0', '4']) await exchange.answer(name, answer(200));
     expect(exchange.ended).toEqual(['3', '0', '4']);
   });
 
   it('start only when the budget lets them, one by one', async () => {
     const grants: (() => void)[] = [];
-    const exchange = new Exchange(2, { take: () => new Promise((resolve) => grants.push(() => resolve())) });
+    const exchange = new Exchange(2, () => new Promise((resolve) => grants.push(() => resolve())));
     for (const name of names(3)) void exchange.request(name);
     for (const count of [0, 1, 2, 3]) {
       await settle();
@@ -100,7 +99,7 @@ describe('requests', () => {
     [1000, 64],
   ])('at %d a second are at most %i in flight', async (rate, most) => {
     const exchange = new Exchange(rate);
-    expect(exchange.pacer.maxInFlight).toBe(most);
+    expect(exchange.pace.maxInFlight).toBe(most);
     for (const name of names(most + 3)) void exchange.request(name);
     await settle();
     expect(exchange.started).toHaveLength(most);
@@ -144,7 +143,7 @@ describe('a 429 in the middle', () => {
 
   it('also holds back the request that has just had its turn', async () => {
     const grants: (() => void)[] = [];
-    const exchange = new Exchange(2, { take: () => new Promise((resolve) => grants.push(() => resolve())) });
+    const exchange = new Exchange(2, () => new Promise((resolve) => grants.push(() => resolve())));
     void exchange.request('0');
     void exchange.request('1');
     await settle();
@@ -204,7 +203,7 @@ describe('a stop is thrown as it is', () => {
   it('to those who wait for the budget', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'pacer-'));
     try {
-      const exchange = new Exchange(2, new RequestBudget(folder, 0.1));
+      const exchange = new Exchange(2, shareRequestBudget(folder, 0.1));
       const outcomes = [exchange.request('0'), exchange.request('1'), exchange.request('2')];
       while (exchange.started.length === 0) await sleep(10);
       exchange.stop.abort(reason);

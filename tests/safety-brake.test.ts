@@ -1,10 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { exitCodes } from '../src/errors.js';
-import { brake, recentSince } from '../src/safety-brake.js';
-import type { Selection } from '../src/selection.js';
+import { brake, recentSince, type Selection } from '../src/gather.js';
 import { addDays, statisticsWindow, Tallies } from '../src/statistics.js';
-import type { Sweep } from '../src/sweep.js';
 
 const today = '2026-07-01';
 const window = statisticsWindow(today);
@@ -16,25 +14,19 @@ function typeOf(name: string): EntityType {
 }
 const [jockeys, owners] = [typeOf('jockeys'), typeOf('owners')];
 
-/** A sweep that found one run of each of these ids. */
-function sweepOf(ids: { jockeys?: string[]; owners?: string[] }, races = 1): Sweep {
-  const tallies = (type: EntityType) => {
-    const counted = new Tallies(type, window);
-    const found = type === jockeys ? ids.jockeys : ids.owners;
-    const runners = (found ?? []).map((id) => ({
-      position: '2',
-      jockey_id: id,
-      trainer_id: id,
-      owner_id: id,
-    }));
-    counted.count({ race_id: 'rac_1', date: today, region: 'GB', runners });
-    return counted;
-  };
-  return {
-    races,
-    tallies,
-    source: { strategy: 'sweep', batchSize: 1, writesInFlight: 1, outcomes: () => [] },
-  };
+/** What a sweep tallied that found one run of each of these ids. */
+function sweepOf(ids: { jockeys?: string[]; owners?: string[] }, races = 1): Tallies {
+  const tallies = new Tallies([jockeys, owners], window);
+  if (races === 0) return tallies;
+  const longest = Math.max(ids.jockeys?.length ?? 0, ids.owners?.length ?? 0);
+  const runners = Array.from({ length: longest }, (_, index) => ({
+    position: '2',
+    jockey_id: ids.jockeys?.[index] ?? 'jky_other',
+    trainer_id: 'trn_other',
+    owner_id: ids.owners?.[index] ?? 'own_other',
+  }));
+  tallies.count({ race_id: 'rac_1', date: today, region: 'GB', runners });
+  return tallies;
 }
 
 function idsOf(count: number, prefix = 'own'): string[] {
@@ -42,7 +34,7 @@ function idsOf(count: number, prefix = 'own'): string[] {
 }
 
 function selectionOf(type: EntityType, ids: string[], lastDate: string | null): Selection {
-  const entities = ids.map((id) => ({ id, name: id, lastDate }));
+  const entities = ids.map((id) => ({ id, name: id, lastDate, statsUpdatedAtMs: null }));
   const recentlyActive = lastDate !== null && lastDate >= recentSince(window) ? ids.length : 0;
   return { type, entities, skipped: 0, recentlyActive };
 }

@@ -55,7 +55,7 @@ describe('an API that echoes the credentials', () => {
   it.each([200, 302, 400, 401, 403, 404, 422, 500, 503])('with %d', async (code) => {
     inject(world, echo(code), () => true);
     for (const strategy of ['walk', 'sweep'] as const) {
-      const report = await runWith(world, { types: [jockeys], strategy });
+      const report = await runWith(world, { entities: [jockeys], strategy });
       expect(report.exit_code).toBeGreaterThan(0);
       expectNoSecret(report, report.lines.join('\n'), report.stopped_by);
     }
@@ -64,7 +64,7 @@ describe('an API that echoes the credentials', () => {
   it.each([200, 500])('with %d, for one entity', async (code) => {
     const { id = '' } = world.season.jockeys[3] ?? {};
     inject(world, echo(code), callsOf(id));
-    const report = await runWith(world, { types: [jockeys], strategy: 'walk' });
+    const report = await runWith(world, { entities: [jockeys], strategy: 'walk' });
     expect(report).toMatchObject({ exit_code: 3, failures: [{ id }] });
     expectNoSecret(report, report.lines.join('\n'));
   });
@@ -75,7 +75,7 @@ describe('an API that echoes the credentials', () => {
       (response, _, { headers }) => response.end(`${headers.authorization} ${username}:${password}`),
       () => true,
     );
-    const report = await runWith(world, { types: [jockeys], strategy: 'walk' });
+    const report = await runWith(world, { entities: [jockeys], strategy: 'walk' });
     expect(report.exit_code).toBe(7);
     expectNoSecret(report, report.lines.join('\n'));
   });
@@ -109,7 +109,7 @@ describe('a database that echoes the key', () => {
   it.each(faults)('and %s', async (_, status, code, when) => {
     world.database.intercept = (request, response, next) =>
       when(request) ? answerWithKey(request, response, status, code) : next();
-    const report = await runWith(world, { types: [jockeys], strategy: 'walk', limit: 3 });
+    const report = await runWith(world, { entities: [jockeys], strategy: 'walk', limit: 3 });
     expect(report.exit_code).toBeGreaterThan(0);
     expectNoSecret(report, report.lines.join('\n'), report.stopped_by);
   });

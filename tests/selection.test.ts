@@ -1,29 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { Database } from '../src/database.js';
-import { type EntityType, entityTypes } from '../src/entity-types.js';
-import type { EntityRow } from '../src/rows.js';
-import { type SelectionOptions, selectEntities } from '../src/selection.js';
+import { instantMs } from '../src/database.js';
+import { type Entity, entityTypes } from '../src/entity-types.js';
+import { selectEntities } from '../src/run.js';
 
 const [jockeys] = entityTypes;
 
-/** A database that gives these pages and asks nobody. */
-class FakeDatabase extends Database {
-  private readonly pages: EntityRow[][];
-
-  constructor(pages: EntityRow[][]) {
-    const { signal } = new AbortController();
-    super({ url: 'http://127.0.0.1:9', serviceKey: 'sb_secret_x', log: () => {}, signal });
-    this.pages = pages;
-  }
-
-  override async *entities(type: EntityType): AsyncGenerator<EntityRow[]> {
-    expect(type).toBe(jockeys);
-    yield* this.pages;
-  }
-}
-
-function row(id: string, lastDate: string | null, statsUpdatedAt: string | null = null): EntityRow {
-  return { id, name: `Name of ${id}`, lastDate, statsUpdatedAt };
+function row(id: string, lastDate: string | null, statsUpdatedAt: string | null = null): Entity {
+  const statsUpdatedAtMs = statsUpdatedAt === null ? null : instantMs(statsUpdatedAt);
+  return { id, name: `Name of ${id}`, lastDate, statsUpdatedAtMs };
 }
 
 const rows = [
@@ -33,11 +17,25 @@ const rows = [
   [row('jky_5', '2026-06-30'), row('jky_6', null, '2026-07-01T06:00:00.5+02:00')],
 ];
 
-async function select(options: Partial<SelectionOptions> = {}, signal = new AbortController().signal) {
+interface Rules {
+  skipExisting?: boolean;
+  freshSince?: string;
+  limit?: number;
+  writtenIds?: ReadonlySet<string>;
+  onRows?: (rows: number) => void;
+}
+
+async function select(rules: Rules = {}) {
   if (jockeys === undefined) throw new Error('There is no entity type');
-  const recentSince = '2026-06-01';
-  const all = { freshSinceMs: null, writtenIds: new Set<string>(), limit: null, recentSince, ...options };
-  const selection = await selectEntities(new FakeDatabase(rows), jockeys, all, signal);
+  const { skipExisting = false, freshSince, limit, writtenIds = new Set(), onRows = () => {} } = rules;
+  const startedAt = new Date('2026-07-01T12:00:00Z');
+  const staleAfter =
+    freshSince === undefined ? undefined : { text: '', ms: startedAt.getTime() - Date.parse(freshSince) };
+  const pages = (async function* () {
+    yield* rows;
+  })();
+  const options = { skipExisting, staleAfter, limit };
+  const selection = await selectEntities(pages, jockeys, { options, startedAt, writtenIds, onRows });
   const { type, entities, skipped } = selection;
   expect(type).toBe(jockeys);
   // Of all rows, whatever is selected.
@@ -50,11 +48,11 @@ describe('the selection', () => {
     const { ids, skipped, entities } = await select();
     expect(ids).toEqual(['jky_4', 'jky_2', 'jky_5', 'jky_3', 'jky_1', 'jky_6']);
     expect(skipped).toBe(0);
-    expect(entities[0]).toEqual({ id: 'jky_4', name: 'Name of jky_4', lastDate: '2026-07-01' });
+    expect(entities[0]).toEqual(row('jky_4', '2026-07-01'));
   });
 
-  it.each<[string, Partial<SelectionOptions>, string[], number]>([
-    ['--skip-existing', { freshSinceMs: Number.NEGATIVE_INFINITY }, ['jky_4', 'jky_5', 'jky_1'], 3],
+  it.each<[string, Rules, string[], number]>([
+    ['--skip-existing', { skipExisting: true }, ['jky_4', 'jky_5', 'jky_1'], 3],
     [
       'what the checkpoint holds',
       { writtenIds: new Set(['jky_4', 'jky_1', 'jky_elsewhere']) },
@@ -63,19 +61,19 @@ describe('the selection', () => {
     ],
     [
       'both, each entity once',
-      { freshSinceMs: Number.NEGATIVE_INFINITY, writtenIds: new Set(['jky_2', 'jky_5']) },
+      { skipExisting: true, writtenIds: new Set(['jky_2', 'jky_5']) },
       ['jky_4', 'jky_1'],
       4,
     ],
     [
       'statistics of that instant or later',
-      { freshSinceMs: Date.parse('2026-07-01T04:00:00.500Z') },
+      { freshSince: '2026-07-01T04:00:00.500Z' },
       ['jky_4', 'jky_2', 'jky_5', 'jky_1'],
       2,
     ],
     [
       'statistics later than some',
-      { freshSinceMs: Date.parse('2026-07-01T04:00:00.501Z') },
+      { freshSince: '2026-07-01T04:00:00.501Z' },
       ['jky_4', 'jky_2', 'jky_5', 'jky_1', 'jky_6'],
       1,
     ],
@@ -88,11 +86,17 @@ describe('the selection', () => {
     [2, ['jky_5', 'jky_1']],
     [100, ['jky_5', 'jky_1']],
   ])('takes at most %i of what is left then', async (limit, ids) => {
-    const options = { freshSinceMs: Number.NEGATIVE_INFINITY, writtenIds: new Set(['jky_4']), limit };
+    const options = { skipExisting: true, writtenIds: new Set(['jky_4']), limit };
     expect(await select(options)).toMatchObject({ ids, skipped: 4 });
   });
 
-  it('ends with the reason of a stop', async () => {
-    await expect(select({}, AbortSignal.abort(new Error('Stopped')))).rejects.toThrow('Stopped');
+  it('tells of each page, and ends when that is answered with a stop', async () => {
+    const told: number[] = [];
+    await select({ onRows: (count) => told.push(count) });
+    expect(told).toEqual([2, 0, 2, 2]);
+    const stop = () => {
+      throw new Error('Stopped');
+    };
+    await expect(select({ onRows: stop })).rejects.toThrow('Stopped');
   });
 });

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import { addDays, statisticsWindow, Tallies } from '../src/statistics.js';
 import { naiveStatistics } from './naive-statistics.js';
+import { naiveRow } from './watching.js';
 
 const prefixes = { jockeys: 'jky', trainers: 'trn', owners: 'own' };
 const todays = fc
@@ -61,12 +62,12 @@ describe.each(entityTypes)('the tallies of $name', (type) => {
   it('are as the naive implementation has them', () => {
     fc.assert(
       fc.property(seasons, ({ today, races }) => {
-        const tallies = new Tallies(type, statisticsWindow(today));
+        const tallies = new Tallies([type], statisticsWindow(today));
         for (const race of races) tallies.count(race);
         for (const id of everyId) {
           const naive = naiveStatistics(races, type.runnerIdField, id, today);
-          expect(tallies.statistics(id)).toEqual(naive);
-          expect(tallies.has(id)).toBe(naive.lastDate !== null);
+          expect(tallies.row(type, id)).toEqual(naiveRow(type, id, naive));
+          expect(tallies.has(type, id)).toBe(naive.lastDate !== null);
         }
       }),
       { numRuns: 300 },
@@ -80,14 +81,15 @@ describe.each(entityTypes)('the tallies of $name', (type) => {
         fc.array(fc.nat(2), { minLength: 25, maxLength: 25 }),
         ({ today, races }, parts) => {
           const window = statisticsWindow(today);
-          const tallies = [0, 1, 2].map(() => new Tallies(type, window));
+          const tallies = [0, 1, 2].map(() => new Tallies([type], window));
           races.forEach((race, index) => {
             tallies[parts[index] ?? 0]?.count(race);
           });
-          const all = new Tallies(type, window);
+          const all = new Tallies([type], window);
           for (const part of tallies.reverse()) all.add(part);
           for (const id of everyId) {
-            expect(all.statistics(id)).toEqual(naiveStatistics(races, type.runnerIdField, id, today));
+            const naive = naiveStatistics(races, type.runnerIdField, id, today);
+            expect(all.row(type, id)).toEqual(naiveRow(type, id, naive));
           }
         },
       ),

@@ -3,7 +3,7 @@ import { entityTypes } from '../src/entity-types.js';
 import {
   addDays,
   type Race,
-  type Statistics,
+  type StatisticsRow,
   statisticsWindow,
   Tallies,
   winRate,
@@ -20,12 +20,12 @@ function raceOf(date: string, positions: string[], region = 'GB'): Race {
   return { race_id: `rac_${date}`, date, region, runners };
 }
 
-function statisticsOf(races: Race[], today: string): Statistics {
+function statisticsOf(races: Race[], today: string): StatisticsRow {
   const [jockeys] = entityTypes;
   if (jockeys === undefined) throw new Error('There is no entity type');
-  const tallies = new Tallies(jockeys, statisticsWindow(today));
+  const tallies = new Tallies([jockeys], statisticsWindow(today));
   for (const race of races) tallies.count(race);
-  return tallies.statistics('jky_1');
+  return tallies.row(jockeys, 'jky_1');
 }
 
 describe('a ride', () => {
@@ -35,30 +35,30 @@ describe('a ride', () => {
     'in position %j counts and is no win',
     (position) => {
       expect(statisticsOf([raceOf(today, [position])], today)).toMatchObject({
-        lastDate: today,
-        lastWinDate: null,
-        daysSinceLastWin: null,
-        recent14dRuns: 1,
-        recent14dWins: 0,
-        recent14dWinRate: 0,
+        last_ride_date: today,
+        last_win_date: null,
+        days_since_last_win: null,
+        recent_14d_rides: 1,
+        recent_14d_wins: 0,
+        recent_14d_win_rate: 0,
       });
     },
   );
 
   it.each(['1', 'WON'])('in position %s is a win', (position) => {
     expect(statisticsOf([raceOf(today, [position])], today)).toMatchObject({
-      lastWinDate: today,
-      daysSinceLastWin: 0,
-      recent14dWins: 1,
-      recent14dWinRate: 100,
+      last_win_date: today,
+      days_since_last_win: 0,
+      recent_14d_wins: 1,
+      recent_14d_win_rate: 100,
     });
   });
 
   it('counts for every runner that bears the id, and twice in a dead heat', () => {
     expect(statisticsOf([raceOf(today, ['1', '1', '7'])], today)).toMatchObject({
-      recent30dRuns: 3,
-      recent30dWins: 2,
-      recent30dWinRate: 66.67,
+      recent_30d_rides: 3,
+      recent_30d_wins: 2,
+      recent_30d_win_rate: 66.67,
     });
   });
 
@@ -68,21 +68,22 @@ describe('a ride', () => {
     ['FR', 0],
     ['GBR', 0],
   ])('in region %s counts %i times', (region, runs) => {
-    expect(statisticsOf([raceOf(today, ['3'], region)], today).recent14dRuns).toBe(runs);
+    expect(statisticsOf([raceOf(today, ['3'], region)], today).recent_14d_rides).toBe(runs);
   });
 
   it('of nobody gives zeros and nulls', () => {
     expect(statisticsOf([], today)).toEqual({
-      lastDate: null,
-      lastWinDate: null,
-      daysSinceLast: null,
-      daysSinceLastWin: null,
-      recent14dRuns: 0,
-      recent14dWins: 0,
-      recent14dWinRate: null,
-      recent30dRuns: 0,
-      recent30dWins: 0,
-      recent30dWinRate: null,
+      id: 'jky_1',
+      last_ride_date: null,
+      last_win_date: null,
+      days_since_last_ride: null,
+      days_since_last_win: null,
+      recent_14d_rides: 0,
+      recent_14d_wins: 0,
+      recent_14d_win_rate: null,
+      recent_30d_rides: 0,
+      recent_30d_wins: 0,
+      recent_30d_win_rate: null,
     });
   });
 });
@@ -102,14 +103,14 @@ describe.each(['2026-07-01', '2024-02-29', '2024-03-01', '2025-02-28', '2000-12-
     ])('a win $ago days ago counts where it should', ({ ago, runs14, runs30, counted }) => {
       const date = addDays(today, -ago);
       expect(statisticsOf([raceOf(date, ['1'])], today)).toMatchObject({
-        lastDate: counted ? date : null,
-        lastWinDate: counted ? date : null,
-        daysSinceLast: counted ? ago : null,
-        daysSinceLastWin: counted ? ago : null,
-        recent14dRuns: runs14,
-        recent14dWins: runs14,
-        recent30dRuns: runs30,
-        recent30dWins: runs30,
+        last_ride_date: counted ? date : null,
+        last_win_date: counted ? date : null,
+        days_since_last_ride: counted ? ago : null,
+        days_since_last_win: counted ? ago : null,
+        recent_14d_rides: runs14,
+        recent_14d_wins: runs14,
+        recent_30d_rides: runs30,
+        recent_30d_wins: runs30,
       });
     });
   },

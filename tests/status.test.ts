@@ -2,11 +2,11 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Checkpoint } from '../src/checkpoint.js';
 import { entityTypes } from '../src/entity-types.js';
-import { newReport, type Report, saveReport } from '../src/report.js';
-import { RunLock } from '../src/run-lock.js';
-import { describeStatus, readStatus } from '../src/status.js';
+import { Checkpoint } from '../src/files/checkpoint.js';
+import { newReport, type Report, saveReport } from '../src/files/report.js';
+import { RunLock } from '../src/files/run-lock.js';
+import { describeStatus, readStatus } from '../src/show/status.js';
 
 const now = new Date('2026-07-01T12:00:00Z');
 const [jockeys] = entityTypes;

@@ -4,11 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { z } from 'zod';
 import type { SeasonRace } from '../demo/season.js';
-import type { StatisticsColumns } from '../src/entity-types.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
-import type { Report } from '../src/report.js';
-import type { StatisticsRow } from '../src/rows.js';
-import { type NaiveStatistics, naiveStatisticsOfAll } from './naive-statistics.js';
+import type { Report } from '../src/files/report.js';
+import type { StatisticsRow } from '../src/statistics.js';
+import { type NaiveStatistics, naiveStatistics, naiveStatisticsOfAll } from './naive-statistics.js';
 import { today, type World } from './world.js';
 
 /** Resolves when `holds` does. Rejects, naming `what`, if it does not within a minute. */
@@ -69,18 +68,23 @@ export async function timelessRows(
   return rows;
 }
 
-const nothing: NaiveStatistics = {
-  lastDate: null,
-  lastWinDate: null,
-  daysSinceLast: null,
-  daysSinceLastWin: null,
-  recent14dRuns: 0,
-  recent14dWins: 0,
-  recent14dWinRate: null,
-  recent30dRuns: 0,
-  recent30dWins: 0,
-  recent30dWinRate: null,
-};
+/** Written out, and not by the program's own table of statistics. */
+export function naiveRow({ name }: EntityType, id: string, naive: NaiveStatistics): StatisticsRow {
+  const [ride, rides] = name === 'jockeys' ? ['ride', 'rides'] : ['runner', 'runs'];
+  return {
+    id,
+    [`last_${ride}_date`]: naive.lastDate,
+    last_win_date: naive.lastWinDate,
+    [`days_since_last_${ride}`]: naive.daysSinceLast,
+    days_since_last_win: naive.daysSinceLastWin,
+    [`recent_14d_${rides}`]: naive.recent14dRuns,
+    recent_14d_wins: naive.recent14dWins,
+    recent_14d_win_rate: naive.recent14dWinRate,
+    [`recent_30d_${rides}`]: naive.recent30dRuns,
+    recent_30d_wins: naive.recent30dWins,
+    recent_30d_win_rate: naive.recent30dWinRate,
+  };
+}
 
 /** The rows that entities of a type should have by the naive implementation, without stats_updated_at. */
 export function naiveRows(
@@ -89,13 +93,8 @@ export function naiveRows(
   ids: Iterable<string>,
 ): Map<string, Omit<StatisticsRow, 'id'>> {
   const naive = naiveStatisticsOfAll(races, type.runnerIdField, today);
-  const columns = Object.entries(type.columns) as [keyof StatisticsColumns, string][];
-  return new Map(
-    Array.from(ids, (id) => {
-      const statistics = naive.get(id) ?? nothing;
-      return [id, { id, ...Object.fromEntries(columns.map(([key, column]) => [column, statistics[key]])) }];
-    }),
-  );
+  const nothing = naiveStatistics([], type.runnerIdField, '', today);
+  return new Map(Array.from(ids, (id) => [id, naiveRow(type, id, naive.get(id) ?? nothing)]));
 }
 
 /** Fails unless every row of the types is as the naive implementation has it. */

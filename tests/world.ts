@@ -11,12 +11,16 @@ import {
   type SimulatedRacingApiOptions,
   startSimulatedRacingApi,
 } from '../demo/simulated-racing-api.js';
+import { createDatabase } from '../src/database.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
-import { type Progress, silentProgress } from '../src/progress.js';
-import type { Report } from '../src/report.js';
-import type { StatisticsRow } from '../src/rows.js';
-import { type RunOptions, type RunParts, runPopulation } from '../src/run.js';
-import { createServices } from '../src/services.js';
+import { exitCodes } from '../src/errors.js';
+import { createEvents, type Tell } from '../src/events.js';
+import type { Report } from '../src/files/report.js';
+import type { PopulateOptions } from '../src/options.js';
+import { type CoolingOffOptions, createPace } from '../src/pace.js';
+import { createRacingApi, type RacingApi } from '../src/racing-api.js';
+import { type RunParts, run } from '../src/run.js';
+import { type StatisticsRow, statisticsColumns } from '../src/statistics.js';
 
 const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
 
@@ -55,7 +59,7 @@ export interface World {
   start(args: string[], environment?: Record<string, string>): RunningCommand;
   run(args: string[], environment?: Record<string, string>): Promise<Ended>;
   /** Runs in this process, with short waits before retries. `lines` takes what is logged. */
-  runHere(options?: Partial<RunOptions>, parts?: Partial<RunParts>): Promise<Report & { lines: string[] }>;
+  runHere(options?: Partial<PopulateOptions>, parts?: HereOptions): Promise<Report & { lines: string[] }>;
   /** All rows of a type's table that are not test rows, by id: the statistics columns and stats_updated_at. */
   rows(type: EntityType): Promise<Map<string, StatisticsRow>>;
   /** Empties all statistics and the working directory, takes faults off. */
@@ -105,7 +109,7 @@ export async function startWorld(
     run: (args, more) => start(args, more).ended,
     runHere: (runOptions, parts) => runHere({ api, database, folder }, runOptions, parts),
     rows: async (type) => {
-      const columns = ['id', ...Object.values(type.columns), 'stats_updated_at'].join(', ');
+      const columns = ['id', ...statisticsColumns(type), 'stats_updated_at'].join(', ');
       const rows = await database.query<StatisticsRow>(
         `select ${columns} from ${type.table} where id not like '**TEST**%'`,
       );
@@ -113,9 +117,7 @@ export async function startWorld(
     },
     reset: async () => {
       for (const type of entityTypes) {
-        const empty = [...Object.values(type.columns), 'stats_updated_at'].map(
-          (column) => `${column} = null`,
-        );
+        const empty = [...statisticsColumns(type), 'stats_updated_at'].map((column) => `${column} = null`);
         await database.query(`update ${type.table} set ${empty.join(', ')}`);
       }
       for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true });
@@ -165,58 +167,75 @@ function startCommand(args: string[], cwd: string, environment: Record<string, s
   };
 }
 
+/** What a run is asked where a test does not say otherwise. */
+export const usualOptions: PopulateOptions = {
+  all: true,
+  entities: entityTypes,
+  dryRun: false,
+  skipExisting: false,
+  resume: false,
+  clearCheckpoints: false,
+  strategy: 'auto',
+  rate: 500,
+  force: false,
+  quiet: true,
+  html: false,
+};
+
+/** What a run in this process may have otherwise than usual. */
+export interface HereOptions extends Partial<Pick<RunParts, 'stop' | 'startedAt' | 'onStart'>> {
+  baseUrl?: string;
+  serviceKey?: string;
+  timeoutMs?: number;
+  firstRetryMs?: number;
+  /** What pauses after a 429 go by. */
+  time?: Pick<CoolingOffOptions, 'clock' | 'sleep'>;
+}
+
+const realTime: Pick<CoolingOffOptions, 'clock' | 'sleep'> = {
+  clock: () => performance.now(),
+  sleep: (ms, signal) => sleep(ms, undefined, { signal }),
+};
+
+/** The client of the API, unpaced but for pauses after a 429. */
+export function openApi(
+  tell: Tell,
+  stop: AbortController,
+  requestsPerSecond: number,
+  { baseUrl = '', timeoutMs = 2_000, firstRetryMs = 5, time = realTime }: HereOptions,
+): RacingApi {
+  const pace = createPace({
+    requestsPerSecond,
+    takeTurn: async () => stop.signal.throwIfAborted(),
+    ...time,
+    tell,
+    signal: stop.signal,
+  });
+  return createRacingApi({ baseUrl, username, password, pace, signal: stop.signal, timeoutMs, firstRetryMs });
+}
+
 async function runHere(
   { api: simulated, database: embedded, folder }: Pick<World, 'api' | 'database' | 'folder'>,
-  options: Partial<RunOptions> = {},
-  parts: Partial<RunParts> = {},
+  options: Partial<PopulateOptions> = {},
+  parts: HereOptions = {},
 ): Promise<Report & { lines: string[] }> {
+  const { stop = new AbortController(), startedAt = new Date(), onStart } = parts;
   const lines: string[] = [];
-  const log = (line: string) => void lines.push(line);
-  const progress: Progress = { ...silentProgress, log };
-  const stop = parts.stop ?? new AbortController();
-  const requestsPerSecond = options.requestsPerSecond ?? 500;
-  const { api, pacer, database } = createServices({
-    config: {
-      racingApi: { baseUrl: simulated.url, username, password },
-      supabase: { url: embedded.url, serviceKey: embedded.serviceKey },
-    },
-    requestsPerSecond,
-    directory: folder,
-    budget: { take: async () => stop.signal.throwIfAborted() },
-    log,
-    asking: stop.signal,
-    writing: new AbortController().signal,
+  const events = createEvents();
+  events.listen((event) => event.kind === 'line' && lines.push(event.line));
+  const asked = { ...usualOptions, ...options };
+  const api = openApi(events.tell, stop, asked.rate, { baseUrl: simulated.url, ...parts });
+  const database = createDatabase({
+    url: embedded.url,
+    serviceKey: parts.serviceKey ?? embedded.serviceKey,
+    tell: events.tell,
+    signal: new AbortController().signal,
     firstRetryMs: 5,
-    timeoutMs: 2_000,
   });
   try {
-    const { report, bug } = await runPopulation(
-      {
-        types: entityTypes,
-        limit: null,
-        dryRun: false,
-        skipExisting: false,
-        staleAfter: null,
-        resume: false,
-        clearCheckpoints: false,
-        strategy: 'auto',
-        requestsPerSecond,
-        force: false,
-        html: false,
-        ...options,
-      },
-      {
-        api,
-        pacer,
-        database,
-        progress,
-        directory: join(folder, 'logs'),
-        startedAt: new Date(),
-        stop,
-        ...parts,
-      },
-    );
-    if (bug !== undefined) throw bug;
+    const directory = join(folder, 'logs');
+    const { report } = await run(asked, { api, database, events, directory, startedAt, stop, onStart });
+    if (report.exit_code === exitCodes.ownBug) throw stop.signal.reason;
     return { ...report, lines };
   } finally {
     await api.close();

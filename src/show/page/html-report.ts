@@ -1,7 +1,7 @@
-import type { EntityTypeName } from '../entity-types.js';
-import { exitCodeMeanings } from '../errors.js';
-import { formatCount, formatDuration } from '../format.js';
-import type { Report } from '../report.js';
+import type { EntityTypeName } from '../../entity-types.js';
+import { exitCodeMeanings } from '../../errors.js';
+import type { Report } from '../../files/report.js';
+import { formatCount, formatDuration } from '../../format.js';
 import { type Html, html } from './html.js';
 import { plot, type Sample } from './html-plot.js';
 import { pageStyle } from './html-style.js';

@@ -1,4 +1,4 @@
-import { formatCount, formatDuration } from '../format.js';
+import { formatCount, formatDuration } from '../../format.js';
 import { countTicks, type Tick, timeLabel, timeTicks } from './axis-ticks.js';
 import { type Html, html } from './html.js';
 

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { errorCode } from './errors.js';
+import { errorCode } from '../errors.js';
 
 /** What a lock file says about the process that holds it; a holder may note more. */
 export interface LockHolder {
@@ -19,94 +19,100 @@ const unreadableGraceMs = 2_000;
  * A lock between processes of one machine: a file that exists while somebody holds it. The lock of a process
  * that died is free at once, whatever has become of its pid.
  */
-export class FileLock {
+export interface FileLock {
   readonly path: string;
-  private readonly token = randomUUID();
-  private readonly staleAfterMs: number;
-
-  /** `staleAfterMs`: a lock older than this is free even though its holder lives (stopped by Ctrl-Z, say). */
-  constructor(path: string, staleAfterMs = Number.POSITIVE_INFINITY) {
-    this.path = path;
-    this.staleAfterMs = staleAfterMs;
-  }
-
   /** Takes the lock and notes `note` in it. Returns undefined, or the living process that holds it. */
-  tryAcquire(note: Record<string, unknown> = {}): LockHolder | undefined {
-    for (;;) {
-      try {
-        writeFileSync(this.path, this.describe(note), { flag: 'wx' });
-        return undefined;
-      } catch (error) {
-        if (errorCode(error) !== 'EEXIST') throw error;
-      }
-      const found = this.read();
-      if (found === undefined) continue;
-      if (this.isHeld(found)) return found.holder ?? { token: '', pid: 0, process_start: null };
-      this.clear();
-    }
-  }
-
+  tryAcquire(note?: object): LockHolder | undefined;
   /** Replaces the note of a lock that we hold; a reader sees the old one or the new one. */
-  update(note: Record<string, unknown>): void {
-    if (!this.isOurs()) return;
-    // Only the holder writes it, so that one name will do.
-    const draft = `${this.path}.tmp`;
-    writeFileSync(draft, this.describe(note));
-    renameSync(draft, this.path);
-  }
-
+  update(note: object): void;
   /** False when another process has taken the lock over because ours had become stale. */
-  isOurs(): boolean {
-    return this.read()?.holder?.token === this.token;
-  }
-
+  isOurs(): boolean;
   /** Never throws: a lock that cannot be removed is free when its process has ended. */
-  release(): void {
-    try {
-      if (this.isOurs()) rmSync(this.path, { force: true });
-    } catch {
-      // It stays.
-    }
-  }
+  release(): void;
+}
 
-  private describe(note: Record<string, unknown>): string {
-    const holder: LockHolder = { token: this.token, pid: process.pid, process_start: ownStart(), ...note };
-    return `${JSON.stringify(holder)}\n`;
-  }
+/** `staleAfterMs`: a lock older than this is free even though its holder lives (stopped by Ctrl-Z, say). */
+export function createFileLock(path: string, staleAfterMs = Number.POSITIVE_INFINITY): FileLock {
+  const token = randomUUID();
+  const describe = (note: object) =>
+    `${JSON.stringify({ token, pid: process.pid, process_start: ownStart(), ...note })}\n`;
+  const isOurs = () => readLock(path)?.holder?.token === token;
 
-  private read(): { text: string; holder: LockHolder | undefined; ageMs: number } | undefined {
-    try {
-      const ageMs = Date.now() - statSync(this.path).mtimeMs;
-      const text = readFileSync(this.path, 'utf8');
-      return { text, holder: parseHolder(text), ageMs };
-    } catch (error) {
-      if (errorCode(error) === 'ENOENT') return undefined;
-      throw error;
-    }
-  }
-
-  private isHeld({ holder, ageMs }: { holder: LockHolder | undefined; ageMs: number }): boolean {
+  function isHeld({ holder, ageMs }: FoundLock): boolean {
     if (holder === undefined) return !isOld(ageMs);
-    return ageMs < this.staleAfterMs && isRunning(holder);
+    return ageMs < staleAfterMs && isRunning(holder);
+  }
+
+  function tryAcquire(note: object = {}): LockHolder | undefined {
+    for (;;) {
+      if (createNew(path, describe(note))) return undefined;
+      const found = readLock(path);
+      if (found === undefined) continue;
+      if (isHeld(found)) return found.holder ?? { token: '', pid: 0, process_start: null };
+      clear();
+    }
   }
 
   /** Removes a lock that nobody holds. One process at a time: another one may have taken it over meanwhile. */
-  private clear(): void {
-    const claim = `${this.path}.clearing`;
-    try {
-      writeFileSync(claim, '', { flag: 'wx' });
-    } catch (error) {
-      if (errorCode(error) !== 'EEXIST') throw error;
+  function clear(): void {
+    const claim = `${path}.clearing`;
+    if (!createNew(claim, '')) {
       // Left by a process that died while it cleared.
       if (isOld(ageMs(claim))) rmSync(claim, { force: true });
       return;
     }
     try {
-      const found = this.read();
-      if (found && !this.isHeld(found)) rmSync(this.path, { force: true });
+      const found = readLock(path);
+      if (found && !isHeld(found)) rmSync(path, { force: true });
     } finally {
       rmSync(claim, { force: true });
     }
+  }
+
+  return {
+    path,
+    tryAcquire,
+    isOurs,
+    update: (note) => {
+      if (!isOurs()) return;
+      // Only the holder writes it, so that one name will do.
+      const draft = `${path}.tmp`;
+      writeFileSync(draft, describe(note));
+      renameSync(draft, path);
+    },
+    release: () => {
+      try {
+        if (isOurs()) rmSync(path, { force: true });
+      } catch {
+        // It stays.
+      }
+    },
+  };
+}
+
+/** False if there is such a file. */
+function createNew(path: string, content: string): boolean {
+  try {
+    writeFileSync(path, content, { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw error;
+    return false;
+  }
+}
+
+interface FoundLock {
+  holder: LockHolder | undefined;
+  ageMs: number;
+}
+
+function readLock(path: string): FoundLock | undefined {
+  try {
+    const ageMs = Date.now() - statSync(path).mtimeMs;
+    return { holder: parseHolder(readFileSync(path, 'utf8')), ageMs };
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined;
+    throw error;
   }
 }
 
@@ -122,13 +128,8 @@ function ageMs(path: string): number {
 
 /** Who holds the lock at `path`, if that process is alive. Reads only. */
 export function readLockHolder(path: string): LockHolder | undefined {
-  try {
-    const holder = parseHolder(readFileSync(path, 'utf8'));
-    return holder !== undefined && isRunning(holder) ? holder : undefined;
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
+  const holder = readLock(path)?.holder;
+  return holder !== undefined && isRunning(holder) ? holder : undefined;
 }
 
 function parseHolder(text: string): LockHolder | undefined {

@@ -1,5 +1,5 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { errorCode, exitCodes, FatalError } from './errors.js';
+import { closeSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { errorCode, exitCodes, FatalError } from '../errors.js';
 
 /**
  * Replaces a file so that a reader, and a crash at any moment, sees the old content or the new one, never half.
@@ -8,13 +8,7 @@ import { errorCode, exitCodes, FatalError } from './errors.js';
 export function writeWholeFile(path: string, content: string): void {
   const draft = `${path}.tmp`;
   try {
-    const file = openSync(draft, 'w');
-    try {
-      writeAll(file, Buffer.from(content));
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
+    writeFileSync(draft, content, { flush: true });
     renameSync(draft, path);
   } catch (error) {
     removeQuietly(draft);
@@ -40,11 +34,6 @@ export function removeQuietly(path: string): void {
   } catch {
     // It stays.
   }
-}
-
-/** A full disk may take a part of the bytes without an error. */
-function writeAll(file: number, bytes: Buffer): void {
-  for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
 }
 
 /** Makes a folder unless it is there. Throws a FatalError (files unusable). */

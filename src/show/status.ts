@@ -1,8 +1,8 @@
-import { readCheckpoint } from './checkpoint.js';
-import { type EntityType, type EntityTypeName, entityTypes } from './entity-types.js';
-import { formatCount, formatDuration, formatRate } from './format.js';
-import { type SavedReport, savedReports } from './report.js';
-import { activeRun } from './run-lock.js';
+import { type EntityType, type EntityTypeName, entityTypes } from '../entity-types.js';
+import { readCheckpoint } from '../files/checkpoint.js';
+import { type SavedReport, savedReports } from '../files/report.js';
+import { activeRun } from '../files/run-lock.js';
+import { formatCount, formatDuration, formatRate } from '../format.js';
 
 /** What the local files tell about one entity type; instants are ISO text. */
 export interface TypeStatus {

@@ -1,6 +1,7 @@
-import { type EntityTypeName, entityTypes } from '../entity-types.js';
-import { formatCount, formatDuration, formatRate } from '../format.js';
-import type { Failure, Report, TypeStatistics } from '../report.js';
+import { type EntityTypeName, entityTypes } from '../../entity-types.js';
+import type { Failure } from '../../events.js';
+import type { Report, TypeStatistics } from '../../files/report.js';
+import { formatCount, formatDuration, formatRate } from '../../format.js';
 import { type Content, type Html, html } from './html.js';
 
 /** One of the most successful entities of the last 30 days; `winRate` in percent. */

@@ -1,9 +1,11 @@
 import { readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { EntityType, EntityTypeName } from './entity-types.js';
-import { errorCode, exitCodes, FatalError } from './errors.js';
-import { formatCount, printable } from './format.js';
+import type { EntityType, EntityTypeName } from '../entity-types.js';
+import { errorCode, exitCodes, FatalError } from '../errors.js';
+import type { Tell } from '../events.js';
+import { formatCount, printable } from '../format.js';
+import type { PopulateOptions } from '../options.js';
 import { filesUnusable, writeWholeFile } from './whole-file.js';
 
 const checkpointSchema = z.object({
@@ -14,18 +16,9 @@ const checkpointSchema = z.object({
 
 /** What `logs/checkpoint_<type>.json` holds: the ids whose rows have been written. */
 export interface SavedCheckpoint {
-  ids: ReadonlySet<string>;
+  ids: Set<string>;
   /** When it was saved, as written in the file. */
   timestamp: string | undefined;
-}
-
-export interface CheckpointOptions {
-  /** Go on from the checkpoint; otherwise the run starts over. */
-  resume: boolean;
-  /** Forget the checkpoint first. */
-  clear: boolean;
-  /** Change no file. */
-  readOnly: boolean;
 }
 
 function checkpointPath(directory: string, name: EntityTypeName): string {
@@ -64,21 +57,22 @@ export function readCheckpoint(
 export function openCheckpoint(
   directory: string,
   type: EntityType,
-  options: CheckpointOptions,
-  log: (line: string) => void,
+  options: PopulateOptions,
+  tell: Tell,
 ): Checkpoint {
-  const checkpoint = new Checkpoint(directory, type, idsToLeaveOut(directory, type, options, log));
-  if (!options.readOnly) checkpoint.save();
+  const checkpoint = startCheckpoint(directory, type, idsToLeaveOut(directory, type, options, tell));
+  if (!options.dryRun) checkpoint.save();
   return checkpoint;
 }
 
 function idsToLeaveOut(
   directory: string,
   type: EntityType,
-  { resume, clear, readOnly }: CheckpointOptions,
-  log: (line: string) => void,
-): ReadonlySet<string> {
-  const found = clear ? undefined : readCheckpoint(directory, type);
+  { resume, clearCheckpoints, dryRun }: PopulateOptions,
+  tell: Tell,
+): Set<string> {
+  const log = (line: string) => tell({ kind: 'line', line });
+  const found = clearCheckpoints ? undefined : readCheckpoint(directory, type);
   if (found === undefined) {
     if (resume) log(`${type.name}: no checkpoint to resume from; starting from the beginning.`);
     return new Set();
@@ -86,7 +80,7 @@ function idsToLeaveOut(
   if ('ids' in found) {
     if (!resume) {
       // Not lost at once: somebody may only have forgotten --resume.
-      if (found.ids.size > 0 && !readOnly) keepAside(directory, type, 'previous');
+      if (found.ids.size > 0 && !dryRun) keepAside(directory, type, 'previous');
       return new Set();
     }
     const { ids, timestamp = 'an unknown time' } = found;
@@ -94,7 +88,7 @@ function idsToLeaveOut(
     return ids;
   }
   const what = `${checkpointPath(directory, type.name)} cannot be used: ${found.unusable}.`;
-  const kept = readOnly ? '' : ` It is kept as ${keepAside(directory, type, unusableSuffix())}.`;
+  const kept = dryRun ? '' : ` It is kept as ${keepAside(directory, type, unusableSuffix())}.`;
   if (resume) {
     const advice = 'Mend it and put it back, or run without --resume to start over.';
     throw new FatalError(exitCodes.filesUnusable, `${what}${kept} ${advice}`);
@@ -119,33 +113,27 @@ function keepAside(directory: string, type: EntityType, suffix: string): string 
 }
 
 /** The growing checkpoint of a run. */
-export class Checkpoint {
-  private readonly path: string;
-  readonly type: EntityType;
-  private readonly ids: Set<string>;
-
-  constructor(directory: string, type: EntityType, ids: Iterable<string> = []) {
-    this.path = checkpointPath(directory, type.name);
-    this.type = type;
-    this.ids = new Set(ids);
-  }
-
-  get writtenIds(): ReadonlySet<string> {
-    return this.ids;
-  }
-
+export interface Checkpoint {
+  readonly writtenIds: ReadonlySet<string>;
   /** Call this only with ids whose rows have been written. */
-  add(ids: Iterable<string>): void {
-    for (const id of ids) this.ids.add(id);
-  }
+  add(ids: Iterable<string>): void;
+  save(): void;
+}
 
-  save(): void {
-    const checkpoint = {
-      entity_type: this.type.name,
-      processed_ids: [...this.ids],
-      count: this.ids.size,
-      timestamp: new Date().toISOString(),
-    };
-    writeWholeFile(this.path, `${JSON.stringify(checkpoint)}\n`);
-  }
+function startCheckpoint(directory: string, type: EntityType, ids: Set<string>): Checkpoint {
+  return {
+    writtenIds: ids,
+    add: (more) => {
+      for (const id of more) ids.add(id);
+    },
+    save: () => {
+      const checkpoint = {
+        entity_type: type.name,
+        processed_ids: [...ids],
+        count: ids.size,
+        timestamp: new Date().toISOString(),
+      };
+      writeWholeFile(checkpointPath(directory, type.name), `${JSON.stringify(checkpoint)}\n`);
+    },
+  };
 }

@@ -1,7 +1,6 @@
-import type { EntityType } from './entity-types.js';
-import { formatCount, formatDuration, formatRate, formatTable, printable } from './format.js';
-import type { Report } from './report.js';
-import type { Selection } from './selection.js';
+import type { Report } from '../files/report.js';
+import { formatCount, formatDuration, formatRate, formatTable, printable } from '../format.js';
+import type { Selection } from '../gather.js';
 
 const sampleSize = 5;
 
@@ -43,13 +42,7 @@ export function describeSelection({ type, entities, skipped }: Selection): strin
 }
 
 /** The first entities that a run would process. */
-export function sampleTable({
-  type,
-  entities,
-}: {
-  type: EntityType;
-  entities: Selection['entities'];
-}): string {
+export function sampleTable({ type, entities }: Selection): string {
   const rows = entities
     .slice(0, sampleSize)
     .map(({ id, name, lastDate }) => [`  ${printable(id)}`, printable(name), lastDate ?? 'no statistics']);

@@ -1,16 +1,10 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { exitCodes } from './errors.js';
-import { formatCount, formatDuration, printable } from './format.js';
-import type { Report } from './report.js';
+import { exitCodes } from '../errors.js';
+import type { Report } from '../files/report.js';
+import { formatCount, formatDuration, printable } from '../format.js';
+import type { EndedRun } from '../run.js';
 import { summaryTable } from './summary.js';
-
-/** What a finished run tells. Any exit code but 0 is a failure. */
-export interface EndedRun {
-  report: Report;
-  /** Null when it could not be written. */
-  reportPath: string | null;
-}
 
 const program = 'populate-all-statistics';
 const failuresShown = 20;

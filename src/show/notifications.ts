@@ -1,80 +1,74 @@
 import { fetch } from 'undici';
-import type { NotificationConfig } from './config.js';
-import { type ExitCode, exitCodes } from './errors.js';
-import { formatDuration } from './format.js';
-import { isLoopback } from './loopback.js';
-import { bodyOf, type EndedRun, subjectOf } from './notification-text.js';
-
-export interface NotificationsOptions {
-  config: NotificationConfig;
-  /** Takes one line for each notification that could not be sent; it names the host and no secret. */
-  warn: (line: string) => void;
-  /** For one whole notification, from the look-up of the host to the last answer. */
-  timeoutMs?: number;
-}
+import { isLoopback, type NotificationConfig } from '../config.js';
+import { type ExitCode, exitCodes } from '../errors.js';
+import { formatDuration } from '../format.js';
+import type { EndedRun } from '../run.js';
+import { bodyOf, subjectOf } from './notification-text.js';
 
 const program = 'populate-all-statistics';
 
 /** Tells people and monitors of a run. That it cannot is a warning and changes nothing else. */
-export class Notifications {
-  private readonly config: NotificationConfig;
-  private readonly warn: (line: string) => void;
-  private timeoutMs: number;
-  private startSent: Promise<void> = Promise.resolve();
-
-  constructor({ config, warn, timeoutMs = 10_000 }: NotificationsOptions) {
-    this.config = config;
-    this.warn = warn;
-    this.timeoutMs = timeoutMs;
-  }
-
+export interface Notifications {
   /** Sends the start's heartbeat without waiting for it. */
-  started(): void {
-    this.startSent = this.sendHeartbeat((url) => startUrl(url));
-  }
-
+  started(): void;
   /** Resolves when everything was sent or has failed; never rejects. */
-  async ended(run: EndedRun): Promise<void> {
-    const { exit_code: exitCode } = run.report;
-    // A stopped run has ten seconds in all, most of them for its last writes.
-    if (exitCode === exitCodes.interrupted || exitCode === exitCodes.terminated) {
-      this.timeoutMs = Math.min(this.timeoutMs, 1_000);
-    }
-    // A monitor that heard the start last would take the run for one that still runs.
-    const heartbeat = this.startSent.then(() =>
-      this.sendHeartbeat((url) => (exitCode === exitCodes.allWritten ? url : failUrl(url, exitCode))),
-    );
-    await Promise.all([heartbeat, this.sendEmail(run)]);
-  }
+  ended(run: EndedRun): Promise<void>;
+}
 
-  private async sendHeartbeat(urlOf: (heartbeatUrl: string) => string): Promise<void> {
-    const { heartbeatUrl } = this.config;
-    if (heartbeatUrl === null) return;
-    await this.attempt(`The heartbeat to ${hostOf(heartbeatUrl)}`, (signal) =>
-      ping(urlOf(heartbeatUrl), signal),
-    );
-  }
+/**
+ * `warn` takes one line for each notification that could not be sent; it names the host and no secret. `timeoutMs`
+ * is for one whole notification, from the look-up of the host to the last answer.
+ */
+export function createNotifications(
+  { email, heartbeatUrl }: NotificationConfig,
+  warn: (line: string) => void,
+  timeoutMs = 10_000,
+): Notifications {
+  let startSent: Promise<void> = Promise.resolve();
 
-  private async sendEmail(run: EndedRun): Promise<void> {
-    const { email } = this.config;
-    const failed = run.report.exit_code !== exitCodes.allWritten;
-    if (email === null || (email.on === 'failure' && !failed)) return;
-    await this.attempt(`The e-mail through ${hostOf(email.smtpUrl)}`, (signal) =>
-      mail({ ...email, subject: subjectOf(run.report), text: bodyOf(run) }, signal, this.timeoutMs),
-    );
-  }
-
-  private async attempt(what: string, send: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    const signal = AbortSignal.timeout(this.timeoutMs);
+  async function attempt(
+    what: string,
+    allowedMs: number,
+    send: (signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
+    const signal = AbortSignal.timeout(allowedMs);
     try {
       await send(signal);
     } catch (error) {
-      const reason = signal.aborted
-        ? `no answer within ${formatDuration(this.timeoutMs / 1000)}`
-        : reasonOf(error);
-      this.warn(`${what} failed: ${reason}. The run is not affected.`);
+      const late = `no answer within ${formatDuration(allowedMs / 1000)}`;
+      warn(`${what} failed: ${signal.aborted ? late : reasonOf(error)}. The run is not affected.`);
     }
   }
+
+  async function sendHeartbeat(urlOf: (heartbeatUrl: string) => string, allowedMs: number): Promise<void> {
+    if (heartbeatUrl === null) return;
+    const what = `The heartbeat to ${hostOf(heartbeatUrl)}`;
+    await attempt(what, allowedMs, (signal) => ping(urlOf(heartbeatUrl), signal));
+  }
+
+  async function sendEmail(run: EndedRun, allowedMs: number): Promise<void> {
+    const failed = run.report.exit_code !== exitCodes.allWritten;
+    if (email === null || (email.on === 'failure' && !failed)) return;
+    const content = { ...email, subject: subjectOf(run.report), text: bodyOf(run) };
+    const what = `The e-mail through ${hostOf(email.smtpUrl)}`;
+    await attempt(what, allowedMs, (signal) => mail(content, signal, allowedMs));
+  }
+
+  return {
+    started: () => {
+      startSent = sendHeartbeat(startUrl, timeoutMs);
+    },
+    ended: async (run) => {
+      const { exit_code: exitCode } = run.report;
+      // A stopped run has ten seconds in all, most of them for its last writes.
+      const interrupted = exitCode === exitCodes.interrupted || exitCode === exitCodes.terminated;
+      const allowedMs = interrupted ? Math.min(timeoutMs, 1_000) : timeoutMs;
+      const urlOf = (url: string) => (exitCode === exitCodes.allWritten ? url : failUrl(url, exitCode));
+      // A monitor that heard the start last would take the run for one that still runs.
+      const heartbeat = startSent.then(() => sendHeartbeat(urlOf, allowedMs));
+      await Promise.all([heartbeat, sendEmail(run, allowedMs)]);
+    },
+  };
 }
 
 /** The other side answered, and the answer is no. Its message holds no secret. */

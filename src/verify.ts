@@ -1,26 +1,18 @@
 import { mapConcurrently } from './concurrently.js';
-import type { Database } from './database.js';
+import { type Database, instantMs } from './database.js';
 import type { EntityType } from './entity-types.js';
 import { type ExitCode, exitCodes, ResultsError } from './errors.js';
+import type { Tell } from './events.js';
 import { formatEntities, printable } from './format.js';
-import type { Progress } from './progress.js';
+import { walkEntity } from './gather.js';
+import type { VerifyOptions } from './options.js';
 import type { RacingApi } from './racing-api.js';
-import { instantMs, type StatisticsRow, statisticsRow } from './rows.js';
-import { statisticsWindow, utcDate } from './statistics.js';
-import { walkEntity } from './walk.js';
-
-export interface VerificationOptions {
-  types: readonly EntityType[];
-  /** How many entities to check, drawn at random from all of these types that have statistics. */
-  sample: number;
-}
+import { type StatisticsRow, statisticsColumns, statisticsWindow, utcDate } from './statistics.js';
 
 export interface VerificationParts {
   api: RacingApi;
   database: Database;
-  progress: Progress;
-  /** How many entities to walk at once. */
-  concurrency: number;
+  tell: Tell;
   /** Aborted to stop asking; what was found by then is shown. */
   stop: AbortController;
 }
@@ -45,18 +37,19 @@ interface Verdict {
  * @throws FatalError
  */
 export async function verifyStatistics(
-  { types, sample }: VerificationOptions,
+  { entities: types, sample }: VerifyOptions,
   parts: VerificationParts,
 ): Promise<ExitCode> {
-  const { database, progress, stop } = parts;
+  const { database, tell, stop } = parts;
   const candidates = drawSample(await withStatistics(database, types, stop.signal), sample);
-  progress.log(`Checking ${formatEntities(candidates.length)} against their own results.`);
+  const line = `Checking ${formatEntities(candidates.length)} against their own results.`;
+  tell({ kind: 'line', line });
   const verdicts: Verdict[] = [];
   try {
     await checkAll(candidates, await storedRows(database, types, candidates), verdicts, parts);
   } finally {
-    progress.close();
-    showVerdicts(verdicts, progress);
+    tell({ kind: 'over' });
+    showVerdicts(verdicts, tell);
   }
   return exitCodeOf(verdicts);
 }
@@ -65,17 +58,17 @@ async function checkAll(
   candidates: Candidate[],
   stored: ReadonlyMap<string, StatisticsRow>,
   verdicts: Verdict[],
-  { api, progress, concurrency, stop }: VerificationParts,
+  { api, tell, stop }: VerificationParts,
 ): Promise<void> {
-  const phase = progress.phase('verifying', candidates.length);
+  tell({ kind: 'phase', label: 'verifying', total: candidates.length });
   const checkOne = async (candidate: Candidate) => {
     verdicts.push(await check(candidate, stored.get(keyOf(candidate)), api));
-    phase.update({ done: verdicts.length, failed: verdicts.filter(isWrong).length });
+    tell({ kind: 'step', done: verdicts.length, failed: verdicts.filter(isWrong).length });
   };
   const [first, ...rest] = candidates;
   // Alone, so that an account that may not do this at all is refused once and not by every request in flight.
   if (first) await checkOne(first);
-  const checks = mapConcurrently(rest, concurrency, async (candidate) => {
+  const checks = mapConcurrently(rest, api.maxInFlight, async (candidate) => {
     try {
       await checkOne(candidate);
     } catch (error) {
@@ -113,8 +106,8 @@ async function withStatistics(
   for (const type of types) {
     for await (const page of database.entities(type)) {
       signal.throwIfAborted();
-      for (const { id, name, statsUpdatedAt } of page) {
-        if (statsUpdatedAt !== null) candidates.push({ type, id, name });
+      for (const { id, name, statsUpdatedAtMs } of page) {
+        if (statsUpdatedAtMs !== null) candidates.push({ type, id, name });
       }
     }
   }
@@ -139,8 +132,8 @@ async function check(candidate: Candidate, row: StatisticsRow | undefined, api: 
   }
   try {
     const window = statisticsWindow(utcDate(instantMs(updatedAt)));
-    const expected = statisticsRow(type, id, await walkEntity(api, type, id, window), updatedAt);
-    const differences = Object.values(type.columns)
+    const expected = (await walkEntity(api, type, id, window)).row(type, id);
+    const differences = statisticsColumns(type)
       .filter((column) => row[column] !== expected[column])
       .map((column) => `${column} is ${row[column]}, its own results give ${expected[column]}`);
     return { candidate, differences };
@@ -154,19 +147,19 @@ function isWrong({ differences, failure }: Verdict): boolean {
   return differences.length > 0 || failure !== undefined;
 }
 
-function showVerdicts(verdicts: readonly Verdict[], progress: Progress): void {
+function showVerdicts(verdicts: readonly Verdict[], tell: Tell): void {
+  const say = (line: string) => tell({ kind: 'line', line });
   const wrong = verdicts.filter(isWrong);
   const different = wrong.filter(({ differences }) => differences.length > 0).length;
   for (const { candidate, differences, failure } of wrong) {
     const { type, id, name } = candidate;
     const lines = failure === undefined ? differences : [`could not be checked: ${failure}`];
-    for (const line of lines) progress.log(printable(`${type.name} ${id} ${name}: ${line}`));
+    for (const line of lines) say(printable(`${type.name} ${id} ${name}: ${line}`));
   }
   const equal = verdicts.length - wrong.length;
-  progress.log(`${equal} equal, ${different} different, ${wrong.length - different} could not be checked.`);
-  if (different > 0)
-    progress.log('Results corrected since the last run differ too: run it again, then verify again.');
-  if (verdicts.length === 0) progress.log('Nothing was verified.');
+  say(`${equal} equal, ${different} different, ${wrong.length - different} could not be checked.`);
+  if (different > 0) say('Results corrected since the last run differ too: run it again, then verify again.');
+  if (verdicts.length === 0) say('Nothing was verified.');
 }
 
 function exitCodeOf(verdicts: readonly Verdict[]): ExitCode {

@@ -1,0 +1,54 @@
+import type { Entity, EntityType, EntityTypeName } from './entity-types.js';
+import type { StatisticsRow } from './statistics.js';
+
+export type Strategy = 'walk' | 'sweep';
+
+/** One entity that was selected and is not written, as the report tells it. */
+export interface Failure {
+  entity_type: EntityTypeName;
+  id: string;
+  name: string;
+  reason: string;
+}
+
+/** An entity whose row has been written. */
+export interface Written {
+  entity: Entity;
+  row: StatisticsRow;
+}
+
+/** What happens in a run, told to all who watch it: the screen, the lock, the report and the page. */
+export type RunEvent =
+  /** A line for people. */
+  | { kind: 'line'; line: string }
+  /** A request to the API has started. */
+  | { kind: 'request' }
+  /** A stretch of work with a known number of steps begins, and ends the one before. */
+  | { kind: 'phase'; label: string; total: number }
+  /** How far the phase is; `total` may turn out otherwise than announced. */
+  | { kind: 'step'; done: number; total?: number; failed?: number }
+  /** The last phase has ended. */
+  | { kind: 'over' }
+  | { kind: 'selected'; type: EntityType; total: number; skipped: number }
+  | { kind: 'gathering'; strategy: Strategy }
+  | { kind: 'populating'; type: EntityType }
+  /** Written and saved in the checkpoint. */
+  | { kind: 'batch'; type: EntityType; written: Written[]; failures: Failure[] };
+
+export type Tell = (event: RunEvent) => void;
+
+/** Those who watch, and a way to tell them all. */
+export interface Events {
+  tell: Tell;
+  listen(listener: Tell): void;
+}
+
+export function createEvents(): Events {
+  const listeners: Tell[] = [];
+  return {
+    tell: (event) => {
+      for (const listener of listeners) listener(event);
+    },
+    listen: (listener) => void listeners.push(listener),
+  };
+}

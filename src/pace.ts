@@ -1,0 +1,176 @@
+import { exitCodes, FatalError } from './errors.js';
+import type { Tell } from './events.js';
+import { formatDuration } from './format.js';
+
+/** What the API answered, before anybody has looked at its meaning. */
+export interface HttpAnswer {
+  status: number;
+  /** What a Retry-After header asks for. */
+  retryAfterMs: number | undefined;
+  body: string;
+}
+
+export interface CoolingOffOptions {
+  /** Milliseconds of a clock that is never set back. */
+  clock: () => number;
+  sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  tell: Tell;
+}
+
+/** Holds all requests back after a 429, then lets one at a time probe until the API answers again. */
+export interface CoolingOff {
+  /** Resolves when a request could start. */
+  wait(signal: AbortSignal): Promise<void>;
+  /** The number of a request that starts now, as the probe if there is a pause; undefined if it has to wait. */
+  start(): number | undefined;
+  answered(request: number): void;
+  /** The API answered 429. Throws a FatalError when it has been refusing for too long. */
+  refused(request: number, retryAfterMs?: number): void;
+  /** The request met no answer at all: a probe that failed, so the pause goes on. */
+  unanswered(request: number): void;
+}
+
+/**
+ * How long to hold back after each refusal in a row, unless Retry-After asks for longer; the last one repeats.
+ * Short at first for a rate exceeded by chance, then aimed just past the API's cooling-off of 5 and of 30 minutes
+ * (reference: "Rate Limits" of its documentation): six probes in the first half hour.
+ */
+const pausesMs = [2, 6, 17, 50, 235, 690, 810, 900].map((seconds) => seconds * 1000);
+const longestSilenceMs = 90 * 60 * 1000;
+const longestSleepMs = 250;
+
+interface Pause {
+  sinceMs: number;
+  untilMs: number;
+  refusals: number;
+  /** Requests with a lower number were on their way before the pause began and say nothing about its end. */
+  firstProbe: number;
+  probing: boolean;
+}
+
+export function createCoolingOff({ clock, sleep, tell }: CoolingOffOptions): CoolingOff {
+  let nextRequest = 0;
+  let pause: Pause | undefined;
+
+  const isHeldBack = () => pause !== undefined && (pause.probing || clock() < pause.untilMs);
+  const beganBefore = (request: number) => pause !== undefined && request < pause.firstProbe;
+
+  function refused(request: number, retryAfterMs = 0): void {
+    const nowMs = clock();
+    if (pause && beganBefore(request)) {
+      const longest = pause.sinceMs + longestSilenceMs;
+      pause.untilMs = Math.min(Math.max(pause.untilMs, nowMs + retryAfterMs), longest);
+      return;
+    }
+    const begins = pause === undefined;
+    pause ??= { sinceMs: nowMs, untilMs: nowMs, refusals: 0, firstProbe: nextRequest, probing: false };
+    const ownMs = (pausesMs[pause.refusals] ?? pausesMs.at(-1) ?? 0) * (1 + Math.random() / 20);
+    const pauseMs = Math.max(ownMs, retryAfterMs);
+    pause.refusals += 1;
+    pause.probing = false;
+    // The last probe is due when the longest silence ends.
+    const lastProbeMs = pause.sinceMs + longestSilenceMs;
+    pause.untilMs = Math.min(nowMs + pauseMs, lastProbeMs);
+    if (nowMs >= lastProbeMs || nowMs + retryAfterMs > lastProbeMs) throw tooLong();
+    if (!begins) return;
+    const length = formatDuration(pauseMs / 1000);
+    const line = `The Racing API refuses requests (429 Too Many Requests): all of them pause for ${length}, and longer if it goes on.`;
+    tell({ kind: 'line', line });
+  }
+
+  return {
+    wait: async (signal) => {
+      while (isHeldBack()) {
+        const remainingMs = (pause?.untilMs ?? 0) - clock();
+        await sleep(remainingMs > 0 ? Math.min(remainingMs, longestSleepMs) : longestSleepMs, signal);
+      }
+    },
+    start: () => {
+      if (isHeldBack()) return undefined;
+      if (pause) pause.probing = true;
+      nextRequest += 1;
+      return nextRequest - 1;
+    },
+    answered: (request) => {
+      if (pause === undefined || beganBefore(request)) return;
+      const length = formatDuration((clock() - pause.sinceMs) / 1000);
+      pause = undefined;
+      tell({ kind: 'line', line: `The Racing API answers again after ${length}; going on.` });
+    },
+    refused,
+    unanswered: (request) => {
+      if (pause && !beganBefore(request)) refused(request);
+    },
+  };
+}
+
+function tooLong(): FatalError {
+  const length = formatDuration(longestSilenceMs / 1000);
+  return new FatalError(
+    exitCodes.apiUnavailable,
+    `The Racing API still refuses requests (429), and waiting on would take more than ${length}. ` +
+      'Nothing is lost: run again with --resume later, when no other program uses the account.',
+  );
+}
+
+export interface PaceOptions extends CoolingOffOptions {
+  requestsPerSecond: number;
+  /** Resolves when the account's next request may start, which it then has to do at once. */
+  takeTurn: (signal: AbortSignal) => Promise<void>;
+  /** Aborted when the run is to ask nothing more; its reason is thrown to those who wait. */
+  signal: AbortSignal;
+}
+
+/** Lets requests start evenly spaced, several in flight at once, and none while the API cools off (429). */
+export interface Pace {
+  /** Runs `send` when its turn has come. Throws what `send` throws, or the signal's reason. */
+  run(send: () => Promise<HttpAnswer>): Promise<HttpAnswer>;
+  readonly maxInFlight: number;
+}
+
+export function createPace({ requestsPerSecond, takeTurn, signal, ...options }: PaceOptions): Pace {
+  const coolingOff = createCoolingOff(options);
+  // Enough to use the whole rate even when the API takes ten seconds for each answer.
+  const maxInFlight = Math.min(64, Math.max(8, Math.ceil(requestsPerSecond * 10)));
+  const inFlight = new Set<Promise<unknown>>();
+  let lastAdmission: Promise<unknown> = Promise.resolve();
+
+  async function admit(): Promise<number> {
+    while (inFlight.size >= maxInFlight) await Promise.race(inFlight);
+    for (;;) {
+      await coolingOff.wait(signal);
+      await takeTurn(signal);
+      // Undefined if the API refused another request while this one waited for its turn.
+      const request = coolingOff.start();
+      if (request === undefined) continue;
+      options.tell({ kind: 'request' });
+      return request;
+    }
+  }
+
+  async function exchange(request: number, send: () => Promise<HttpAnswer>): Promise<HttpAnswer> {
+    let answer: HttpAnswer;
+    try {
+      answer = await send();
+    } catch (error) {
+      coolingOff.unanswered(request);
+      throw error;
+    }
+    if (answer.status === 429) coolingOff.refused(request, answer.retryAfterMs);
+    else coolingOff.answered(request);
+    return answer;
+  }
+
+  return {
+    maxInFlight,
+    run: async (send) => {
+      const admission = lastAdmission.then(admit);
+      lastAdmission = admission.catch(() => {});
+      const request = await admission;
+      const exchanged = exchange(request, send);
+      const landed = exchanged.catch(() => {}).finally(() => inFlight.delete(landed));
+      inFlight.add(landed);
+      return await exchanged;
+    },
+  };
+}
