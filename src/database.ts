@@ -22,8 +22,8 @@ export interface Database {
    * the last id of the one before, so that rows that appear or vanish meanwhile shift nothing.
    */
   entities(type: EntityType): AsyncGenerator<Entity[]>;
-  /** The stored statistics of entities; ids without a row are left out. */
-  storedStatistics(type: EntityType, ids: readonly string[]): Promise<StatisticsRow[]>;
+  /** An entity's stored statistics, with stats_updated_at; undefined if its row is gone. */
+  storedStatistics(type: EntityType, id: string): Promise<StatisticsRow | undefined>;
   /** Writes rows that exist; returns those that could not be written, by id, with the reason. */
   writeStatistics(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>>;
 }
@@ -37,9 +37,7 @@ const entityRows = z.array(
     statsUpdatedAtMs: storedInstant.nullable(),
   }),
 );
-const statisticsRows = z.array(
-  z.object({ id: z.string() }).catchall(z.union([z.string(), z.number(), z.null()])),
-);
+const statisticsRows = z.array(z.object({ id: z.string() }).catchall(z.union([z.string(), z.number(), z.null()])));
 const idRows = z.array(z.object({ id: z.string() }));
 const ids = z.array(z.string());
 
@@ -74,21 +72,12 @@ export function createDatabase({ tell, ...options }: DataApiOptions & { tell: Te
     }
   }
 
-  async function storedStatistics(type: EntityType, wanted: readonly string[]): Promise<StatisticsRow[]> {
+  async function storedStatistics(type: EntityType, id: string): Promise<StatisticsRow | undefined> {
     const columns = ['id', ...writtenColumns(type)].join(',');
-    const rows: StatisticsRow[] = [];
-    for (const some of chunks(wanted)) {
-      // A server that caps pages lower answers with the first of them.
-      for (let missing = some; missing.length > 0; ) {
-        const { data: page } = await ask(type.table, statisticsRows, () =>
-          client.from(type.table).select(columns).in('id', missing).retry(false),
-        );
-        if (page.length === 0) break;
-        rows.push(...page);
-        missing = missing.filter((id) => !page.some((row) => row.id === id));
-      }
-    }
-    return rows;
+    const { data: rows } = await ask(type.table, statisticsRows, () =>
+      client.from(type.table).select(columns).eq('id', id).retry(false),
+    );
+    return rows[0];
   }
 
   async function writeStatistics(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
@@ -136,9 +125,10 @@ export function createDatabase({ tell, ...options }: DataApiOptions & { tell: Te
 
   /** Rows that an update did not match are gone, or the database hides them from updates: then from all of them. */
   async function explainUnknown(type: EntityType, unknownIds: string[]): Promise<Map<string, string>> {
-    for (const some of chunks(unknownIds)) {
+    for (let from = 0; from < unknownIds.length; from += idsInUrl) {
+      const some = unknownIds.slice(from, from + idsInUrl).map(quoted);
       const { data: visible } = await ask(type.table, idRows, () =>
-        client.from(type.table).select('id').in('id', some).retry(false),
+        client.from(type.table).select('id').filter('id', 'in', `(${some})`).retry(false),
       );
       if (visible[0]) throw hiddenFromUpdates(type, visible[0].id);
     }
@@ -167,6 +157,7 @@ function hiddenFromUpdates({ table }: EntityType, id: string): FatalError {
   );
 }
 
-function* chunks(ids: readonly string[]): Generator<string[]> {
-  for (let first = 0; first < ids.length; first += idsInUrl) yield ids.slice(first, first + idsInUrl);
+/** As PostgREST reads a value of a list that holds commas, parentheses or quotes. */
+function quoted(value: string): string {
+  return `"${value.replace(/["\\]/g, '\\$&')}"`;
 }

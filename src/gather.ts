@@ -94,9 +94,7 @@ export async function sweep(
   }
 
   async function sweepWindow(query: ResultsQuery): Promise<void> {
-    all.add(
-      await readCompleteResults(api, query, () => new Tallies(types, window), { accept: claim, onPage }),
-    );
+    all.add(await readCompleteResults(api, query, () => new Tallies(types, window), { accept: claim, onPage }));
   }
 
   tell({ kind: 'phase', label: 'sweeping', total: typicalSweepRequests });

@@ -24,8 +24,7 @@ const entitiesOption = (standard: readonly EntityType[], standardName: string) =
   new Option('--entities <types...>', 'only these types: jockeys, trainers, owners')
     .argParser(entityTypeNames)
     .default(standard, standardName);
-const rateOption = () =>
-  new Option('--rate <n>', 'API requests a second').argParser(requestsPerSecond).default(2);
+const rateOption = () => new Option('--rate <n>', 'API requests a second').argParser(requestsPerSecond).default(2);
 
 /** The main command. `--all` implies all types, so that `entities` always says which. */
 function populateCommand() {
@@ -44,10 +43,7 @@ function populateCommand() {
     .option('--resume', 'leave out what the checkpoints hold; failed entities are tried again', false)
     .option('--clear-checkpoints', 'delete the checkpoints first', false)
     .addOption(
-      new Option(
-        '--strategy <name>',
-        'walk: entity by entity; sweep: all results once; auto: the cheaper one',
-      )
+      new Option('--strategy <name>', 'walk: entity by entity; sweep: all results once; auto: the cheaper one')
         .choices(['auto', 'walk', 'sweep'] as const)
         .default('auto' as const),
     )

@@ -8,14 +8,7 @@ import { type Report, saveReport, startReport, writeReport } from './files/repor
 import { lockTypes } from './files/run-lock.js';
 import { makeFolder, writeWholeFile } from './files/whole-file.js';
 import { formatCount, formatDuration, formatEntities, printable } from './format.js';
-import {
-  type Gathering,
-  gather,
-  type Outcome,
-  recentSince,
-  type Selection,
-  typicalSweepRequests,
-} from './gather.js';
+import { type Gathering, gather, type Outcome, recentSince, type Selection, typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';
 import type { RacingApi } from './racing-api.js';
 import { htmlReport } from './show/page/html-report.js';
@@ -267,10 +260,7 @@ export interface Plan {
 }
 
 /** Chooses the strategy with fewer requests, unless one is prescribed. `entities` is their number, of all types. */
-export function planRun(
-  { strategy: wish, rate }: Pick<PopulateOptions, 'strategy' | 'rate'>,
-  entities: number,
-): Plan {
+export function planRun({ strategy: wish, rate }: Pick<PopulateOptions, 'strategy' | 'rate'>, entities: number): Plan {
   const cheaper: Strategy = entities <= typicalSweepRequests ? 'walk' : 'sweep';
   const strategy = wish === 'auto' ? cheaper : wish;
   const other: Strategy = strategy === 'walk' ? 'sweep' : 'walk';

@@ -161,8 +161,7 @@ export class Tallies {
     this.races += 1;
     const { start, today } = this.window;
     const region = race.region.toLowerCase();
-    if (race.date < start || race.date > today || !countedRegions.some((counted) => counted === region))
-      return;
+    if (race.date < start || race.date > today || !countedRegions.some((counted) => counted === region)) return;
     const day = dayOf(race.date);
     const daysAgo = dayOf(today) - day;
     for (const runner of race.runners) {

@@ -54,12 +54,7 @@ export function readCheckpoint(
  * and a folder that cannot be written had better fail now. A file that is not this type's checkpoint is kept aside.
  * @throws FatalError (files unusable), also when the run was to go on from such a file
  */
-export function openCheckpoint(
-  directory: string,
-  type: EntityType,
-  options: PopulateOptions,
-  tell: Tell,
-): Checkpoint {
+export function openCheckpoint(directory: string, type: EntityType, options: PopulateOptions, tell: Tell): Checkpoint {
   const checkpoint = startCheckpoint(directory, type, idsToLeaveOut(directory, type, options, tell));
   if (!options.dryRun) checkpoint.save();
   return checkpoint;

@@ -157,9 +157,7 @@ function processStart(pid: number): string | null {
     if (process.platform !== 'linux') {
       // In one language and time zone: cron's are often others than the user's.
       const env = { ...process.env, LC_ALL: 'C', TZ: 'UTC' };
-      return (
-        execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', env }).trim() || null
-      );
+      return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', env }).trim() || null;
     }
     // proc(5): the fields after the parenthesized name are the state, ..., and as the 20th the start time.
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');

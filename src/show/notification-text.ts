@@ -47,9 +47,7 @@ export function bodyOf({ report, reportPath }: EndedRun): string {
   const parts = [
     stoppedBy === null ? '' : stoppedBy.split('\n').map(printable).join('\n'),
     `${counts(report)} in ${formatDuration(report.overall.duration)}, started ${report.started_at}.`,
-    failed === 0
-      ? ''
-      : `Next step: run again with --resume to try the ${formatCount(failed)} failed ones again.`,
+    failed === 0 ? '' : `Next step: run again with --resume to try the ${formatCount(failed)} failed ones again.`,
     summaryTable(report, columns),
     failed === 0 ? '' : failureList(report),
     reportPath === null

@@ -26,11 +26,7 @@ export function createNotifications(
 ): Notifications {
   let startSent: Promise<void> = Promise.resolve();
 
-  async function attempt(
-    what: string,
-    allowedMs: number,
-    send: (signal: AbortSignal) => Promise<void>,
-  ): Promise<void> {
+  async function attempt(what: string, allowedMs: number, send: (signal: AbortSignal) => Promise<void>): Promise<void> {
     const signal = AbortSignal.timeout(allowedMs);
     try {
       await send(signal);
@@ -112,11 +108,7 @@ interface Mail {
   text: string;
 }
 
-async function mail(
-  { to, smtpUrl, subject, text }: Mail,
-  signal: AbortSignal,
-  timeoutMs: number,
-): Promise<void> {
+async function mail({ to, smtpUrl, subject, text }: Mail, signal: AbortSignal, timeoutMs: number): Promise<void> {
   const recipients = to.split(',').flatMap((address) => address.trim() || []);
   // Loaded only here: most runs send no mail.
   const { createTransport } = await import('nodemailer');
@@ -157,8 +149,7 @@ function reasonOf(error: unknown): string {
   if (error instanceof Refusal) return error.message;
   const replyCode = fieldOf(error, 'responseCode');
   if (typeof replyCode === 'number') return `the server refuses ${refusedPart(error)} (${replyCode})`;
-  const code =
-    fieldOf(error, 'originalCode') ?? fieldOf(error, 'code') ?? fieldOf(fieldOf(error, 'cause'), 'code');
+  const code = fieldOf(error, 'originalCode') ?? fieldOf(error, 'code') ?? fieldOf(fieldOf(error, 'cause'), 'code');
   return typeof code === 'string' ? `no connection (${code})` : 'the URL or the answer is not usable';
 }
 

@@ -65,8 +65,7 @@ function partsOf(gauge: Gauge, requestRate: number, nowMs: number): string[] {
     ...(rate > 0 ? [formatRate(rate)] : []),
     ...(requestRate > 0 ? [`${requestRate.toFixed(2)} req/s`] : []),
   ];
-  const outcome =
-    failed === undefined ? [] : [`${formatCount(done - failed)} ok`, `${formatCount(failed)} failed`];
+  const outcome = failed === undefined ? [] : [`${formatCount(done - failed)} ok`, `${formatCount(failed)} failed`];
   return [
     `${formatCount(done)}/${formatCount(total)} ${Math.floor(fractionOf(gauge) * 100)}%`,
     ...(done > 0 && done < total ? [`${formatDuration((total - done) / rate)} left`] : []),
@@ -99,9 +98,7 @@ function countRequests(clock: () => number): RequestCount {
       const oldest = readings.find(({ atMs }) => nowMs - atMs <= currentMs) ?? readings.at(-1);
       readings.splice(0, oldest ? readings.indexOf(oldest) : 0);
       readings.push({ atMs: nowMs, requests });
-      return oldest && nowMs > oldest.atMs
-        ? ((requests - oldest.requests) * 1000) / (nowMs - oldest.atMs)
-        : 0;
+      return oldest && nowMs > oldest.atMs ? ((requests - oldest.requests) * 1000) / (nowMs - oldest.atMs) : 0;
     },
   };
 }
@@ -181,9 +178,7 @@ function plainScreen({ output, clock, now }: ScreenOptions, count: RequestCount)
     const sinceMs = nowMs - printedAtMs;
     const thinnedMs = (nowMs - startedAtMs) / 60;
     const bySteps = done - printedDone >= firstSteps && sinceMs >= Math.max(shortestIntervalMs, thinnedMs);
-    return (
-      bySteps || sinceMs >= Math.max(firstIntervalMs, thinnedMs) || (done >= total && done > printedDone)
-    );
+    return bySteps || sinceMs >= Math.max(firstIntervalMs, thinnedMs) || (done >= total && done > printedDone);
   };
   return {
     columns: () => Number.POSITIVE_INFINITY,

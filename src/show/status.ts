@@ -50,8 +50,7 @@ export function readStatus(directory: string, now: Date): Status {
     ]),
   ) as Status;
   for (const report of savedReports(directory)) {
-    if (report.mode === 'production')
-      for (const { name } of entityTypes) enterRun(status[name], report, name);
+    if (report.mode === 'production') for (const { name } of entityTypes) enterRun(status[name], report, name);
     if (entityTypes.every(({ name }) => status[name].last_completed)) break;
   }
   return status;
@@ -104,10 +103,7 @@ export function describeStatus(status: Status): string {
   return entityTypes.map(({ name }) => describeType(name, status[name])).join('\n\n');
 }
 
-function describeType(
-  name: EntityTypeName,
-  { running, last_run, last_completed, resume }: TypeStatus,
-): string {
+function describeType(name: EntityTypeName, { running, last_run, last_completed, resume }: TypeStatus): string {
   const lines: string[] = [name];
   if (running) {
     const left = running.seconds_left === null ? '' : `, ${formatDuration(running.seconds_left)} left`;

@@ -66,9 +66,7 @@ function utcTime(instant: string): string {
 }
 
 function meaningOf({ exit_code, mode }: Report): string {
-  return mode === 'dry_run' && exit_code === 0
-    ? 'a dry run, nothing is written'
-    : exitCodeMeanings[exit_code];
+  return mode === 'dry_run' && exit_code === 0 ? 'a dry run, nothing is written' : exitCodeMeanings[exit_code];
 }
 
 function outcome(report: Report): Html {

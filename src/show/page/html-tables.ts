@@ -19,13 +19,7 @@ export function nothing(text: string): Html {
 }
 
 /** A table in a box that scrolls, by keys too, where the screen is too small for it. */
-function table(
-  name: string,
-  caption: Content,
-  columns: readonly Html[],
-  rows: Html,
-  foot: Content = '',
-): Html {
+function table(name: string, caption: Content, columns: readonly Html[], rows: Html, foot: Content = ''): Html {
   return html`<div class="scroll ${name}" role="region" aria-label="${caption}" tabindex="0"><table>
 <caption>${caption}</caption>
 <thead><tr>${columns}</tr></thead>
