@@ -1,17 +1,32 @@
+import { setMaxListeners } from 'node:events';
+import { createClient, type SupabaseClient } from '@supabase/supabase-js';
+import pRetry from 'p-retry';
+import { WebSocket } from 'undici';
 import { z } from 'zod';
 import { mapConcurrently } from './concurrently.js';
-import { createDataApi, type DataApiOptions, DatabaseFault } from './data-api.js';
 import type { Entity, EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Tell } from './events.js';
 import { printable } from './format.js';
 import { lastDateColumn, type StatisticsRow, statisticsColumns } from './statistics.js';
 
+const retries = 5;
+const requestTimeoutMs = 30_000;
 /** PostgREST's usual cap; a server with a lower one only means more pages. */
 const pageRows = 1000;
 /** So many ids fit into a URL. */
 const idsInUrl = 100;
 const rowWritesInFlight = 8;
+
+export interface DatabaseOptions {
+  url: string;
+  serviceKey: string;
+  tell: Tell;
+  /** Aborts requests under way; its reason is thrown. */
+  signal: AbortSignal;
+  /** The first wait before a retry; each further one is twice as long, and jittered up to double. */
+  firstRetryMs?: number;
+}
 
 /** The three tables, over Supabase's Data API. Every method throws a FatalError when the database fails for good. */
 export interface Database {
@@ -52,101 +67,112 @@ function writtenColumns(type: EntityType): string[] {
   return [...statisticsColumns(type), 'stats_updated_at'];
 }
 
-export function createDatabase({ tell, ...options }: DataApiOptions & { tell: Tell }): Database {
-  const { client, ask } = createDataApi(options);
+export function createDatabase(options: DatabaseOptions): Database {
+  const api = openDataApi(options);
+  return {
+    checkTable: (type) => checkTable(api, type),
+    entities: (type) => entities(api, type),
+    storedStatistics: (type, id) => storedStatistics(api, type, id),
+    writeStatistics: statisticsWriter(api, options.tell),
+  };
+}
+
+async function checkTable({ client, ask }: DataApi, type: EntityType): Promise<number> {
+  const columns = ['id', 'name', ...writtenColumns(type)].join(',');
+  const { count } = await ask(type.table, z.unknown(), () =>
+    client.from(type.table).select(columns, { count: 'exact' }).limit(1).retry(false),
+  );
+  return count;
+}
+
+async function* entities({ client, ask }: DataApi, type: EntityType): AsyncGenerator<Entity[]> {
+  const columns = `id,name,lastDate:${lastDateColumn(type)},statsUpdatedAtMs:stats_updated_at`;
+  let after: string | undefined;
+  for (;;) {
+    const { data: page } = await ask(type.table, entityRows, () => {
+      const query = client.from(type.table).select(columns).order('id').limit(pageRows).retry(false);
+      return after === undefined ? query : query.gt('id', after);
+    });
+    const last = page.at(-1);
+    if (last === undefined) return;
+    after = last.id;
+    // Here and not in the query: PostgREST would read the asterisks as wildcards.
+    yield page.filter(({ id }) => !id.startsWith('**TEST**'));
+  }
+}
+
+async function storedStatistics(
+  { client, ask }: DataApi,
+  type: EntityType,
+  id: string,
+): Promise<StatisticsRow | undefined> {
+  const columns = ['id', ...writtenColumns(type)].join(',');
+  const { data: rows } = await ask(type.table, statisticsRows, () =>
+    client.from(type.table).select(columns).eq('id', id).retry(false),
+  );
+  return rows[0];
+}
+
+/** Writes a batch by the database function; row by row where that is missing or refuses a value of some row. */
+function statisticsWriter(api: DataApi, tell: Tell): Database['writeStatistics'] {
+  const { client, ask } = api;
   let functionInstalled = true;
-
-  async function* entities(type: EntityType): AsyncGenerator<Entity[]> {
-    const columns = `id,name,lastDate:${lastDateColumn(type)},statsUpdatedAtMs:stats_updated_at`;
-    let after: string | undefined;
-    for (;;) {
-      const { data: page } = await ask(type.table, entityRows, () => {
-        const query = client.from(type.table).select(columns).order('id').limit(pageRows).retry(false);
-        return after === undefined ? query : query.gt('id', after);
-      });
-      const last = page.at(-1);
-      if (last === undefined) return;
-      after = last.id;
-      // Here and not in the query: PostgREST would read the asterisks as wildcards.
-      yield page.filter(({ id }) => !id.startsWith('**TEST**'));
-    }
-  }
-
-  async function storedStatistics(type: EntityType, id: string): Promise<StatisticsRow | undefined> {
-    const columns = ['id', ...writtenColumns(type)].join(',');
-    const { data: rows } = await ask(type.table, statisticsRows, () =>
-      client.from(type.table).select(columns).eq('id', id).retry(false),
-    );
-    return rows[0];
-  }
-
-  async function writeStatistics(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
-    if (!functionInstalled) return await writeRowByRow(type, rows);
-    try {
-      const { data: unknownIds } = await ask(type.table, ids, () =>
-        client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }).retry(false),
-      );
-      return await explainUnknown(type, unknownIds);
-    } catch (error) {
-      if (!(error instanceof DatabaseFault)) throw error;
-      if (error.kind === 'function-missing') announceRowByRow();
-      // Otherwise the database refuses a value of some row: let it refuse only that row.
-      return await writeRowByRow(type, rows);
-    }
-  }
-
-  function announceRowByRow(): void {
-    if (!functionInstalled) return;
-    functionInstalled = false;
-    const line =
-      'The database function populate_statistics is not installed: writing row by row, which is much slower. ' +
-      'Apply supabase/migrations (supabase db push) to install it.';
-    tell({ kind: 'line', line });
-  }
-
-  async function writeRowByRow(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
-    const reasons = new Map<string, string>();
-    const unknownIds: string[] = [];
-    const writes = mapConcurrently(rows, rowWritesInFlight, async ({ id, ...values }) => {
+  return async (type, rows) => {
+    if (functionInstalled) {
       try {
-        const { data: updated } = await ask(type.table, idRows, () =>
-          client.from(type.table).update(values).eq('id', id).select('id').retry(false),
+        const { data: unknownIds } = await ask(type.table, ids, () =>
+          client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }).retry(false),
         );
-        if (updated.length === 0) unknownIds.push(id);
+        return await explainUnknown(api, type, unknownIds);
       } catch (error) {
         if (!(error instanceof DatabaseFault)) throw error;
-        reasons.set(id, `the database refuses its values: ${error.message}`);
+        if (error.kind === 'function-missing' && functionInstalled) {
+          functionInstalled = false;
+          tell({ kind: 'line', line: rowByRowLine });
+        }
       }
-    });
-    for await (const _ of writes);
-    for (const [id, reason] of await explainUnknown(type, unknownIds)) reasons.set(id, reason);
-    return reasons;
-  }
-
-  /** Rows that an update did not match are gone, or the database hides them from updates: then from all of them. */
-  async function explainUnknown(type: EntityType, unknownIds: string[]): Promise<Map<string, string>> {
-    for (let from = 0; from < unknownIds.length; from += idsInUrl) {
-      const some = unknownIds.slice(from, from + idsInUrl).map(quoted);
-      const { data: visible } = await ask(type.table, idRows, () =>
-        client.from(type.table).select('id').filter('id', 'in', `(${some})`).retry(false),
-      );
-      if (visible[0]) throw hiddenFromUpdates(type, visible[0].id);
     }
-    return new Map(unknownIds.map((id) => [id, `its row is no longer in ${type.table}`]));
-  }
-
-  return {
-    entities,
-    storedStatistics,
-    writeStatistics,
-    checkTable: async (type) => {
-      const columns = ['id', 'name', ...writtenColumns(type)].join(',');
-      const { count } = await ask(type.table, z.unknown(), () =>
-        client.from(type.table).select(columns, { count: 'exact' }).limit(1).retry(false),
-      );
-      return count;
-    },
+    return await writeRowByRow(api, type, rows);
   };
+}
+
+const rowByRowLine =
+  'The database function populate_statistics is not installed: writing row by row, which is much slower. ' +
+  'Apply supabase/migrations (supabase db push) to install it.';
+
+async function writeRowByRow(api: DataApi, type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
+  const reasons = new Map<string, string>();
+  const unknownIds: string[] = [];
+  const writes = mapConcurrently(rows, rowWritesInFlight, async ({ id, ...values }) => {
+    try {
+      const { data: updated } = await api.ask(type.table, idRows, () =>
+        api.client.from(type.table).update(values).eq('id', id).select('id').retry(false),
+      );
+      if (updated.length === 0) unknownIds.push(id);
+    } catch (error) {
+      if (!(error instanceof DatabaseFault)) throw error;
+      reasons.set(id, `the database refuses its values: ${error.message}`);
+    }
+  });
+  for await (const _ of writes);
+  for (const [id, reason] of await explainUnknown(api, type, unknownIds)) reasons.set(id, reason);
+  return reasons;
+}
+
+/** Rows that an update did not match are gone, or the database hides them from updates: then from all of them. */
+async function explainUnknown(
+  { client, ask }: DataApi,
+  type: EntityType,
+  unknownIds: string[],
+): Promise<Map<string, string>> {
+  for (let from = 0; from < unknownIds.length; from += idsInUrl) {
+    const some = unknownIds.slice(from, from + idsInUrl).map(quoted);
+    const { data: visible } = await ask(type.table, idRows, () =>
+      client.from(type.table).select('id').filter('id', 'in', `(${some})`).retry(false),
+    );
+    if (visible[0]) throw hiddenFromUpdates(type, visible[0].id);
+  }
+  return new Map(unknownIds.map((id) => [id, `its row is no longer in ${type.table}`]));
 }
 
 function hiddenFromUpdates({ table }: EntityType, id: string): FatalError {
@@ -160,4 +186,129 @@ function hiddenFromUpdates({ table }: EntityType, id: string): FatalError {
 /** As PostgREST reads a value of a list that holds commas, parentheses or quotes. */
 function quoted(value: string): string {
   return `"${value.replace(/["\\]/g, '\\$&')}"`;
+}
+
+/** What supabase-js answers: `error` or `data`; status 0 when nothing was answered at all. */
+interface DatabaseAnswer {
+  status: number;
+  data: unknown;
+  count?: number | null;
+  error: { code?: string; message: string; details?: string | null } | null;
+}
+
+type FaultKind = 'passing' | 'function-missing' | 'value-refused' | 'schema' | 'refused' | 'other';
+
+/** An error of the database or of the Data API before it. */
+class DatabaseFault extends Error {
+  readonly kind: FaultKind;
+
+  constructor(kind: FaultKind, message: string) {
+    super(message);
+    this.kind = kind;
+  }
+}
+
+/** Codes of Postgres (https://www.postgresql.org/docs/current/errcodes-appendix.html, by class) and of PostgREST. */
+const kindsByCode: [RegExp, FaultKind][] = [
+  [/^PGRST202$/, 'function-missing'],
+  [/^(42P01|42703|PGRST204|PGRST205)$/, 'schema'],
+  [/^(42501|28...|PGRST30.)$/, 'refused'],
+  [/^(08...|40...|53...|55P03|57...|58...|PGRST00.)$/, 'passing'],
+  [/^(22...|23...|P0001|44...)$/, 'value-refused'],
+];
+
+/** Supabase's Data API (PostgREST). */
+interface DataApi {
+  client: SupabaseClient;
+  /**
+   * Asks about a table until the database answers, up to six times: the answer's data in the shape of `schema`, and
+   * its count where the request asks for one. Throws a DatabaseFault `function-missing` or `value-refused`, for
+   * which the caller has another way; otherwise a FatalError.
+   */
+  ask<Data>(
+    table: string,
+    schema: z.ZodType<Data>,
+    request: () => PromiseLike<DatabaseAnswer>,
+  ): Promise<{ data: Data; count: number }>;
+}
+
+function openDataApi(options: DatabaseOptions): DataApi {
+  const { signal, serviceKey, firstRetryMs = 700 } = options;
+  const redact = redactor(serviceKey);
+  const ask: DataApi['ask'] = async (table, schema, request) => {
+    const attempt = async () => {
+      const answer = await request();
+      signal.throwIfAborted();
+      if (answer.error) throw faultOf(answer, redact);
+      return answer;
+    };
+    try {
+      const { data, count } = await pRetry(attempt, {
+        retries,
+        minTimeout: firstRetryMs,
+        randomize: true,
+        signal,
+        shouldRetry: ({ error }) => error instanceof DatabaseFault && error.kind === 'passing',
+      });
+      return { data: checked(table, schema, data), count: count ?? 0 };
+    } catch (error) {
+      throw error instanceof DatabaseFault ? advised(table, error) : error;
+    }
+  };
+  return { client: createSupabaseClient(options), ask };
+}
+
+function createSupabaseClient({ url, serviceKey, signal }: DatabaseOptions): SupabaseClient {
+  // One listener for each request in flight is no leak.
+  setMaxListeners(0, signal);
+  return createClient(url, serviceKey, {
+    auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
+    // Node 20 has no WebSocket of its own, and the client wants one even when nothing is realtime.
+    realtime: { transport: WebSocket as never },
+    global: {
+      fetch: (input, init) =>
+        fetch(input, { ...init, signal: AbortSignal.any([signal, AbortSignal.timeout(requestTimeoutMs)]) }),
+    },
+  });
+}
+
+/** A proxy or a talkative server may repeat what we sent. */
+function redactor(serviceKey: string): (text: string) => string {
+  const base64 = Buffer.from(serviceKey).toString('base64').replace(/=+$/, '');
+  return (text) => text.replaceAll(serviceKey, '[key]').replaceAll(base64, '[key]');
+}
+
+function faultOf({ status, error }: DatabaseAnswer, redact: (text: string) => string): DatabaseFault {
+  const code = error?.code ?? '';
+  // A body that is not PostgREST's (a proxy's page, say) becomes the message as it is.
+  const message = redact(printable(error?.message ?? '')).slice(0, 300) || `HTTP ${status}`;
+  const text = code === '' ? message : `${message} (${code})`;
+  const byCode = kindsByCode.find(([pattern]) => pattern.test(code))?.[1];
+  if (byCode) return new DatabaseFault(byCode, text);
+  if (status === 401 || status === 403) return new DatabaseFault('refused', text);
+  const passing = status === 0 || status === 408 || status === 429 || status >= 500;
+  return new DatabaseFault(passing ? 'passing' : 'other', text);
+}
+
+function checked<Data>(table: string, schema: z.ZodType<Data>, data: unknown): Data {
+  const parsed = schema.safeParse(data);
+  if (parsed.success) return parsed.data;
+  throw new FatalError(
+    exitCodes.databaseFailed,
+    `What answers for ${table} is not Supabase's Data API. Check SUPABASE_URL: it is the project's URL, https://<project>.supabase.co.`,
+    { cause: parsed.error },
+  );
+}
+
+/** The fault as it is if the caller has another way; otherwise what to do about it. */
+function advised(table: string, fault: DatabaseFault): Error {
+  if (fault.kind === 'function-missing' || fault.kind === 'value-refused') return fault;
+  const advice = {
+    passing:
+      'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again with --resume.',
+    schema: `The table ${table} or a column of it is missing: apply supabase/migrations/20251101000000_entity_statistics.sql (supabase db push), then run again.`,
+    refused: `The database refuses access to ${table}. Use the project's secret (service_role) key as SUPABASE_SERVICE_KEY.`,
+    other: `The database answers ${table} with an error.`,
+  }[fault.kind];
+  return new FatalError(exitCodes.databaseFailed, `${advice} (${fault.message})`, { cause: fault });
 }

@@ -60,22 +60,14 @@ export function createCoolingOff({ clock, sleep, tell }: CoolingOffOptions): Coo
     if (pause && beganBefore(request)) {
       const longest = pause.sinceMs + longestSilenceMs;
       pause.untilMs = Math.min(Math.max(pause.untilMs, nowMs + retryAfterMs), longest);
-      return;
+    } else if (pause) {
+      prolong(pause, nowMs, retryAfterMs);
+    } else {
+      pause = { sinceMs: nowMs, untilMs: nowMs, refusals: 0, firstProbe: nextRequest, probing: false };
+      const length = formatDuration(prolong(pause, nowMs, retryAfterMs) / 1000);
+      const line = `The Racing API refuses requests (429 Too Many Requests): all of them pause for ${length}, and longer if it goes on.`;
+      tell({ kind: 'line', line });
     }
-    const begins = pause === undefined;
-    pause ??= { sinceMs: nowMs, untilMs: nowMs, refusals: 0, firstProbe: nextRequest, probing: false };
-    const ownMs = (pausesMs[pause.refusals] ?? pausesMs.at(-1) ?? 0) * (1 + Math.random() / 20);
-    const pauseMs = Math.max(ownMs, retryAfterMs);
-    pause.refusals += 1;
-    pause.probing = false;
-    // The last probe is due when the longest silence ends.
-    const lastProbeMs = pause.sinceMs + longestSilenceMs;
-    pause.untilMs = Math.min(nowMs + pauseMs, lastProbeMs);
-    if (nowMs >= lastProbeMs || nowMs + retryAfterMs > lastProbeMs) throw tooLong();
-    if (!begins) return;
-    const length = formatDuration(pauseMs / 1000);
-    const line = `The Racing API refuses requests (429 Too Many Requests): all of them pause for ${length}, and longer if it goes on.`;
-    tell({ kind: 'line', line });
   }
 
   return {
@@ -102,6 +94,19 @@ export function createCoolingOff({ clock, sleep, tell }: CoolingOffOptions): Coo
       if (pause && !beganBefore(request)) refused(request);
     },
   };
+}
+
+/** Holds back for another while, which is returned in milliseconds. Throws a FatalError after the last probe. */
+function prolong(pause: Pause, nowMs: number, retryAfterMs: number): number {
+  const ownMs = (pausesMs[pause.refusals] ?? pausesMs.at(-1) ?? 0) * (1 + Math.random() / 20);
+  const pauseMs = Math.max(ownMs, retryAfterMs);
+  // The last probe is due when the longest silence ends.
+  const lastProbeMs = pause.sinceMs + longestSilenceMs;
+  pause.refusals += 1;
+  pause.probing = false;
+  pause.untilMs = Math.min(nowMs + pauseMs, lastProbeMs);
+  if (nowMs >= lastProbeMs || nowMs + retryAfterMs > lastProbeMs) throw tooLong();
+  return pauseMs;
 }
 
 function tooLong(): FatalError {

@@ -55,15 +55,13 @@ export interface RacingApi {
 const retries = 5;
 const longestWaitMs = 90 * 60 * 1000;
 
-/** One fault of one request, before it is known whether a retry mends it. */
-class RequestFault extends Error {
-  readonly kind: ResultsErrorKind;
+/** One fault of one request: an error of the query if no retry mends it. */
+class RequestFault extends ResultsError {
   readonly status: number | undefined;
   readonly retryAfterMs: number;
 
   constructor(kind: ResultsErrorKind, message: string, answer?: HttpAnswer, options?: ErrorOptions) {
-    super(message, options);
-    this.kind = kind;
+    super(kind, message, options);
     this.status = answer?.status;
     this.retryAfterMs = answer?.retryAfterMs ?? 0;
   }
@@ -75,8 +73,7 @@ export function createRacingApi(options: RacingApiOptions): RacingApi {
   setMaxListeners(0, signal);
   const dispatcher = new Agent({ connections: pace.maxInFlight, keepAliveTimeout: 30_000 });
   const send = sender(options, dispatcher);
-  let everAnswered = false;
-  let failuresInARow = 0;
+  const judge = createJudge();
 
   /** The answer to a request. A 429 is none: the pace holds everything back for as long as it takes. */
   async function answerTo(url: string): Promise<HttpAnswer> {
@@ -86,21 +83,9 @@ export function createRacingApi(options: RacingApiOptions): RacingApi {
     }
   }
 
-  /** Whether a fault that retries did not mend is this query's alone, or the API's. */
-  function outcomeOf(fault: RequestFault): ResultsError | FatalError {
-    const { kind, status } = fault;
-    const ofThisQuery = new ResultsError(kind, fault.message, { cause: fault });
-    // An API that has answered others and says no to this one works.
-    if ((kind === 'not-found' || kind === 'rejected') && everAnswered) return ofThisQuery;
-    failuresInARow += 1;
-    const unreachable = kind === 'unavailable' && status === undefined && !everAnswered;
-    const hopeless = unreachable || failuresInARow >= hopelessFailures(kind, everAnswered);
-    return hopeless ? hopelessApi(fault) : ofThisQuery;
-  }
-
   return {
     maxInFlight: pace.maxInFlight,
-    hasAnswered: () => everAnswered,
+    hasAnswered: judge.hasAnswered,
     close: () => dispatcher.destroy(),
     resultsPage: async (query, skip) => {
       if (skip > largestSkip) {
@@ -121,12 +106,33 @@ export function createRacingApi(options: RacingApiOptions): RacingApi {
             await waitAsAsked(error, performance.now() - startedAtMs, signal);
           },
         });
-        everAnswered = true;
-        failuresInARow = 0;
+        judge.answered();
         return page;
       } catch (error) {
-        throw error instanceof RequestFault ? outcomeOf(error) : error;
+        throw error instanceof RequestFault ? judge.judged(error) : error;
       }
+    },
+  };
+}
+
+/** Judges whether a fault that retries did not mend is its query's alone, or the API's. */
+function createJudge() {
+  let everAnswered = false;
+  let failuresInARow = 0;
+  return {
+    hasAnswered: () => everAnswered,
+    answered: () => {
+      everAnswered = true;
+      failuresInARow = 0;
+    },
+    judged: (fault: RequestFault): ResultsError | FatalError => {
+      const { kind, status } = fault;
+      // An API that has answered others and says no to this one works.
+      if ((kind === 'not-found' || kind === 'rejected') && everAnswered) return fault;
+      failuresInARow += 1;
+      const unreachable = kind === 'unavailable' && status === undefined && !everAnswered;
+      const hopeless = unreachable || failuresInARow >= hopelessFailures(kind, everAnswered);
+      return hopeless ? hopelessApi(fault) : fault;
     },
   };
 }

@@ -4,15 +4,15 @@ import type { Entity, EntityType, EntityTypeName } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Events, Failure, Strategy, Tell, Written } from './events.js';
 import { type Checkpoint, openCheckpoint } from './files/checkpoint.js';
-import { type Report, saveReport, startReport, writeReport } from './files/report.js';
+import { type EndedRun, type Report, saveReport, startReport } from './files/report.js';
 import { lockTypes } from './files/run-lock.js';
-import { makeFolder, writeWholeFile } from './files/whole-file.js';
+import { makeFolder } from './files/whole-file.js';
 import { formatCount, formatDuration, formatEntities, printable } from './format.js';
 import { type Gathering, gather, type Outcome, recentSince, type Selection, typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';
 import type { RacingApi } from './racing-api.js';
 import { htmlReport } from './show/page/html-report.js';
-import { type RunHistory, startHistory } from './show/run-history.js';
+import { startHistory } from './show/run-history.js';
 import { describeSelection, sampleTable } from './show/summary.js';
 import { statisticsWindow, utcDate } from './statistics.js';
 
@@ -28,13 +28,6 @@ export interface RunParts {
   stop: AbortController;
   /** Called when nothing stands in the run's way. */
   onStart?: () => void;
-}
-
-/** How a run ended. */
-export interface EndedRun {
-  report: Report;
-  /** Null if the report could not be written. */
-  reportPath: string | null;
 }
 
 /**
@@ -60,7 +53,9 @@ export async function run(options: PopulateOptions, parts: RunParts): Promise<En
     events.tell({ kind: 'over' });
     lock?.release();
   }
-  return save(report.ended(stop.signal), directory, options.html ? history : undefined);
+  const { samples, leaders } = history;
+  const page = (ended: Report) => htmlReport({ report: ended, samples, leaders });
+  return saveReport(directory, report.ended(stop.signal), options.html ? page : undefined);
 }
 
 /** Selects, plans and, unless it is a dry run, gathers and writes. */
@@ -280,34 +275,4 @@ function showSamples(selections: readonly Selection[], tell: Tell): void {
   }
   const line = 'Dry run: nothing was asked of The Racing API and no row was written.';
   tell({ kind: 'line', line });
-}
-
-/**
- * Saves the report, also as a page if there is a history. That it cannot be saved is the outcome if nothing worse is.
- */
-function save(report: Report, directory: string, history: RunHistory | undefined): EndedRun {
-  let reportPath: string | null = null;
-  try {
-    reportPath = saveReport(directory, report);
-    if (history) {
-      const { samples, leaders } = history;
-      writeWholeFile(reportPath.replace(/json$/, 'html'), htmlReport({ report, samples, leaders }));
-    }
-    return { report, reportPath };
-  } catch (error) {
-    if (!(error instanceof FatalError)) throw error;
-    if (report.stopped_by !== null) return { report, reportPath };
-    const failed = { ...report, exit_code: error.exitCode, stopped_by: error.message };
-    // Only the page failed: the report has to tell, if it can.
-    if (reportPath !== null) tryToRewrite(reportPath, failed);
-    return { report: failed, reportPath };
-  }
-}
-
-function tryToRewrite(reportPath: string, report: Report): void {
-  try {
-    writeReport(reportPath, report);
-  } catch {
-    // Then it tells of the run without its page.
-  }
 }

@@ -48,6 +48,14 @@ export function readCheckpoint(
   }
 }
 
+/** The growing checkpoint of a run. */
+export interface Checkpoint {
+  readonly writtenIds: ReadonlySet<string>;
+  /** Call this only with ids whose rows have been written. */
+  add(ids: Iterable<string>): void;
+  save(): void;
+}
+
 /**
  * Opens a run's checkpoint with the ids that the run leaves out because their rows are written. The file is written
  * anew at once, before anything else: the checkpoint of an older run must not seem to be this one's after a crash,
@@ -55,9 +63,20 @@ export function readCheckpoint(
  * @throws FatalError (files unusable), also when the run was to go on from such a file
  */
 export function openCheckpoint(directory: string, type: EntityType, options: PopulateOptions, tell: Tell): Checkpoint {
-  const checkpoint = startCheckpoint(directory, type, idsToLeaveOut(directory, type, options, tell));
-  if (!options.dryRun) checkpoint.save();
-  return checkpoint;
+  const ids = idsToLeaveOut(directory, type, options, tell);
+  const save = () => {
+    const timestamp = new Date().toISOString();
+    const checkpoint = { entity_type: type.name, processed_ids: [...ids], count: ids.size, timestamp };
+    writeWholeFile(checkpointPath(directory, type.name), `${JSON.stringify(checkpoint)}\n`);
+  };
+  if (!options.dryRun) save();
+  return {
+    writtenIds: ids,
+    add: (more) => {
+      for (const id of more) ids.add(id);
+    },
+    save,
+  };
 }
 
 function idsToLeaveOut(
@@ -105,30 +124,4 @@ function keepAside(directory: string, type: EntityType, suffix: string): string 
     throw filesUnusable(`${path} cannot be kept aside`, error);
   }
   return aside;
-}
-
-/** The growing checkpoint of a run. */
-export interface Checkpoint {
-  readonly writtenIds: ReadonlySet<string>;
-  /** Call this only with ids whose rows have been written. */
-  add(ids: Iterable<string>): void;
-  save(): void;
-}
-
-function startCheckpoint(directory: string, type: EntityType, ids: Set<string>): Checkpoint {
-  return {
-    writtenIds: ids,
-    add: (more) => {
-      for (const id of more) ids.add(id);
-    },
-    save: () => {
-      const checkpoint = {
-        entity_type: type.name,
-        processed_ids: [...ids],
-        count: ids.size,
-        timestamp: new Date().toISOString(),
-      };
-      writeWholeFile(checkpointPath(directory, type.name), `${JSON.stringify(checkpoint)}\n`);
-    },
-  };
 }

@@ -38,17 +38,12 @@ export function createFileLock(path: string, staleAfterMs = Number.POSITIVE_INFI
     `${JSON.stringify({ token, pid: process.pid, process_start: ownStart(), ...note })}\n`;
   const isOurs = () => readLock(path)?.holder?.token === token;
 
-  function isHeld({ holder, ageMs }: FoundLock): boolean {
-    if (holder === undefined) return !isOld(ageMs);
-    return ageMs < staleAfterMs && isRunning(holder);
-  }
-
   function tryAcquire(note: object = {}): LockHolder | undefined {
     for (;;) {
       if (createNew(path, describe(note))) return undefined;
       const found = readLock(path);
       if (found === undefined) continue;
-      if (isHeld(found)) return found.holder ?? { token: '', pid: 0, process_start: null };
+      if (isHeld(found, staleAfterMs)) return found.holder ?? { token: '', pid: 0, process_start: null };
       clear();
     }
   }
@@ -63,7 +58,7 @@ export function createFileLock(path: string, staleAfterMs = Number.POSITIVE_INFI
     }
     try {
       const found = readLock(path);
-      if (found && !isHeld(found)) rmSync(path, { force: true });
+      if (found && !isHeld(found, staleAfterMs)) rmSync(path, { force: true });
     } finally {
       rmSync(claim, { force: true });
     }
@@ -114,6 +109,11 @@ function readLock(path: string): FoundLock | undefined {
     if (errorCode(error) === 'ENOENT') return undefined;
     throw error;
   }
+}
+
+function isHeld({ holder, ageMs }: FoundLock, staleAfterMs: number): boolean {
+  if (holder === undefined) return !isOld(ageMs);
+  return ageMs < staleAfterMs && isRunning(holder);
 }
 
 /** A file from the future was written before the clock was set back. */

@@ -45,6 +45,15 @@ export interface Report {
   failures: Failure[];
 }
 
+/** How a run ended. */
+export interface EndedRun {
+  report: Report;
+  /** Null if the report could not be written. */
+  reportPath: string | null;
+  /** The report as a page, if that was asked for and could be written. */
+  pagePath?: string;
+}
+
 /** The report of a run, which grows as it listens. */
 export interface GrowingReport {
   take: Tell;
@@ -56,12 +65,12 @@ export function startReport(options: PopulateOptions, startedAt: Date): GrowingR
   const { entities, limit = null, skipExisting, staleAfter, resume, dryRun } = options;
   const statistics: Report['statistics'] = {};
   const failures: Failure[] = [];
-  const timer = typeTimer();
+  const clock = typeClock();
   let strategy: Strategy | null = null;
   let requests = 0;
 
   function take(event: RunEvent): void {
-    timer.take(event);
+    clock.take(event);
     if (event.kind === 'request') requests += 1;
     else if (event.kind === 'gathering') strategy = event.strategy;
     else if (event.kind === 'selected') {
@@ -73,10 +82,14 @@ export function startReport(options: PopulateOptions, startedAt: Date): GrowingR
       const successful = figures.successful + event.written.length;
       const failed = figures.failed + event.failures.length;
       const processed = successful + failed;
-      statistics[event.type.name] = { ...figures, successful, failed, processed };
+      const seconds = clock.seconds();
+      const duration = rounded(seconds, 2);
+      const rate = rounded(processed / Math.max(seconds, 0.001), 3);
+      statistics[event.type.name] = { ...figures, successful, failed, processed, duration, rate };
     }
   }
 
+  const startedAtMs = performance.now();
   return {
     take,
     ended: (stop) => ({
@@ -85,8 +98,8 @@ export function startReport(options: PopulateOptions, startedAt: Date): GrowingR
       entity_types: entities.map(({ name }) => name),
       mode: dryRun ? 'dry_run' : 'production',
       options: { skip_existing: skipExisting, stale_after: staleAfter?.text ?? null, resume, limit },
-      statistics: timer.timed(statistics),
-      overall: sumUp(statistics, timer.seconds()),
+      statistics,
+      overall: sumUp(statistics, (performance.now() - startedAtMs) / 1000),
       strategy,
       requests,
       exit_code: exitCodeOf(failures, stop),
@@ -98,41 +111,20 @@ export function startReport(options: PopulateOptions, startedAt: Date): GrowingR
 
 const noFigures = { total: 0, processed: 0, successful: 0, failed: 0, skipped: 0, duration: 0, rate: 0 };
 
-/** Measures how long each type takes. A sweep serves all types: its time is part of each. */
-function typeTimer() {
-  const startedAtMs = performance.now();
-  const milliseconds = new Map<EntityTypeName, number>();
-  let gatheringSinceMs = startedAtMs;
-  let sweepMs = 0;
+/** How long the type that is being populated has taken. A sweep serves all types: its time is part of each. */
+function typeClock() {
+  let sinceMs = performance.now();
   let sweeping = false;
-  let current: { name: EntityTypeName; sinceMs: number } | undefined;
-
-  const endCurrent = () => {
-    if (current) milliseconds.set(current.name, sweepMs + performance.now() - current.sinceMs);
-  };
+  let sweepMs = 0;
   return {
     take: (event: RunEvent) => {
-      if (event.kind === 'gathering') {
-        gatheringSinceMs = performance.now();
-        sweeping = event.strategy === 'sweep';
-      } else if (event.kind === 'populating') {
-        if (current === undefined && sweeping) sweepMs = performance.now() - gatheringSinceMs;
-        endCurrent();
-        current = { name: event.type.name, sinceMs: performance.now() };
-      }
+      if (event.kind !== 'gathering' && event.kind !== 'populating') return;
+      const nowMs = performance.now();
+      if (event.kind === 'populating' && sweeping) sweepMs = nowMs - sinceMs;
+      sweeping = event.kind === 'gathering' && event.strategy === 'sweep';
+      sinceMs = nowMs;
     },
-    seconds: () => (performance.now() - startedAtMs) / 1000,
-    timed: (statistics: Report['statistics']): Report['statistics'] => {
-      endCurrent();
-      const types = Object.entries(statistics) as [EntityTypeName, TypeStatistics][];
-      return Object.fromEntries(
-        types.map(([name, figures]) => {
-          const seconds = (milliseconds.get(name) ?? 0) / 1000;
-          const rate = seconds > 0 ? rounded(figures.processed / seconds, 3) : 0;
-          return [name, { ...figures, duration: rounded(seconds, 2), rate }];
-        }),
-      );
-    },
+    seconds: () => (sweepMs + performance.now() - sinceMs) / 1000,
   };
 }
 
@@ -182,24 +174,42 @@ export function* savedReports(directory: string): Generator<SavedReport> {
   }
 }
 
-/** Writes the report under its timestamp (UTC), or a later one's name, never over another one. Returns its path. */
-export function saveReport(directory: string, report: Report): string {
-  for (let at = Date.parse(report.timestamp); ; at += 1000) {
-    const [date, time] = new Date(at).toISOString().split(/[T.]/);
-    const name = `statistics_population_report_${date?.replaceAll('-', '')}_${time?.replaceAll(':', '')}.json`;
-    const path = join(directory, name);
-    if (!claimFile(path)) continue;
-    try {
-      writeReport(path, report);
-      return path;
-    } catch (error) {
-      removeQuietly(path);
-      throw error;
-    }
+/**
+ * Writes the report under its timestamp (UTC), or a later one's name, never over another one, and `page` of it beside
+ * it. That either cannot be written is the run's outcome if nothing worse is.
+ */
+export function saveReport(directory: string, report: Report, page?: (report: Report) => string): EndedRun {
+  let reportPath: string | null = null;
+  let pagePath: string | undefined;
+  let saved = report;
+  try {
+    reportPath = claimName(directory, report.timestamp);
+    const besideIt = reportPath.replace(/json$/, 'html');
+    if (page) writeWholeFile(besideIt, page(report));
+    if (page) pagePath = besideIt;
+  } catch (error) {
+    saved = failedToSave(report, error);
+  }
+  try {
+    if (reportPath !== null) writeWholeFile(reportPath, `${JSON.stringify(saved, null, 2)}\n`);
+    return { report: saved, reportPath, pagePath };
+  } catch (error) {
+    if (reportPath !== null) removeQuietly(reportPath);
+    return { report: failedToSave(saved, error), reportPath: null, pagePath };
   }
 }
 
-/** Writes the report to a path that is its own. Throws a FatalError (files unusable). */
-export function writeReport(path: string, report: Report): void {
-  writeWholeFile(path, `${JSON.stringify(report, null, 2)}\n`);
+function claimName(directory: string, timestamp: string): string {
+  for (let at = Date.parse(timestamp); ; at += 1000) {
+    const [date, time] = new Date(at).toISOString().split(/[T.]/);
+    const name = `statistics_population_report_${date?.replaceAll('-', '')}_${time?.replaceAll(':', '')}.json`;
+    const path = join(directory, name);
+    if (claimFile(path)) return path;
+  }
+}
+
+function failedToSave(report: Report, error: unknown): Report {
+  if (!(error instanceof FatalError)) throw error;
+  if (report.stopped_by !== null) return report;
+  return { ...report, exit_code: error.exitCode, stopped_by: error.message };
 }

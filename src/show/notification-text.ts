@@ -1,9 +1,8 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { exitCodes } from '../errors.js';
-import type { Report } from '../files/report.js';
+import type { EndedRun, Report } from '../files/report.js';
 import { formatCount, formatDuration, printable } from '../format.js';
-import type { EndedRun } from '../run.js';
 import { summaryTable } from './summary.js';
 
 const program = 'populate-all-statistics';

@@ -1,8 +1,8 @@
 import { fetch } from 'undici';
 import { isLoopback, type NotificationConfig } from '../config.js';
 import { type ExitCode, exitCodes } from '../errors.js';
+import type { EndedRun } from '../files/report.js';
 import { formatDuration } from '../format.js';
-import type { EndedRun } from '../run.js';
 import { bodyOf, subjectOf } from './notification-text.js';
 
 const program = 'populate-all-statistics';

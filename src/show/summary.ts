@@ -1,11 +1,11 @@
-import type { Report } from '../files/report.js';
+import type { EndedRun, Report } from '../files/report.js';
 import { formatCount, formatDuration, formatRate, formatTable, printable } from '../format.js';
 import type { Selection } from '../gather.js';
 
 const sampleSize = 5;
 
-/** The outcome for people: a table no wider than `columns`, the report's path, and the next step if there is one. */
-export function summarize(report: Report, reportPath: string | null, columns: number): string {
+/** The outcome for people: a table no wider than `columns`, where the report is, and the next step if there is one. */
+export function summarize({ report, reportPath, pagePath }: EndedRun, columns: number): string {
   const lines: string[] = [];
   if (report.mode === 'production' && Object.keys(report.statistics).length > 0) {
     lines.push(summaryTable(report, columns));
@@ -14,6 +14,7 @@ export function summarize(report: Report, reportPath: string | null, columns: nu
     lines.push(`${formatCount(total_successful)} written${failed} in ${formatDuration(duration)}.`);
   }
   if (reportPath !== null) lines.push(`Report: ${reportPath}`);
+  if (pagePath !== undefined) lines.push(`Page: ${pagePath}`);
   if (report.failures.length > 0) lines.push(`Next: run again with --resume to try the failed ones again.`);
   return lines.join('\n');
 }
