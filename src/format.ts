@@ -21,19 +21,20 @@ export function formatRate(rate: number): string {
   return `${rate < 10 ? rate.toFixed(2) : formatCount(Math.round(rate))}/s`;
 }
 
+const units = [
+  { name: 'd', seconds: 86_400, minor: 'h', minorSeconds: 3600 },
+  { name: 'h', seconds: 3600, minor: 'm', minorSeconds: 60 },
+  { name: 'm', seconds: 60, minor: 's', minorSeconds: 1 },
+];
+
 /** Seconds as people say them: 0.4s, 42s, 1m 08s, 7h 33m, 4d 12h. */
 export function formatDuration(seconds: number): string {
   if (seconds < 9.95) return `${seconds.toFixed(1)}s`;
   const whole = Math.round(seconds);
-  if (whole < 60) return `${whole}s`;
-  const parts: [number, string, number, string] =
-    whole < 3600
-      ? [Math.floor(whole / 60), 'm', whole % 60, 's']
-      : whole < 86_400
-        ? [Math.floor(whole / 3600), 'h', Math.floor((whole % 3600) / 60), 'm']
-        : [Math.floor(whole / 86_400), 'd', Math.floor((whole % 86_400) / 3600), 'h'];
-  const [major, majorUnit, minor, minorUnit] = parts;
-  return `${major}${majorUnit} ${String(minor).padStart(2, '0')}${minorUnit}`;
+  const unit = units.find((one) => whole >= one.seconds);
+  if (unit === undefined) return `${whole}s`;
+  const minor = Math.floor((whole % unit.seconds) / unit.minorSeconds);
+  return `${Math.floor(whole / unit.seconds)}${unit.name} ${String(minor).padStart(2, '0')}${unit.minor}`;
 }
 
 /** Columns of text, the first aligned left and the others right. */

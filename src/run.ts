@@ -181,18 +181,20 @@ async function selectAll(
   checkpoints: ReadonlyMap<EntityTypeName, Checkpoint>,
 ): Promise<Selection[]> {
   const rows = await Promise.all(options.entities.map((type) => database.checkTable(type)));
-  const total = rows.reduce((sum, one) => sum + one, 0);
-  tell({ kind: 'phase', label: 'selecting', total });
+  tell({ kind: 'phase', label: 'selecting', total: rows.reduce((sum, one) => sum + one, 0) });
   let done = 0;
-  const onRows = (more: number) => {
-    stop.signal.throwIfAborted();
-    done += more;
-    tell({ kind: 'step', done });
-  };
+  async function* watchedPages(type: EntityType): AsyncGenerator<Entity[]> {
+    for await (const page of database.entities(type)) {
+      stop.signal.throwIfAborted();
+      done += page.length;
+      tell({ kind: 'step', done });
+      yield page;
+    }
+  }
   const selections = await Promise.all(
     options.entities.map((type) => {
       const writtenIds = checkpoints.get(type.name)?.writtenIds ?? new Set();
-      return selectEntities(database.entities(type), type, { options, startedAt, writtenIds, onRows });
+      return selectEntities(type, watchedPages(type), writtenIds, options, startedAt);
     }),
   );
   // The test rows were counted and are not selected.
@@ -205,29 +207,20 @@ async function selectAll(
   return selections;
 }
 
-interface SelectionRules {
-  options: Pick<PopulateOptions, 'skipExisting' | 'staleAfter' | 'limit'>;
-  startedAt: Date;
-  /** Ids to leave out because an earlier run has written them. */
-  writtenIds: ReadonlySet<string>;
-  /** Told how many rows each page has; may throw to stop. */
-  onRows: (rows: number) => void;
-}
-
-/** Selects from a type's rows, which come page by page. */
+/** Selects from a type's rows, which come page by page; leaves out those that an earlier run has written. */
 export async function selectEntities(
-  pages: AsyncIterable<Entity[]>,
   type: EntityType,
-  { options, startedAt, writtenIds, onRows }: SelectionRules,
+  pages: AsyncIterable<Entity[]>,
+  writtenIds: ReadonlySet<string>,
+  { skipExisting, staleAfter, limit }: Pick<PopulateOptions, 'skipExisting' | 'staleAfter' | 'limit'>,
+  startedAt: Date,
 ): Promise<Selection> {
-  const { skipExisting, staleAfter, limit } = options;
   const freshMs = skipExisting ? Number.POSITIVE_INFINITY : (staleAfter?.ms ?? Number.NEGATIVE_INFINITY);
   const recent = recentSince(statisticsWindow(utcDate(startedAt.getTime())));
   const entities: Entity[] = [];
   let skipped = 0;
   let recentlyActive = 0;
   for await (const page of pages) {
-    onRows(page.length);
     for (const entity of page) {
       const { id, lastDate, statsUpdatedAtMs } = entity;
       if (lastDate !== null && lastDate >= recent) recentlyActive += 1;

@@ -87,12 +87,8 @@ const statistics: readonly Statistic[] = [
   { column: 'recent_30d_win_rate', from: [wins30d, runs30d], value: asRate },
 ];
 
-/** A tally holds a number for each of these; `told` says at which places each statistic finds its own. */
+/** A tally holds a number for each of these. */
 const measures = [...new Set(statistics.flatMap(({ from }) => from))];
-const told = statistics.map(({ from, value }) => ({
-  places: from.map((measure) => measures.indexOf(measure)),
-  value,
-}));
 
 /** A type's own name for a column such as recent_30d_{runs}. */
 export function columnOf({ words }: EntityType, name: string): string {
@@ -190,8 +186,8 @@ export class Tallies {
     const tally = byId.get(id) ?? [];
     const today = dayOf(this.window.today);
     const row: StatisticsRow = { id };
-    for (const [index, { places, value }] of told.entries()) {
-      row[columns[index] ?? ''] = value(today, ...places.map((place) => tally[place] ?? 0));
+    for (const [index, { from, value }] of statistics.entries()) {
+      row[columns[index] ?? ''] = value(today, ...from.map((measure) => tally[measures.indexOf(measure)] ?? 0));
     }
     return row;
   }

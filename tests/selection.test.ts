@@ -22,12 +22,11 @@ interface Rules {
   freshSince?: string;
   limit?: number;
   writtenIds?: ReadonlySet<string>;
-  onRows?: (rows: number) => void;
 }
 
 async function select(rules: Rules = {}) {
   if (jockeys === undefined) throw new Error('There is no entity type');
-  const { skipExisting = false, freshSince, limit, writtenIds = new Set(), onRows = () => {} } = rules;
+  const { skipExisting = false, freshSince, limit, writtenIds = new Set() } = rules;
   const startedAt = new Date('2026-07-01T12:00:00Z');
   const staleAfter =
     freshSince === undefined ? undefined : { text: '', ms: startedAt.getTime() - Date.parse(freshSince) };
@@ -35,7 +34,7 @@ async function select(rules: Rules = {}) {
     yield* rows;
   })();
   const options = { skipExisting, staleAfter, limit };
-  const selection = await selectEntities(pages, jockeys, { options, startedAt, writtenIds, onRows });
+  const selection = await selectEntities(jockeys, pages, writtenIds, options, startedAt);
   const { type, entities, skipped } = selection;
   expect(type).toBe(jockeys);
   // Of all rows, whatever is selected.
@@ -88,15 +87,5 @@ describe('the selection', () => {
   ])('takes at most %i of what is left then', async (limit, ids) => {
     const options = { skipExisting: true, writtenIds: new Set(['jky_4']), limit };
     expect(await select(options)).toMatchObject({ ids, skipped: 4 });
-  });
-
-  it('tells of each page, and ends when that is answered with a stop', async () => {
-    const told: number[] = [];
-    await select({ onRows: (count) => told.push(count) });
-    expect(told).toEqual([2, 0, 2, 2]);
-    const stop = () => {
-      throw new Error('Stopped');
-    };
-    await expect(select({ onRows: stop })).rejects.toThrow('Stopped');
   });
 });

@@ -2,58 +2,59 @@
 -- indexes for the usual questions about them, and one function that writes a whole batch.
 -- May be run again at any time: what exists already stays as it is, other programs' columns included.
 
+-- Every column that is written: the one place to add a statistic. {run} and {runs} stand for an entity type's words,
+-- as in src/entity-types.ts.
+create or replace function public.populate_statistics_columns(entity_type text)
+  returns table (column_name text, data_type text)
+  language sql
+  immutable
+  set search_path = ''
+as $$
+  select replace(replace(statistic.name, '{runs}', words.runs), '{run}', words.run), statistic.data_type
+  from (values
+    ('last_{run}_date', 'date'),
+    ('last_win_date', 'date'),
+    ('days_since_last_{run}', 'integer'),
+    ('days_since_last_win', 'integer'),
+    ('recent_14d_{runs}', 'integer'),
+    ('recent_14d_wins', 'integer'),
+    ('recent_14d_win_rate', 'numeric(5, 2)'),
+    ('recent_30d_{runs}', 'integer'),
+    ('recent_30d_wins', 'integer'),
+    ('recent_30d_win_rate', 'numeric(5, 2)'),
+    ('stats_updated_at', 'timestamptz')
+  ) as statistic (name, data_type)
+  join (values ('jockeys', 'ride', 'rides'), ('trainers', 'runner', 'runs'), ('owners', 'runner', 'runs'))
+    as words (entity_type, run, runs) on words.entity_type = populate_statistics_columns.entity_type
+$$;
+
+comment on function public.populate_statistics_columns(text) is
+  'The columns that populate_statistics writes for jockeys, trainers or owners, and their types.';
+
 -- Only an empty database lacks these tables. With row level security from the start, the Data API shows a new table
 -- to nobody but the service role; an existing table keeps the access rules that its owner chose.
 do $$
 declare
-  missing_table text;
+  entity_type text;
+  missing_columns text;
 begin
-  foreach missing_table in array array['ra_jockeys', 'ra_trainers', 'ra_owners'] loop
-    continue when to_regclass('public.' || missing_table) is not null;
-    execute format('create table public.%I (id text primary key, name text not null)', missing_table);
-    execute format('alter table public.%I enable row level security', missing_table);
+  foreach entity_type in array array['jockeys', 'trainers', 'owners'] loop
+    if to_regclass('public.ra_' || entity_type) is null then
+      execute format('create table public.%I (id text primary key, name text not null)', 'ra_' || entity_type);
+      execute format('alter table public.%I enable row level security', 'ra_' || entity_type);
+    end if;
+    select string_agg(format('add column %I %s', column_name, data_type), ', ') into missing_columns
+    from public.populate_statistics_columns(entity_type)
+    where not exists (
+      select from pg_attribute
+      where attrelid = to_regclass('public.ra_' || entity_type) and attname = column_name and not attisdropped
+    );
+    if missing_columns is not null then
+      execute format('alter table public.%I %s', 'ra_' || entity_type, missing_columns);
+    end if;
   end loop;
 end
 $$;
-
-alter table public.ra_jockeys
-  add column if not exists last_ride_date date,
-  add column if not exists last_win_date date,
-  add column if not exists days_since_last_ride integer,
-  add column if not exists days_since_last_win integer,
-  add column if not exists recent_14d_rides integer,
-  add column if not exists recent_14d_wins integer,
-  add column if not exists recent_14d_win_rate numeric(5, 2),
-  add column if not exists recent_30d_rides integer,
-  add column if not exists recent_30d_wins integer,
-  add column if not exists recent_30d_win_rate numeric(5, 2),
-  add column if not exists stats_updated_at timestamptz;
-
-alter table public.ra_trainers
-  add column if not exists last_runner_date date,
-  add column if not exists last_win_date date,
-  add column if not exists days_since_last_runner integer,
-  add column if not exists days_since_last_win integer,
-  add column if not exists recent_14d_runs integer,
-  add column if not exists recent_14d_wins integer,
-  add column if not exists recent_14d_win_rate numeric(5, 2),
-  add column if not exists recent_30d_runs integer,
-  add column if not exists recent_30d_wins integer,
-  add column if not exists recent_30d_win_rate numeric(5, 2),
-  add column if not exists stats_updated_at timestamptz;
-
-alter table public.ra_owners
-  add column if not exists last_runner_date date,
-  add column if not exists last_win_date date,
-  add column if not exists days_since_last_runner integer,
-  add column if not exists days_since_last_win integer,
-  add column if not exists recent_14d_runs integer,
-  add column if not exists recent_14d_wins integer,
-  add column if not exists recent_14d_win_rate numeric(5, 2),
-  add column if not exists recent_30d_runs integer,
-  add column if not exists recent_30d_wins integer,
-  add column if not exists recent_30d_win_rate numeric(5, 2),
-  add column if not exists stats_updated_at timestamptz;
 
 -- Who has no statistics yet.
 create index if not exists ra_jockeys_without_statistics on public.ra_jockeys (id) where stats_updated_at is null;
@@ -83,24 +84,12 @@ create or replace function public.populate_statistics(entity_type text, statisti
   set search_path = ''
 as $$
 declare
-  ride_columns constant text[] := array[
-    'last_ride_date', 'last_win_date', 'days_since_last_ride', 'days_since_last_win',
-    'recent_14d_rides', 'recent_14d_wins', 'recent_14d_win_rate',
-    'recent_30d_rides', 'recent_30d_wins', 'recent_30d_win_rate', 'stats_updated_at'];
-  run_columns constant text[] := array[
-    'last_runner_date', 'last_win_date', 'days_since_last_runner', 'days_since_last_win',
-    'recent_14d_runs', 'recent_14d_wins', 'recent_14d_win_rate',
-    'recent_30d_runs', 'recent_30d_wins', 'recent_30d_win_rate', 'stats_updated_at'];
-  statistics_columns text[];
+  statistics_columns constant text[] := array(
+    select column_name from public.populate_statistics_columns(entity_type));
   unknown_ids text[];
 begin
-  -- From here on the type is one of three constants, so that it may become part of the statement's text.
-  statistics_columns := case entity_type
-    when 'jockeys' then ride_columns
-    when 'trainers' then run_columns
-    when 'owners' then run_columns
-  end;
-  if statistics_columns is null then
+  -- A type that has columns is one of three constants, so that it may become part of the statement's text.
+  if statistics_columns = '{}' then
     raise exception 'unknown entity type %', coalesce(quote_literal(entity_type), 'null')
       using errcode = 'invalid_parameter_value', hint = 'The entity types are jockeys, trainers and owners.';
   end if;
@@ -139,8 +128,8 @@ $$;
 comment on function public.populate_statistics(text, jsonb) is
   'Writes the statistics of many jockeys, trainers or owners at once; returns the ids that the table does not hold.';
 
--- Supabase lets every role call a new function; only the batch job may call this one. The roles do not exist on a
--- plain Postgres.
+-- Supabase lets every role call a new function; only the batch job may call the one that writes. The roles do not
+-- exist on a plain Postgres.
 revoke execute on function public.populate_statistics(text, jsonb) from public;
 do $$
 declare
@@ -156,5 +145,5 @@ begin
 end
 $$;
 
--- PostgREST finds the function and the columns only after it has read the schema anew.
+-- PostgREST finds the functions and the columns only after it has read the schema anew.
 notify pgrst, 'reload schema';
