@@ -1,5 +1,6 @@
 import { Command, Option } from '@commander-js/extra-typings';
 import { CommanderError, InvalidArgumentError } from 'commander';
+import packageJson from '../package.json' with { type: 'json' };
 import { type EntityType, entityTypes } from './entity-types.js';
 import { exitCodeMeanings, exitCodes, FatalError } from './errors.js';
 
@@ -51,6 +52,7 @@ function populateCommand() {
     .option('--force', "write even if the sweep's safety brake says no", false)
     .option('--quiet', 'print nothing when all went well, everything on stderr otherwise', false)
     .option('--html', 'write the report as a web page too', false)
+    .version(packageJson.version)
     .addHelpText('after', examples);
 }
 

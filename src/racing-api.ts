@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pRetry from 'p-retry';
 import { Agent, fetch, type Response } from 'undici';
 import { z } from 'zod';
+import packageJson from '../package.json' with { type: 'json' };
 import { exitCodes, FatalError, ResultsError, type ResultsErrorKind } from './errors.js';
 import { formatDuration } from './format.js';
 import type { HttpAnswer, Pace } from './pace.js';
@@ -192,7 +193,7 @@ function sender(
   const headers = {
     authorization: `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`,
     accept: 'application/json',
-    'user-agent': 'populate-all-statistics/1.0 (Node.js; batch job, paced)',
+    'user-agent': `populate-all-statistics/${packageJson.version} (Node.js; batch job, paced)`,
   };
   return async (url) => {
     signal.throwIfAborted();
