@@ -2,21 +2,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { type Config, loadConfig } from './config.js';
-import { createDatabase } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { createEvents, type Tell } from './events.js';
-import { startReport } from './files/report.js';
 import { shareRequestBudget } from './files/request-budget.js';
 import { makeFolder } from './files/whole-file.js';
 import { type PopulateOptions, parseCommandLine, type VerifyOptions } from './options.js';
+import { traceOf } from './own-bug.js';
 import { createPace } from './pace.js';
-import { createRacingApi } from './racing-api.js';
-import { run } from './run.js';
-import { createNotifications } from './show/notifications.js';
 import { createScreen, type ScreenOptions } from './show/progress.js';
-import { describeStatus, readStatus } from './show/status.js';
 import { summarize } from './show/summary.js';
-import { verifyStatistics } from './verify.js';
+
+// What asks the API or the database is imported where it is used: --help and --version start without it.
 
 // On a machine with much memory V8 lets garbage pile up to several times what is in use, and each page of results
 // leaves about 10 MB of it. We are a guest on that machine and have time: collect early instead. Measured by
@@ -39,22 +35,24 @@ async function main(): Promise<ExitCode> {
     case 'verify':
       return await verify(request.options);
     case 'status':
-      return status(request.options.json);
+      return await status(request.options.json);
   }
 }
 
 async function populate(options: PopulateOptions): Promise<ExitCode> {
   const startedAt = new Date();
   const config = loadConfig(process.cwd(), process.env);
+  const { createNotifications } = await import('./show/notifications.js');
   const notifications = createNotifications(config.notifications, (line) => console.error(line));
   const unsaid: string[] = [];
   const output = options.quiet ? { write: (text: string) => unsaid.push(text) } : process.stdout;
-  const services = openServices(config, options.rate, output, 'Run again with --resume to go on.');
+  const services = await openServices(config, options.rate, output, 'Run again with --resume to go on.');
   const { screen, stop } = services;
   const onStart = () => {
     if (!options.dryRun) notifications.started();
   };
   try {
+    const { run } = await import('./run.js');
     const ended = await run(options, { ...services, directory, startedAt, onStart });
     const { exit_code: exitCode, stopped_by: stoppedBy } = ended.report;
     screen.take({ kind: 'line', line: summarize(ended, screen.columns()) });
@@ -66,6 +64,7 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
   } catch (error) {
     // The run did not even begin. That another one is active is nothing to worry about.
     if (!options.dryRun && error instanceof FatalError && error.exitCode !== exitCodes.alreadyRunning) {
+      const { startReport } = await import('./files/report.js');
       const report = startReport(options, startedAt).ended(AbortSignal.abort(error));
       await notifications.ended({ report, reportPath: null });
     }
@@ -77,8 +76,9 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
 
 async function verify(options: VerifyOptions): Promise<ExitCode> {
   const config = loadConfig(process.cwd(), process.env);
-  const services = openServices(config, options.rate, process.stdout, 'Nothing was changed.');
+  const services = await openServices(config, options.rate, process.stdout, 'Nothing was changed.');
   try {
+    const { verifyStatistics } = await import('./verify.js');
     // For the request budget that it shares with runs.
     makeFolder(directory);
     return await verifyStatistics(options, { ...services, tell: services.events.tell });
@@ -87,14 +87,17 @@ async function verify(options: VerifyOptions): Promise<ExitCode> {
   }
 }
 
-function status(json: boolean): ExitCode {
+async function status(json: boolean): Promise<ExitCode> {
+  const { describeStatus, readStatus } = await import('./show/status.js');
   const found = readStatus(directory, new Date());
   console.log(json ? JSON.stringify(found, null, 2) : describeStatus(found));
   return exitCodes.allWritten;
 }
 
 /** The screen, the API and the database, and what stops them; `advice` says how to go on after a signal. */
-function openServices(config: Config, rate: number, output: ScreenOptions['output'], advice: string) {
+async function openServices(config: Config, rate: number, output: ScreenOptions['output'], advice: string) {
+  const { createRacingApi } = await import('./racing-api.js');
+  const { createDatabase } = await import('./database.js');
   const stop = new AbortController();
   const writing = new AbortController();
   const events = createEvents();
@@ -124,10 +127,7 @@ function openServices(config: Config, rate: number, output: ScreenOptions['outpu
   return { api, database, events, screen, stop, close };
 }
 
-/**
- * The first SIGINT or SIGTERM ends the run in good order, the second at once. SIGHUP (a closed terminal) and a
- * reader that closes our output stop nothing.
- */
+/** The first SIGINT or SIGTERM ends the run in good order, the second at once. SIGHUP stops nothing. */
 function handleSignals(stop: AbortController, writing: AbortController, advice: string, tell: Tell): void {
   let stopping = false;
   const onSignal = (signal: 'SIGINT' | 'SIGTERM', exitCode: 130 | 143) => {
@@ -142,7 +142,6 @@ function handleSignals(stop: AbortController, writing: AbortController, advice: 
   process.on('SIGTERM', () => onSignal('SIGTERM', exitCodes.terminated));
   // nohup has the kernel ignore SIGHUP, which Node undoes when it starts.
   process.on('SIGHUP', () => {});
-  for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
 }
 
 /** No stack trace for what is not our own bug. */
@@ -152,10 +151,14 @@ function explain(error: unknown): ExitCode {
     return error.exitCode;
   }
   console.error('This is a bug of populate-all-statistics; nothing uncertain was written. Please report it:');
-  console.error(error);
+  console.error(traceOf(error));
   return exitCodes.ownBug;
 }
 
+// A reader that closes our output, such as head, stops nothing.
+for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
+// What is thrown where nobody waits for it.
+process.on('uncaughtException', (error) => process.exit(explain(error)));
 try {
   process.exitCode = await main();
 } catch (error) {
