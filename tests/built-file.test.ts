@@ -64,7 +64,7 @@ describe('the built file', () => {
     expect(stderr).toContain('This is a bug of populate-all-statistics');
     const [, file = '', line] = /at savedReports \((src\/[\w/-]+\.ts):(\d+):\d+\)/.exec(stderr) ?? [];
     expect(fs.readFileSync(join(root, file), 'utf8').split('\n')[Number(line) - 1]).toContain('readdirSync(');
-    expect(stderr).toMatch(/at status \(src\/populate-all-statistics\.ts:\d+:\d+\)/);
+    expect(stderr).toMatch(/at status \(src\/commands\.ts:\d+:\d+\)/);
   });
 });
 
