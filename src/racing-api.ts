@@ -93,18 +93,17 @@ export function createRacingApi(options: RacingApiOptions): RacingApi {
         const most = largestSkip + pageSize;
         throw new ResultsError('unusable', `more than ${most} races, which the API cannot page`);
       }
-      const startedAtMs = performance.now();
       const url = pageUrl(options.baseUrl, query, skip);
       try {
         const page = await pRetry(async () => parsePage(await answerTo(url), skip), {
           retries,
-          minTimeout: firstRetryMs,
-          randomize: true,
+          minTimeout: 0,
           signal,
           shouldRetry: ({ error }) => mayPass(error),
-          onFailedAttempt: async ({ error, retriesLeft }) => {
+          onFailedAttempt: async ({ error, attemptNumber, retriesLeft }) => {
             if (retriesLeft === 0 || !mayPass(error)) return;
-            await waitAsAsked(error, performance.now() - startedAtMs, signal);
+            const ownMs = firstRetryMs * 2 ** (attemptNumber - 1) * (1 + Math.random());
+            await sleep(Math.max(ownMs, askedWaitMs(error)), undefined, { signal });
           },
         });
         judge.answered();
@@ -160,18 +159,13 @@ function mayPass(error: Error): error is RequestFault {
   return error instanceof RequestFault && (error.kind === 'unavailable' || error.kind === 'unusable');
 }
 
-/** Waits for a Retry-After that came with another status than 429. */
-async function waitAsAsked(fault: RequestFault, waitedMs: number, signal: AbortSignal): Promise<void> {
-  const waitMs = fault.retryAfterMs;
-  if (waitMs === 0) return;
-  if (waitedMs + waitMs > longestWaitMs) {
-    const length = formatDuration(waitMs / 1000);
-    throw new FatalError(
-      exitCodes.apiUnavailable,
-      `The Racing API asks to wait for ${length}. Nothing is lost: run again with --resume then.`,
-    );
-  }
-  await sleep(waitMs, undefined, { signal });
+/** What a Retry-After asks for that came with another status than 429. Throws a FatalError if that is too long. */
+function askedWaitMs({ retryAfterMs }: RequestFault): number {
+  if (retryAfterMs <= longestWaitMs) return retryAfterMs;
+  throw new FatalError(
+    exitCodes.apiUnavailable,
+    `The Racing API asks to wait for ${formatDuration(retryAfterMs / 1000)}. Nothing is lost: run again with --resume then.`,
+  );
 }
 
 function pageUrl(baseUrl: string, query: ResultsQuery, skip: number): string {

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { errorCode } from '../errors.js';
+import { claimFile, filesUnusable } from './whole-file.js';
 
 /** What a lock file says about the process that holds it; a holder may note more. */
 export interface LockHolder {
@@ -21,7 +22,10 @@ const unreadableGraceMs = 2_000;
  */
 export interface FileLock {
   readonly path: string;
-  /** Takes the lock and notes `note` in it. Returns undefined, or the living process that holds it. */
+  /**
+   * Takes the lock and notes `note` in it. Returns undefined, or the living process that holds it.
+   * @throws FatalError (files unusable)
+   */
   tryAcquire(note?: object): LockHolder | undefined;
   /** Replaces the note of a lock that we hold; a reader sees the old one or the new one. */
   update(note: object): void;
@@ -40,7 +44,7 @@ export function createFileLock(path: string, staleAfterMs = Number.POSITIVE_INFI
 
   function tryAcquire(note: object = {}): LockHolder | undefined {
     for (;;) {
-      if (createNew(path, describe(note))) return undefined;
+      if (claimFile(path, describe(note))) return undefined;
       const found = readLock(path);
       if (found === undefined) continue;
       if (isHeld(found, staleAfterMs)) return found.holder ?? { token: '', pid: 0, process_start: null };
@@ -51,7 +55,7 @@ export function createFileLock(path: string, staleAfterMs = Number.POSITIVE_INFI
   /** Removes a lock that nobody holds. One process at a time: another one may have taken it over meanwhile. */
   function clear(): void {
     const claim = `${path}.clearing`;
-    if (!createNew(claim, '')) {
+    if (!claimFile(claim)) {
       // Left by a process that died while it cleared.
       if (isOld(ageMs(claim))) rmSync(claim, { force: true });
       return;
@@ -85,17 +89,6 @@ export function createFileLock(path: string, staleAfterMs = Number.POSITIVE_INFI
   };
 }
 
-/** False if there is such a file. */
-function createNew(path: string, content: string): boolean {
-  try {
-    writeFileSync(path, content, { flag: 'wx' });
-    return true;
-  } catch (error) {
-    if (errorCode(error) !== 'EEXIST') throw error;
-    return false;
-  }
-}
-
 interface FoundLock {
   holder: LockHolder | undefined;
   ageMs: number;
@@ -107,7 +100,7 @@ function readLock(path: string): FoundLock | undefined {
     return { holder: parseHolder(readFileSync(path, 'utf8')), ageMs };
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return undefined;
-    throw error;
+    throw filesUnusable(`${path} cannot be read`, error);
   }
 }
 

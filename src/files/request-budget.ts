@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { FatalError } from '../errors.js';
 import { createFileLock } from './file-lock.js';
 import { filesUnusable } from './whole-file.js';
 
@@ -48,6 +49,7 @@ export function shareRequestBudget(
       await waitForTurn(signal);
     } catch (error) {
       signal.throwIfAborted();
+      if (error instanceof FatalError) throw error;
       throw filesUnusable(`The request budget ${statePath} cannot be kept`, error);
     }
   };

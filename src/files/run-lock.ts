@@ -5,7 +5,6 @@ import { exitCodes, FatalError } from '../errors.js';
 import type { Tell } from '../events.js';
 import { formatCount } from '../format.js';
 import { createFileLock, type FileLock, type LockHolder, readLockHolder } from './file-lock.js';
-import { filesUnusable } from './whole-file.js';
 
 const runNoteSchema = z.object({
   /** ISO instant of the run's start. */
@@ -80,12 +79,7 @@ export function lockTypes(directory: string, types: readonly EntityType[], since
 
 function lockType(directory: string, type: EntityType, note: RunNote): FileLock {
   const lock = createFileLock(lockPath(directory, type.name));
-  let holder: LockHolder | undefined;
-  try {
-    holder = lock.tryAcquire(note);
-  } catch (error) {
-    throw filesUnusable(`${lock.path} cannot be written`, error);
-  }
+  const holder = lock.tryAcquire(note);
   if (holder !== undefined) throw new FatalError(exitCodes.alreadyRunning, describeHolder(type, holder));
   return lock;
 }

@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { errorCode, exitCodes, FatalError } from '../errors.js';
 
 /**
@@ -16,10 +16,10 @@ export function writeWholeFile(path: string, content: string): void {
   }
 }
 
-/** Takes a new file's name for this process; false if there is such a file. Throws a FatalError (files unusable). */
-export function claimFile(path: string): boolean {
+/** Makes a new file; false if there is such a file. Throws a FatalError (files unusable). */
+export function claimFile(path: string, content = ''): boolean {
   try {
-    closeSync(openSync(path, 'wx'));
+    writeFileSync(path, content, { flag: 'wx' });
     return true;
   } catch (error) {
     if (errorCode(error) === 'EEXIST') return false;
