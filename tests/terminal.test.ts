@@ -1,0 +1,59 @@
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { neededProgram } from './needed-program.js';
+import { until } from './watching.js';
+import { startWorld, type World } from './world.js';
+
+const tmux = neededProgram('tmux');
+const server = `populate-${process.pid}`;
+const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
+const walk = '--entities jockeys --strategy walk --rate 20';
+
+let world: World;
+beforeAll(async () => {
+  world = await startWorld();
+});
+beforeEach(() => world.reset());
+afterAll(() => world.close());
+
+/** Asks a tmux of our own, whose terminals are UTF-8 and have what the command needs in their environment. */
+function ask(...args: string[]): string {
+  const environment = { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', TERM: 'xterm', ...world.environment };
+  return execFileSync(tmux ?? '', ['-u', '-f', '/dev/null', '-L', server, ...args], {
+    encoding: 'utf8',
+    cwd: world.folder,
+    env: environment,
+  });
+}
+
+/** Starts the command in a terminal that stays open after it, and shows its exit code. */
+function startCommand(columns: number): void {
+  const shell = `'${process.execPath}' '${command}' ${walk}; echo "exit code $?"; exec sleep 60`;
+  ask('new-session', '-d', '-x', String(columns), '-y', '20', '-c', world.folder, shell);
+}
+const screen = () => ask('capture-pane', '-p').trimEnd();
+
+describe.skipIf(tmux === undefined)(`a terminal${tmux ? '' : ' (skipped: no tmux in PATH)'}`, () => {
+  afterAll(() => void ask('kill-server'));
+
+  it.each([
+    [100, /^walking jockeys █+░+ \d+\/40 \d+% · .*left.*$/gm],
+    [40, /^walking jockeys \d+\/40 \d+%.*$/gm],
+  ])('of %i columns shows one bar, which grows, and then how the run ended', async (columns, bar) => {
+    startCommand(columns);
+    await until('the bar', () => /[1-3]\d\/40 \d+%/.test(screen()));
+    expect(screen().match(bar)).toHaveLength(1);
+    await until('the end', () => screen().includes('exit code 0'));
+    expect(screen().match(/^walking jockeys.* 40\/40 100%/gm)).toHaveLength(1);
+    ask('kill-session');
+  });
+
+  it('Ctrl-C ends the run in good order', async () => {
+    startCommand(100);
+    await until('the bar', () => /[1-3]\d\/40 \d+%/.test(screen()));
+    ask('send-keys', 'C-c');
+    await until('the end', () => screen().includes('exit code 130'));
+    expect(screen()).toContain('SIGINT: writing what is gathered, then ending.');
+  });
+});
