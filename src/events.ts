@@ -52,3 +52,24 @@ export function createEvents(): Events {
     listen: (listener) => void listeners.push(listener),
   };
 }
+
+/** A phase as far as it is. */
+export interface Phase {
+  label: string;
+  done: number;
+  total: number;
+  /** Undefined in a phase where nothing can fail for one entity alone. */
+  failed?: number | undefined;
+}
+
+/** The phase after an event: another object if the event is of a phase; undefined before the first. */
+export function phaseAfter(event: RunEvent, phase: Phase | undefined): Phase | undefined {
+  if (event.kind === 'phase') return { label: event.label, done: 0, total: event.total };
+  if (event.kind !== 'step' || phase === undefined) return phase;
+  return { ...phase, done: event.done, failed: event.failed, total: event.total ?? phase.total };
+}
+
+/** How much of a phase is done, from 0 to 1. */
+export function fractionOf({ done, total }: Phase): number {
+  return total === 0 ? 1 : Math.min(1, done / total);
+}

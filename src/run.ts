@@ -4,15 +4,14 @@ import type { Entity, EntityType, EntityTypeName } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Events, Failure, Strategy, Tell, Written } from './events.js';
 import { type Checkpoint, openCheckpoint } from './files/checkpoint.js';
-import { type EndedRun, type Report, saveReport, startReport } from './files/report.js';
+import { type EndedRun, saveReport, startReport } from './files/report.js';
 import { lockTypes } from './files/run-lock.js';
 import { makeFolder } from './files/whole-file.js';
 import { formatCount, formatDuration, formatEntities, printable } from './format.js';
 import { type Gathering, gather, type Outcome, recentSince, type Selection, typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';
 import type { RacingApi } from './racing-api.js';
-import { htmlReport } from './show/page/html-report.js';
-import { startHistory } from './show/run-history.js';
+import { startPage } from './show/page.js';
 import { describeSelection, sampleTable } from './show/summary.js';
 import { statisticsWindow, utcDate } from './statistics.js';
 
@@ -38,9 +37,9 @@ export async function run(options: PopulateOptions, parts: RunParts): Promise<En
   const { directory, events, startedAt, stop } = parts;
   makeFolder(directory);
   const report = startReport(options, startedAt);
-  const history = startHistory();
+  const page = startPage();
   events.listen(report.take);
-  events.listen(history.take);
+  events.listen(page.take);
   const lock = options.dryRun ? undefined : lockTypes(directory, options.entities, startedAt.toISOString());
   if (lock) events.listen(lock.take);
   parts.onStart?.();
@@ -53,9 +52,7 @@ export async function run(options: PopulateOptions, parts: RunParts): Promise<En
     events.tell({ kind: 'over' });
     lock?.release();
   }
-  const { samples, leaders } = history;
-  const page = (ended: Report) => htmlReport({ report: ended, samples, leaders });
-  return saveReport(directory, report.ended(stop.signal), options.html ? page : undefined);
+  return saveReport(directory, report.ended(stop.signal), options.html ? page.ended : undefined);
 }
 
 /** Selects, plans and, unless it is a dry run, gathers and writes. */

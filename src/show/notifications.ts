@@ -1,9 +1,12 @@
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
 import { fetch } from 'undici';
 import { isLoopback, type NotificationConfig } from '../config.js';
-import { type ExitCode, exitCodes } from '../errors.js';
-import type { EndedRun } from '../files/report.js';
-import { formatDuration } from '../format.js';
-import { bodyOf, subjectOf } from './notification-text.js';
+import { exitCodes } from '../errors.js';
+import type { Failure } from '../events.js';
+import type { EndedRun, Report } from '../files/report.js';
+import { formatCount, formatDuration, printable } from '../format.js';
+import { summaryTable } from './summary.js';
 
 const program = 'populate-all-statistics';
 
@@ -26,89 +29,76 @@ export function createNotifications(
 ): Notifications {
   let startSent: Promise<void> = Promise.resolve();
 
-  async function attempt(what: string, allowedMs: number, send: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    const signal = AbortSignal.timeout(allowedMs);
-    try {
-      await send(signal);
-    } catch (error) {
-      const late = `no answer within ${formatDuration(allowedMs / 1000)}`;
-      warn(`${what} failed: ${signal.aborted ? late : reasonOf(error)}. The run is not affected.`);
-    }
-  }
-
-  async function sendHeartbeat(urlOf: (heartbeatUrl: string) => string, allowedMs: number): Promise<void> {
+  async function sendHeartbeat(allowedMs: number, report?: Report): Promise<void> {
     if (heartbeatUrl === null) return;
     const what = `The heartbeat to ${hostOf(heartbeatUrl)}`;
-    await attempt(what, allowedMs, (signal) => ping(urlOf(heartbeatUrl), signal));
+    await attempt(what, allowedMs, warn, async (signal) => ping(pingUrl(heartbeatUrl, report), signal));
   }
 
-  async function sendEmail(run: EndedRun, allowedMs: number): Promise<void> {
-    const failed = run.report.exit_code !== exitCodes.allWritten;
-    if (email === null || (email.on === 'failure' && !failed)) return;
-    const content = { ...email, subject: subjectOf(run.report), text: bodyOf(run) };
+  async function sendEmail(allowedMs: number, run: EndedRun): Promise<void> {
+    const succeeded = run.report.exit_code === exitCodes.allWritten;
+    if (email === null || (email.on === 'failure' && succeeded)) return;
     const what = `The e-mail through ${hostOf(email.smtpUrl)}`;
-    await attempt(what, allowedMs, (signal) => mail(content, signal, allowedMs));
+    await attempt(what, allowedMs, warn, (signal) => mail(email, run, signal, allowedMs));
   }
 
   return {
     started: () => {
-      startSent = sendHeartbeat(startUrl, timeoutMs);
+      startSent = sendHeartbeat(timeoutMs);
     },
     ended: async (run) => {
-      const { exit_code: exitCode } = run.report;
+      const { exit_code } = run.report;
       // A stopped run has ten seconds in all, most of them for its last writes.
-      const interrupted = exitCode === exitCodes.interrupted || exitCode === exitCodes.terminated;
+      const interrupted = exit_code === exitCodes.interrupted || exit_code === exitCodes.terminated;
       const allowedMs = interrupted ? Math.min(timeoutMs, 1_000) : timeoutMs;
-      const urlOf = (url: string) => (exitCode === exitCodes.allWritten ? url : failUrl(url, exitCode));
       // A monitor that heard the start last would take the run for one that still runs.
-      const heartbeat = startSent.then(() => sendHeartbeat(urlOf, allowedMs));
-      await Promise.all([heartbeat, sendEmail(run, allowedMs)]);
+      const heartbeat = startSent.then(() => sendHeartbeat(allowedMs, run.report));
+      await Promise.all([heartbeat, sendEmail(allowedMs, run)]);
     },
   };
 }
 
-/** The other side answered, and the answer is no. Its message holds no secret. */
-class Refusal extends Error {
-  override name = 'Refusal';
+/** Resolves with what the other side refuses; rejects when there is no answer. */
+type Send = (signal: AbortSignal) => Promise<string | undefined>;
+
+/** Sends within the time, or warns. */
+async function attempt(what: string, allowedMs: number, warn: (line: string) => void, send: Send) {
+  const signal = AbortSignal.timeout(allowedMs);
+  const reason = await send(signal).catch((error) =>
+    signal.aborted ? `no answer within ${formatDuration(allowedMs / 1000)}` : reasonOf(error),
+  );
+  if (reason !== undefined) warn(`${what} failed: ${reason}. The run is not affected.`);
 }
 
 function hostOf(url: string): string {
   return (URL.canParse(url) && new URL(url).hostname) || 'a host that its URL does not name';
 }
 
-/** The paths of https://healthchecks.io/docs/http_api/, which other cron monitors share. */
-function startUrl(heartbeatUrl: string): string {
-  return withPath(heartbeatUrl, '/start').href;
-}
-
-function failUrl(heartbeatUrl: string, exitCode: ExitCode): string {
-  const url = withPath(heartbeatUrl, '/fail');
+/** Of the start without a report. The paths are those of https://healthchecks.io/docs/http_api/, which others share. */
+function pingUrl(heartbeatUrl: string, report?: Report): string {
+  if (report?.exit_code === exitCodes.allWritten) return heartbeatUrl;
+  const url = new URL(heartbeatUrl);
+  url.pathname = url.pathname.replace(/\/+$/, '') + (report ? '/fail' : '/start');
   // Appended as text: searchParams would write the rest of the query anew, in another spelling.
-  url.search += `${url.search === '' ? '?' : '&'}exit_code=${exitCode}`;
+  if (report) url.search += `${url.search === '' ? '?' : '&'}exit_code=${report.exit_code}`;
   return url.href;
 }
 
-function withPath(heartbeatUrl: string, path: string): URL {
-  const url = new URL(heartbeatUrl);
-  url.pathname = url.pathname.replace(/\/+$/, '') + path;
-  return url;
-}
-
-async function ping(url: string, signal: AbortSignal): Promise<void> {
+async function ping(url: string, signal: AbortSignal): Promise<string | undefined> {
   const response = await fetch(url, { headers: { 'user-agent': program }, signal });
   // The status is the whole answer; a body that is left unread would keep the connection.
   await response.body?.cancel();
-  if (!response.ok) throw new Refusal(`the server answered ${response.status}`);
+  return response.ok ? undefined : `the server answered ${response.status}`;
 }
 
-interface Mail {
-  to: string;
-  smtpUrl: string;
-  subject: string;
-  text: string;
-}
-
-async function mail({ to, smtpUrl, subject, text }: Mail, signal: AbortSignal, timeoutMs: number): Promise<void> {
+async function mail(
+  { to, smtpUrl }: NonNullable<NotificationConfig['email']>,
+  run: EndedRun,
+  signal: AbortSignal,
+  timeoutMs: number,
+): Promise<string | undefined> {
+  const { hostname: host, username } = new URL(smtpUrl);
+  const user = decodeURIComponent(username);
   const recipients = to.split(',').flatMap((address) => address.trim() || []);
   // Loaded only here: most runs send no mail.
   const { createTransport } = await import('nodemailer');
@@ -116,51 +106,103 @@ async function mail({ to, smtpUrl, subject, text }: Mail, signal: AbortSignal, t
   const transport = createTransport({
     url: smtpUrl,
     // Otherwise a server, or somebody before it, that offers no encryption would get the password.
-    requireTLS: !isLoopback(new URL(smtpUrl).hostname),
+    requireTLS: !isLoopback(host),
     dnsTimeout: timeoutMs,
     socketCloseTimeout: 0,
   });
   try {
     const { rejected } = await transport.sendMail({
-      from: addressOfUser(smtpUrl) ?? recipients[0],
+      from: /^[^\s@<>,;"]+@[^\s@<>,;"]+$/.test(user) ? user : recipients[0],
       to: recipients,
-      subject,
-      text,
+      subject: subjectOf(run.report),
+      text: bodyOf(run),
       // Keeps the table's lines as they are, whatever their length and letters.
       textEncoding: 'quoted-printable',
       // RFC 3834: no answer from those who are on holiday.
       headers: { 'Auto-Submitted': 'auto-generated' },
       signal,
     });
-    if (rejected.length > 0)
-      throw new Refusal(`the server refuses ${rejected.length} of ${recipients.length} recipients`);
+    const refused = `the server refuses ${rejected.length} of ${recipients.length} recipients`;
+    return rejected.length > 0 ? refused : undefined;
   } finally {
     transport.close();
   }
 }
 
-function addressOfUser(smtpUrl: string): string | undefined {
-  const user = decodeURIComponent(new URL(smtpUrl).username);
-  return /^[^\s@<>,;"]+@[^\s@<>,;"]+$/.test(user) ? user : undefined;
-}
-
 /** Codes and words of ours: the texts of servers and libraries may repeat a password or a URL. */
 function reasonOf(error: unknown): string {
-  if (error instanceof Refusal) return error.message;
-  const replyCode = fieldOf(error, 'responseCode');
-  if (typeof replyCode === 'number') return `the server refuses ${refusedPart(error)} (${replyCode})`;
-  const code = fieldOf(error, 'originalCode') ?? fieldOf(error, 'code') ?? fieldOf(fieldOf(error, 'cause'), 'code');
-  return typeof code === 'string' ? `no connection (${code})` : 'the URL or the answer is not usable';
+  const { code, command, responseCode, originalCode = code, cause } = fieldsOf(error);
+  if (typeof responseCode === 'number') {
+    const what = refusedParts[String(code)] ?? refusedParts[String(command)] ?? 'the connection';
+    return `the server refuses ${what} (${responseCode})`;
+  }
+  const reason = originalCode ?? fieldsOf(cause).code;
+  return typeof reason === 'string' ? `no connection (${reason})` : 'the URL or the answer is not usable';
 }
 
-function fieldOf(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined;
+function fieldsOf(error: unknown): Record<string, unknown> {
+  return error instanceof Error ? { ...error, cause: error.cause } : {};
 }
 
-function refusedPart(error: unknown): string {
-  if (fieldOf(error, 'code') === 'EAUTH') return 'the user and password of SMTP_URL';
-  const command = fieldOf(error, 'command');
-  if (command === 'MAIL FROM') return 'the sender';
-  if (command === 'RCPT TO') return 'the recipients';
-  return command === 'DATA' ? 'the message' : 'the connection';
+/** By nodemailer's code, or by the command of SMTP. */
+const refusedParts: Record<string, string> = {
+  EAUTH: 'the user and password of SMTP_URL',
+  'MAIL FROM': 'the sender',
+  'RCPT TO': 'the recipients',
+  DATA: 'the message',
+};
+
+const failuresShown = 20;
+const longestHeadline = 72;
+const columns = 100;
+
+/** The outcome in one short line. */
+function subjectOf({ exit_code, stopped_by, overall }: Report): string {
+  const figures = counts(overall);
+  if (exit_code === exitCodes.allWritten) return `${program}: ${figures} in ${formatDuration(overall.duration)}`;
+  const cause = headline(stopped_by ?? '');
+  const outcome = cause === '' ? figures : overall.total_processed > 0 ? `${cause} (${figures})` : cause;
+  return `${program} FAILED (exit ${exit_code}): ${outcome}`;
+}
+
+function counts({ total_successful, total_failed }: Report['overall']): string {
+  const failed = total_failed === 0 ? '' : `, ${formatCount(total_failed)} failed`;
+  return `${formatCount(total_successful)} written${failed}`;
+}
+
+/** A message's first sentence; of a long one the first clause, cut between words where even that is long. */
+function headline(message: string): string {
+  const sentence = printable(message.trim().split(/\.(?=\s|$)|[\r\n]/)[0] ?? '');
+  const [clause = ''] = sentence.length > longestHeadline ? sentence.split(/[:;]\s/) : [sentence];
+  if (clause.length <= longestHeadline) return clause;
+  const start = Array.from(clause).slice(0, longestHeadline).join('');
+  return `${start.replace(/\s+\S*$/, '')}…`;
+}
+
+/** What happened, what to do next, the table, the first failures, and where the report is. */
+function bodyOf({ report, reportPath }: EndedRun): string {
+  const { stopped_by, overall, started_at, failures } = report;
+  const failed = formatCount(failures.length);
+  const parts = [
+    (stopped_by ?? '').split('\n').map(printable).join('\n'),
+    `${counts(overall)} in ${formatDuration(overall.duration)}, started ${started_at}.`,
+    failures.length > 0 ? `Next step: run again with --resume to try the ${failed} failed ones again.` : '',
+    summaryTable(report, columns),
+    failureList(failures),
+    reportPath === null
+      ? `The report could not be written. The run was on ${hostname()}.`
+      : `Report: ${resolve(reportPath)} on ${hostname()}`,
+  ];
+  return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
+}
+
+function failureList(failures: readonly Failure[]): string {
+  if (failures.length === 0) return '';
+  const shown = failures.slice(0, failuresShown).map((failure) => {
+    const [id, name, reason] = [failure.id, failure.name, failure.reason].map(printable);
+    return `  ${id} ${name}: ${reason}`;
+  });
+  const left = failures.length - shown.length;
+  if (left > 0) shown.push(`  and ${formatCount(left)} more, in the report`);
+  return ['Failed:', ...shown].join('\n');
 }

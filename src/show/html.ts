@@ -21,17 +21,9 @@ function markupOf(content: Content): string {
   return escapeText(String(content));
 }
 
-const entities: Record<string, string> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};
-
 /** Characters that have no place in a page, or turn the direction of a text; line ends and tabs stay. */
 const unfit = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu;
 
 function escapeText(text: string): string {
-  return text.replace(unfit, ' ').replace(/[&<>"']/g, (character) => entities[character] ?? '');
+  return text.replace(unfit, ' ').replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
