@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { EntityType, EntityTypeName } from '../entity-types.js';
 import { exitCodes, FatalError } from '../errors.js';
-import type { Tell } from '../events.js';
+import { type Phase, phaseAfter, type RunEvent, type Tell } from '../events.js';
 import { formatCount } from '../format.js';
 import { createFileLock, type FileLock, type LockHolder, readLockHolder } from './file-lock.js';
 
@@ -40,6 +40,8 @@ export interface RunLock {
 export function lockTypes(directory: string, types: readonly EntityType[], since: string): RunLock {
   const locks: FileLock[] = [];
   const note: RunNote = { since, strategy: null, phase: 'selecting', phase_since: since, done: 0, total: 0 };
+  let phase: Phase | undefined;
+  let updatedAtMs = Number.NEGATIVE_INFINITY;
   const release = () => {
     for (const lock of locks) lock.release();
   };
@@ -49,7 +51,6 @@ export function lockTypes(directory: string, types: readonly EntityType[], since
     release();
     throw error;
   }
-  let updatedAtMs = Number.NEGATIVE_INFINITY;
 
   /** At most every two seconds; a failure to do so is no reason to stop a run that works. */
   function update(): void {
@@ -62,19 +63,15 @@ export function lockTypes(directory: string, types: readonly EntityType[], since
     }
   }
 
-  return {
-    release,
-    take: (event) => {
-      if (event.kind === 'gathering') note.strategy = event.strategy;
-      else if (event.kind === 'phase') {
-        const { label: phase, total } = event;
-        Object.assign(note, { phase, phase_since: new Date().toISOString(), done: 0, total });
-      } else if (event.kind === 'step') {
-        Object.assign(note, { done: event.done, total: event.total ?? note.total });
-      } else return;
-      update();
-    },
-  };
+  function take(event: RunEvent): void {
+    if (event.kind === 'gathering') note.strategy = event.strategy;
+    if (event.kind === 'phase') note.phase_since = new Date().toISOString();
+    phase = phaseAfter(event, phase);
+    if (phase) Object.assign(note, { phase: phase.label, done: phase.done, total: phase.total });
+    update();
+  }
+
+  return { take, release };
 }
 
 function lockType(directory: string, type: EntityType, note: RunNote): FileLock {
