@@ -2,9 +2,8 @@ import { type EntityType, type EntityTypeName, entityTypes } from '../entity-typ
 import { exitCodeMeanings } from '../errors.js';
 import type { Failure, Tell, Written } from '../events.js';
 import type { Report, TypeStatistics } from '../files/report.js';
-import { formatCount, formatDuration, formatEntities, formatRate } from '../format.js';
+import { formatCount, formatDuration, formatEntities, formatRate, Html, html } from '../format.js';
 import { columnOf } from '../statistics.js';
-import { Html, html } from './html.js';
 import { plot, type Sample, startSamples } from './plot.js';
 
 export type Leader = ReturnType<typeof leaderOf>;

@@ -1,6 +1,5 @@
 import { fractionOf, type Phase, phaseAfter, type RunEvent, type Tell } from '../events.js';
-import { formatCount, formatDuration } from '../format.js';
-import { type Html, html } from './html.js';
+import { formatCount, formatDuration, type Html, html } from '../format.js';
 
 /** Where a phase stood at a moment of the run: seconds since its start. */
 export interface Sample extends Phase {
