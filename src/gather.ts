@@ -1,6 +1,6 @@
 import { mapConcurrently } from './concurrently.js';
 import type { Entity, EntityType } from './entity-types.js';
-import { exitCodes, FatalError, ResultsError } from './errors.js';
+import { type ExitCode, exitCodes, FatalError, ResultsError } from './errors.js';
 import type { Strategy, Tell } from './events.js';
 import { formatCount } from './format.js';
 import { pageSize, type RacingApi, type ResultsPage, type ResultsQuery } from './racing-api.js';
@@ -29,7 +29,7 @@ export interface Gathering {
 }
 
 export interface GatherOptions {
-  api: RacingApi;
+  api: Pick<RacingApi, 'resultsPage' | 'maxInFlight'>;
   window: StatisticsWindow;
   tell: Tell;
   /** Aborted, with a FatalError, to stop asking the API. */
@@ -46,16 +46,18 @@ const readings = 3;
 const recentDays = 300;
 const tolerableShare = 0.05;
 
-/** Sweeps all races of the window before the first outcome, or walks entity by entity as outcomes are asked for. */
+/**
+ * Sweeps all races of the window before the first outcome, or walks entity by entity as outcomes are asked for.
+ * @throws FatalError: a sweep is complete or it is nothing
+ */
 export async function gather(
   strategy: Strategy,
   selections: readonly Selection[],
   options: GatherOptions,
 ): Promise<Gathering> {
   if (strategy === 'walk') return walk(options);
-  const { api, window, tell, force } = options;
-  const types = selections.map(({ type }) => type);
-  const tallies = await sweep(api, types, window, tell);
+  const { window, tell, force } = options;
+  const tallies = await sweep(selections, options);
   tell({ kind: 'line', line: `Swept ${formatCount(tallies.races)} races.` });
   if (!force) brake(tallies, selections, window);
   return {
@@ -67,36 +69,30 @@ export async function gather(
   };
 }
 
-/**
- * Reads every GB and IRE race of the window once into the tallies of all entities of all `types`, telling of each
- * page.
- * @throws FatalError: a sweep is complete or it is nothing
- */
-export async function sweep(
-  api: Pick<RacingApi, 'resultsPage'>,
-  types: readonly EntityType[],
-  window: StatisticsWindow,
-  tell: Tell,
-): Promise<Tallies> {
-  const all = new Tallies(types, window);
+/** The tallies of every GB and IRE race of the window. Tells of each page. */
+async function sweep(selections: readonly Selection[], { api, window, tell }: GatherOptions): Promise<Tallies> {
+  const newTallies = () => {
+    const types = selections.map(({ type }) => type);
+    return new Tallies(types, window);
+  };
+  const all = newTallies();
   const countedRaces = new Set<string>();
   let pages = 0;
-  const onPage = () => {
-    pages += 1;
-    tell({ kind: 'step', done: pages, total: Math.max(typicalSweepRequests, pages + 1) });
+  const hooks: ReadingHooks = {
+    // A race whose date was corrected meanwhile turns up in a second window.
+    accept: (raceIds) => {
+      if ([...raceIds].some((id) => countedRaces.has(id))) return false;
+      for (const id of raceIds) countedRaces.add(id);
+      return true;
+    },
+    onPage: () => {
+      pages += 1;
+      tell({ kind: 'step', done: pages, total: Math.max(typicalSweepRequests, pages + 1) });
+    },
   };
-
-  /** False for a race whose date was corrected meanwhile, so that it turns up in a second window. */
-  function claim(raceIds: Set<string>): boolean {
-    for (const id of raceIds) if (countedRaces.has(id)) return false;
-    for (const id of raceIds) countedRaces.add(id);
-    return true;
-  }
-
-  async function sweepWindow(query: ResultsQuery): Promise<void> {
-    all.add(await readCompleteResults(api, query, () => new Tallies(types, window), { accept: claim, onPage }));
-  }
-
+  const sweepWindow = async (query: ResultsQuery) => {
+    all.add(await readCompleteResults(api, query, newTallies, hooks));
+  };
   tell({ kind: 'phase', label: 'sweeping', total: typicalSweepRequests });
   try {
     const [first, ...rest] = sweepQueries(window);
@@ -121,17 +117,15 @@ function sweepQueries(window: StatisticsWindow): ResultsQuery[] {
 }
 
 function sweepFailure(error: ResultsError): FatalError {
-  const [exitCode, advice] = {
-    'not-found': [exitCodes.apiRefused, 'The plan or RACING_API_BASE_URL does not offer /results.'] as const,
-    unavailable: [exitCodes.apiUnavailable, 'Run again when the API answers.'] as const,
-    unusable: [exitCodes.unsafeToWrite, runAgain] as const,
-    rejected: [exitCodes.unsafeToWrite, runAgain] as const,
-  }[error.kind];
   const what = `The sweep of /results is not complete: ${error.message}. Nothing was written.`;
-  return new FatalError(exitCode, `${what} ${advice}`, { cause: error });
+  const ended = (exitCode: ExitCode, advice: string) => new FatalError(exitCode, `${what} ${advice}`, { cause: error });
+  if (error.kind === 'unavailable') return ended(exitCodes.apiUnavailable, 'Run again when the API answers.');
+  if (error.kind === 'not-found') {
+    return ended(exitCodes.apiRefused, 'The plan or RACING_API_BASE_URL does not offer /results.');
+  }
+  const advice = 'Run again; if it stays so, use --strategy walk and see whether the API has changed.';
+  return ended(exitCodes.unsafeToWrite, advice);
 }
-
-const runAgain = 'Run again; if it stays so, use --strategy walk and see whether the API has changed.';
 
 /** Gathers statistics entity by entity: at least one request each. */
 function walk({ api, window, stop }: GatherOptions): Gathering {
@@ -144,29 +138,23 @@ function walk({ api, window, stop }: GatherOptions): Gathering {
     }
   }
 
-  /** Undefined when the run was stopped before the entity's results were complete. */
-  async function outcomeUnlessStopped(type: EntityType, entity: Entity): Promise<Outcome | undefined> {
-    if (stop.signal.aborted) return undefined;
-    try {
-      return await outcome(type, entity);
-    } catch (error) {
-      if (error instanceof FatalError) stop.abort(error);
-      if (stop.signal.aborted) return undefined;
-      throw error;
-    }
-  }
-
   // Together with a batch that waits to be written: no more than 100 entities are walked again after a crash.
   const concurrency = Math.min(api.maxInFlight, 50);
   return {
     batchSize: 50,
     writesInFlight: 1,
-    async *outcomes(type, entities) {
-      const [first, ...rest] = entities;
-      if (first === undefined) return;
+    async *outcomes(type, [first, ...rest]) {
       // Alone, so that an account that may not do this at all is refused once and not by every request in flight.
-      yield await outcome(type, first);
-      const others = mapConcurrently(rest, concurrency, (entity) => outcomeUnlessStopped(type, entity));
+      if (first) yield await outcome(type, first);
+      const others = mapConcurrently(rest, concurrency, async (entity) => {
+        try {
+          stop.signal.throwIfAborted();
+          return await outcome(type, entity);
+        } catch (error) {
+          if (error instanceof FatalError) stop.abort(error);
+          if (!stop.signal.aborted) throw error;
+        }
+      });
       for await (const one of others) if (one) yield one;
     },
   };
