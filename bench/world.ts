@@ -1,7 +1,7 @@
 // The simulated Racing API and the embedded database, as the process that startWorld of world-process.ts starts.
 import { seedEntities, startEmbeddedDatabase } from '../demo/database.js';
 import { makeSeason, type Season } from '../demo/season.js';
-import { startSimulatedRacingApi } from '../demo/simulated-racing-api.js';
+import { startSimulatedRacingApi } from '../demo/simulator.js';
 import type { Answer, Calls, Question, Started, WorldOptions } from './world-process.js';
 
 const { scale, requestsPerSecond, latencyMs }: WorldOptions = JSON.parse(process.argv[2] ?? '{}');

@@ -1,17 +1,13 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { App, generateApiKey } from '@supabase/lite';
 import { createPgliteConnection, type PgliteConnection } from '@supabase/lite/pglite';
-import { claimFolder } from './database-folder.js';
-import { answerWith, createTurnstile, listen, stop, withoutErrorLog } from './database-server.js';
-
-/** Called with each request before the server sees it; `next` lets the server answer. */
-export type Intercept = (
-  request: IncomingMessage,
-  response: ServerResponse,
-  next: () => Promise<void>,
-) => void | Promise<void>;
+import { createFileLock } from '../src/files/file-lock.js';
+import { answerWith, listen, stop } from './loopback.js';
+import type { Season } from './season.js';
 
 /** A Supabase project in this process: Postgres (PGlite) behind the Data API (Supabase Lite) on loopback. */
 export interface EmbeddedDatabase {
@@ -21,8 +17,15 @@ export interface EmbeddedDatabase {
   serviceKey: string;
   /** `sb_publishable_...`: the role anon. */
   publishableKey: string;
-  /** Fault injection; may be set, replaced and removed at any time. */
-  intercept?: Intercept;
+  /**
+   * Called with each request before the server sees it; `next` lets the server answer. For the injection of faults;
+   * may be set, replaced and removed at any time.
+   */
+  intercept?: (
+    request: IncomingMessage,
+    response: ServerResponse,
+    next: () => Promise<void>,
+  ) => void | Promise<void>;
   /**
    * Runs one SQL statement as the database's superuser, past the Data API.
    * Dates and instants come as ISO text, numeric values as numbers.
@@ -30,7 +33,7 @@ export interface EmbeddedDatabase {
   query<Row>(sql: string, parameters?: unknown[]): Promise<Row[]>;
   /** Applies every file of supabase/migrations in order, whether applied before or not. */
   migrate(): Promise<void>;
-  /** Ends open requests, then stops the database. */
+  /** Ends open requests, then stops the database. PGlite's end sets process.exitCode. */
   close(): Promise<void>;
 }
 
@@ -41,9 +44,6 @@ export interface EmbeddedDatabaseOptions {
   maxRows?: number;
   /** Whether to apply supabase/migrations; true. */
   migrate?: boolean;
-  /** The TCP port; any free one. */
-  port?: number;
-  intercept?: Intercept;
 }
 
 const migrationsFolder = new URL('../supabase/migrations/', import.meta.url);
@@ -84,21 +84,17 @@ const postgrestParsers = {
 export async function startEmbeddedDatabase(
   options: EmbeddedDatabaseOptions = {},
 ): Promise<EmbeddedDatabase> {
-  const releaseFolder = await claimFolder(options.dataDir);
+  const releaseFolder = claimFolder(options.dataDir);
   const connection = await openConnection(options);
   const serviceKey = (await generateApiKey('secret')).key;
   const publishableKey = (await generateApiKey('publishable')).key;
   const app = createApp(connection, { serviceKey, publishableKey, maxRows: options.maxRows ?? 1000 });
-  // PGlite is a single session: a request whose transaction overlaps another's would share its role and its fate.
   const oneAtATime = createTurnstile();
-  const closeConnection = async () => {
-    await oneAtATime(() => connection.close());
-    await releaseFolder();
-  };
+  const fetchHandler = (request: Request) =>
+    oneAtATime(() => withoutErrorLog.run(true, async () => app.fetch(request)));
 
   const server = createServer(async (request, response) => {
-    const next = () =>
-      answerWith((asked) => oneAtATime(() => withoutErrorLog(() => app.fetch(asked))), request, response);
+    const next = () => answerWith(fetchHandler, request, response);
     try {
       await (database.intercept ? database.intercept(request, response, next) : next());
     } catch {
@@ -106,23 +102,50 @@ export async function startEmbeddedDatabase(
     }
   });
   const database: EmbeddedDatabase = {
-    url: await listen(server, options.port).catch(async (error: unknown) => {
-      await closeConnection();
-      throw error;
-    }),
+    url: await listen(server),
     serviceKey,
     publishableKey,
-    intercept: options.intercept,
     query: async <Row>(sql: string, parameters: unknown[] = []) =>
       (await oneAtATime(() => connection.driver.query<Row>(sql, parameters))).rows,
     migrate: () => oneAtATime(() => applyMigrations(connection)),
     close: async () => {
       await stop(server);
-      await closeConnection();
+      await oneAtATime(() => connection.close());
+      releaseFolder();
     },
   };
   return database;
 }
+
+/** Keeps other processes from the folder: PGlite lets two of them open (and ruin) the same one. */
+function claimFolder(dataDir: string | undefined): () => void {
+  if (dataDir === undefined) return () => {};
+  mkdirSync(dataDir, { recursive: true });
+  const lock = createFileLock(`${dataDir}.lock`);
+  const holder = lock.tryAcquire();
+  if (holder) throw new Error(`${dataDir} is in use by process ${holder.pid}: stop it first`);
+  return lock.release;
+}
+
+/**
+ * Lets the given tasks run one after the other, in the order of their arrival: PGlite is a single session, where a
+ * request whose transaction overlaps another's would share its role and its fate.
+ */
+function createTurnstile(): <Result>(task: () => Promise<Result>) => Promise<Result> {
+  let last: Promise<unknown> = Promise.resolve();
+  return (task) => {
+    const result = last.then(task);
+    last = result.catch(() => undefined);
+    return result;
+  };
+}
+
+/** Supabase Lite prints every error that it also answers with. */
+const withoutErrorLog = new AsyncLocalStorage<boolean>();
+const logError = console.error;
+console.error = (...values: unknown[]) => {
+  if (!withoutErrorLog.getStore()) logError(...values);
+};
 
 async function openConnection(options: EmbeddedDatabaseOptions): Promise<PgliteConnection> {
   const connection = await createPgliteConnection({
@@ -162,33 +185,24 @@ async function applyMigrations(connection: PgliteConnection): Promise<void> {
   }
 }
 
-/** An entity without statistics, as other programs create it. */
-export interface SeedEntity {
-  id: string;
-  name: string;
-}
-
 /** Fills empty tables and adds a few rows for tests, whose ids begin with `**TEST**`; leaves filled tables alone. */
 export async function seedEntities(
   database: EmbeddedDatabase,
-  entities: { jockeys: SeedEntity[]; trainers: SeedEntity[]; owners: SeedEntity[] },
+  season: Pick<Season, 'jockeys' | 'trainers' | 'owners'>,
 ): Promise<void> {
-  for (const [type, rows] of Object.entries(entities)) {
+  for (const type of ['jockeys', 'trainers', 'owners'] as const) {
     const table = `public.ra_${type}`;
     const [filled] = await database.query(`select from ${table} limit 1`);
     if (filled) continue;
-    const all = [...rows, ...testEntities(type)];
+    const tests = [1, 2, 3].map((number) => ({
+      id: `**TEST**_${type}_${number}`,
+      name: `**TEST** ${type} ${number}`,
+    }));
+    const entities = [...season[type], ...tests];
     await database.query(`insert into ${table} (id, name) select * from unnest($1::text[], $2::text[])`, [
-      all.map((entity) => entity.id),
-      all.map((entity) => entity.name),
+      entities.map(({ id }) => id),
+      entities.map(({ name }) => name),
     ]);
     await database.query(`analyze ${table}`);
   }
-}
-
-function testEntities(type: string): SeedEntity[] {
-  return [1, 2, 3].map((number) => ({
-    id: `**TEST**_${type}_${number}`,
-    name: `**TEST** ${type} ${number}`,
-  }));
 }

@@ -6,7 +6,7 @@ import { formatTable } from '../src/format.js';
 import { columnOf, lastDateColumn } from '../src/statistics.js';
 import { type EmbeddedDatabase, seedEntities, startEmbeddedDatabase } from './database.js';
 import { makeSeason } from './season.js';
-import { startSimulatedRacingApi } from './simulated-racing-api.js';
+import { startSimulatedRacingApi } from './simulator.js';
 
 const folder = fileURLToPath(new URL('../.demo/', import.meta.url));
 const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
@@ -61,12 +61,12 @@ console.log(
 );
 const season = makeSeason({ today });
 const database = await startEmbeddedDatabase({ dataDir: `${folder}database` });
-const { jockeys, trainers, owners } = season;
-await seedEntities(database, { jockeys, trainers, owners });
+await seedEntities(database, season);
 const api = await startSimulatedRacingApi({ season, ...credentials, latencyMs: 250 });
 console.log(`populate-all-statistics ${options.join(' ')}   (working directory: .demo)\n`);
+let exitCode: number;
 try {
-  process.exitCode = await runCommand(options, {
+  exitCode = await runCommand(options, {
     RACING_API_BASE_URL: api.url,
     RACING_API_USERNAME: credentials.username,
     RACING_API_PASSWORD: credentials.password,
@@ -78,3 +78,5 @@ try {
   await api.close();
   await database.close();
 }
+// Not before: PGlite sets an exit code of its own when it is closed.
+process.exitCode = exitCode;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ApiCall } from '../demo/simulated-racing-api.js';
+import type { ApiCall } from '../demo/simulator.js';
 import { passingFaults } from './api-fault-kinds.js';
 import {
   callsOf,

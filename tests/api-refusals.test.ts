@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ApiCall } from '../demo/simulated-racing-api.js';
+import type { ApiCall } from '../demo/simulator.js';
 import {
   callsOf,
   checkpointIds,

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { SeasonRace } from '../demo/season.js';
-import { daysBefore } from '../demo/season-dates.js';
-import type { ApiCall } from '../demo/simulated-racing-api.js';
+import { daysBefore, type SeasonRace } from '../demo/season.js';
+import type { ApiCall } from '../demo/simulator.js';
 import { entityTypes } from '../src/entity-types.js';
 import { expectNaiveRows, naiveRows, timelessRows } from './watching.js';
 import { startWorld, today, type World } from './world.js';

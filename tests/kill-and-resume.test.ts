@@ -2,7 +2,7 @@ import { mkdirSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { makeRandom, pick, type Random, wholeNumber } from '../demo/season-random.js';
+import { makeRandom, pick, type Random, wholeNumber } from '../demo/random.js';
 import { type EntityType, type EntityTypeName, entityTypes } from '../src/entity-types.js';
 import { watchWholeness } from './checkpoint-reader.js';
 import { checkpointIds, timelessRows } from './watching.js';

@@ -1,12 +1,17 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { makeSeason, newestFirst, type SeasonRace } from '../demo/season.js';
-import type { ErrorBody, ResultsPage } from '../demo/simulated-answer.js';
 import {
+  makeRateLimit,
   type SimulatedRacingApi,
   type SimulatedRacingApiOptions,
   startSimulatedRacingApi,
-} from '../demo/simulated-racing-api.js';
-import { makeRateLimit } from '../demo/simulated-rate-limit.js';
+} from '../demo/simulator.js';
+
+/** ResultsStandardPage, as far as it is read here. */
+interface ResultsPage {
+  results: { race_id: string; date: string; off_dt: string; runners: Record<string, string>[] }[] | null;
+  total: number;
+}
 
 const today = '2026-07-01';
 const season = makeSeason({ today, jockeys: 40, trainers: 30, owners: 120, races: 300 });
@@ -176,7 +181,7 @@ describe('what is refused', () => {
   ])('422 names %s: %s', async (parameter, path) => {
     const response = await ask(await start(), path);
     expect(response.status).toBe(422);
-    const { detail } = (await response.json()) as ErrorBody;
+    const { detail } = (await response.json()) as { detail: unknown };
     expect(detail).toEqual([
       expect.objectContaining({
         loc: ['query', parameter],

@@ -1,5 +1,5 @@
 import { makeSeason } from '../demo/season.js';
-import { startSimulatedRacingApi } from '../demo/simulated-racing-api.js';
+import { startSimulatedRacingApi } from '../demo/simulator.js';
 import type { SimulatorSettings } from './simulator.js';
 
 const settings: SimulatorSettings = JSON.parse(process.argv[2] ?? '');

@@ -10,7 +10,7 @@ import {
   type SimulatedRacingApi,
   type SimulatedRacingApiOptions,
   startSimulatedRacingApi,
-} from '../demo/simulated-racing-api.js';
+} from '../demo/simulator.js';
 import { createDatabase } from '../src/database.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { exitCodes } from '../src/errors.js';

@@ -12,7 +12,7 @@ export function makeRandom(seed: number): Random {
   };
 }
 
-/** The 32-bit FNV-1a hash of a text: a seed for everything that can be derived from an id. */
+/** The 32-bit FNV-1a hash of a text: a seed for what is derived from an id. */
 export function hashText(text: string): number {
   let hash = 0x811c9dc5;
   for (let index = 0; index < text.length; index++) {
@@ -60,4 +60,44 @@ function itemAt<T>(items: readonly T[], index: number): T {
   const item = items[index];
   if (item === undefined) throw new RangeError(`There is no item ${index} among ${items.length}.`);
   return item;
+}
+
+const firstNames = (
+  'Aoife Ben Billy Ciarán Clodagh Connor Daniel Darragh David Eimear Emma François Gavin Grace Harry Hollie ' +
+  'Jack James Jean-Luc Joanna Kevin Laura Luke Mikael Niamh Oisín Paddy Rachael Rhys Ryan Seán Shane Sören ' +
+  'Tadhg Tom William Zoë'
+).split(' ');
+const lastNames = (
+  "Ashdown Barrow Byrne Carrick D'Arcy Dunmore Fairhurst Fitzgerald Garritty Hallam Jankowski Keane Kirkbride " +
+  "Lacey MacMahon Marlowe McAllister Müller Nolan O'Brien O'Farrell ÓSúilleabháin Penhale Quennell Ravensworth " +
+  "Saunderson Sheehan Smyth-Osbourne Tranter Underwood Vale Whitlock Wójcik Yarrow O’Shea N'Diaye"
+).split(' ');
+const firstWords = (
+  'Silver Restless Northern Gallant Hidden Crimson Whispering Bold Velvet Distant Golden Emerald Rolling Quiet ' +
+  'Lucky Stormy Ivory Proud Wandering Midnight Scarlet Fearless Morning Ancient Dancing Electric Humble Kilkenny'
+).split(' ');
+const lastWords = (
+  'Harbour Lad Dancer Legacy Waltz Arrow Frontier Lass Melody Fortune Bridge Spirit Tide Ranger Promise Falcon ' +
+  'Jewel Thunder Meadow Parade Secret Warrior Echo Boy Castle Reign Lantern Comet'
+).split(' ');
+
+/** A jockey's or trainer's name. */
+export function personName(random: Random): string {
+  return `${pick(random, firstNames)} ${pick(random, lastNames)}`;
+}
+
+/** An owner's name: a person, a couple, a syndicate, a stud or a company. */
+export function ownerName(random: Random): string {
+  const last = pick(random, lastNames);
+  const initial = String.fromCharCode(wholeNumber(random, 65, 90));
+  return pick(random, [
+    `${initial} ${last}`,
+    `Mrs ${initial} ${last}`,
+    `Mr & Mrs ${initial} ${last}`,
+    `The ${pick(random, firstWords)} ${pick(random, lastWords)} Partnership`,
+    `${pick(random, firstWords)} ${last} Syndicate`,
+    `${last} Stud`,
+    `${last}, ${pick(random, lastNames)} & Partner`,
+    `${pick(random, lastWords)} Bloodstock Ltd`,
+  ]);
 }

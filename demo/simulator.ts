@@ -1,0 +1,285 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
+import { z } from 'zod';
+import { listen, stop } from './loopback.js';
+import { daysBefore, describeRace, newestFirst, type Season, type SeasonRace } from './season.js';
+
+/** A request as it arrived. */
+export interface ApiCall {
+  /** In milliseconds of performance.now(). */
+  at: number;
+  method: string;
+  /** `/v1/results`, without the query. */
+  path: string;
+  url: URL;
+  headers: IncomingMessage['headers'];
+  /** 1 for the first call. */
+  number: number;
+}
+
+/** What a test can change while the API runs; every call sees the values of the moment. */
+export interface SimulatedRacingApiSettings {
+  /** Default 2. More calls in any rolling second are answered with 429; Infinity switches this off. */
+  requestsPerSecond: number;
+  /** Wait before the head of an answer, default 0. */
+  latencyMs: number | (() => number);
+  /** `standard` has no results by entity, `pro-without-results` has no `/v1/results`. Default `pro`. */
+  plan: 'pro' | 'standard' | 'pro-without-results';
+  /** Answers a call itself, or calls `next` for the normal answer. Comes before authentication and rate. */
+  intercept?: (call: ApiCall, response: ServerResponse, next: () => Promise<void>) => void | Promise<void>;
+}
+
+export interface SimulatedRacingApiOptions extends Partial<SimulatedRacingApiSettings> {
+  season: Season;
+  username: string;
+  password: string;
+}
+
+/** The Racing API, simulated: a server on loopback and the races that it tells. */
+export interface SimulatedRacingApi extends RaceBook {
+  /** The base URL with its version: `http://127.0.0.1:1234/v1`. */
+  url: string;
+  /** Every call received, newest last. */
+  calls: ApiCall[];
+  /** How many calls were answered with 429 because of the rate. */
+  readonly rejected: number;
+  options: SimulatedRacingApiSettings;
+  /** The normal answer to a request, regardless of account, plan and rate. */
+  answer(url: URL): Answer;
+  /** Also cuts the connections that are open. */
+  close(): Promise<void>;
+}
+
+/** What is sent back; the body becomes JSON. */
+interface Answer {
+  status: number;
+  body: unknown;
+  headers?: Record<string, string>;
+}
+
+const refusal = (status: number, detail: unknown, headers?: Answer['headers']): Answer => ({
+  status,
+  body: { detail },
+  headers,
+});
+
+/** Serves a season as The Racing API would (https://api.theracingapi.com/documentation). */
+export async function startSimulatedRacingApi(
+  options: SimulatedRacingApiOptions,
+): Promise<SimulatedRacingApi> {
+  const settings: SimulatedRacingApiSettings = {
+    requestsPerSecond: 2,
+    latencyMs: 0,
+    plan: 'pro',
+    ...options,
+  };
+  const authorization = `Basic ${Buffer.from(`${options.username}:${options.password}`).toString('base64')}`;
+  const book = openRaceBook(options.season);
+  const admits = makeRateLimit(25);
+  const calls: ApiCall[] = [];
+  let rejected = 0;
+
+  const respond = async (call: ApiCall, response: ServerResponse) => {
+    let refused = refuseAccess(call, authorization, settings.plan);
+    if (!refused && !admits(call.at, settings.requestsPerSecond)) {
+      rejected++;
+      refused = refusal(429, 'Too Many Requests', { 'retry-after': '1' });
+    }
+    const { latencyMs } = settings;
+    const waitMs = typeof latencyMs === 'function' ? latencyMs() : latencyMs;
+    if (waitMs > 0) await sleep(waitMs);
+    await send(call, response, refused ?? answerResults(call.url, book));
+  };
+  const server = createServer({ keepAliveTimeout: 75_000 }, (request, response) => {
+    const call = describeCall(request, calls.length + 1);
+    calls.push(call);
+    const next = () => respond(call, response);
+    const handled = async () => (settings.intercept ? settings.intercept(call, response, next) : next());
+    handled().catch((error: unknown) => fail(response, error));
+  });
+
+  return {
+    ...book,
+    url: `${await listen(server)}/v1`,
+    calls,
+    get rejected() {
+      return rejected;
+    },
+    options: settings,
+    answer: (url) => answerResults(url, book),
+    close: () => stop(server),
+  };
+}
+
+function describeCall(request: IncomingMessage, number: number): ApiCall {
+  const at = performance.now();
+  const url = new URL(`http://${request.headers.host}${request.url}`);
+  return { at, method: request.method ?? '', path: url.pathname, url, headers: request.headers, number };
+}
+
+async function send(call: ApiCall, response: ServerResponse, answer: Answer): Promise<void> {
+  const text = Buffer.from(JSON.stringify(answer.body));
+  const zipped = `${call.headers['accept-encoding'] ?? ''}`.includes('gzip');
+  const payload = zipped ? await promisify(gzip)(text, { level: 1 }) : text;
+  const headers = { 'content-type': 'application/json', 'content-length': payload.length, ...answer.headers };
+  response.writeHead(answer.status, zipped ? { ...headers, 'content-encoding': 'gzip' } : headers);
+  response.end(payload);
+}
+
+/** A fault of the simulation or of a test's intercept, told where a test will see it. */
+function fail(response: ServerResponse, error: unknown): void {
+  if (response.headersSent) response.destroy();
+  else response.writeHead(500).end(JSON.stringify({ detail: `${error}` }));
+}
+
+function refuseAccess(call: ApiCall, authorization: string, plan: string): Answer | undefined {
+  const route = findRoute(call.path);
+  if (route === undefined) return refusal(404, 'Not Found');
+  if (call.method !== 'GET') return refusal(405, 'Method Not Allowed', { allow: 'GET' });
+  const closedTo = route.type ? 'standard' : 'pro-without-results';
+  if (call.headers.authorization === authorization && plan !== closedTo) return undefined;
+  return refusal(401, 'Unauthorized', { 'www-authenticate': 'Basic' });
+}
+
+/**
+ * Makes a check that admits so many calls in any rolling second and no more; refused calls do not count.
+ * @param toleranceMs The second is shorter by this, so that jitter on the way does not make a call early.
+ */
+export function makeRateLimit(toleranceMs: number): (at: number, requestsPerSecond: number) => boolean {
+  let admitted: number[] = [];
+  return (at, requestsPerSecond) => {
+    if (requestsPerSecond === Number.POSITIVE_INFINITY) return true;
+    // Half a request a second is one in two seconds.
+    const most = Math.max(1, Math.floor(requestsPerSecond));
+    const windowMs = (1000 * most) / requestsPerSecond - toleranceMs;
+    admitted = admitted.filter((earlier) => at - earlier < windowMs);
+    if (admitted.length >= most) return false;
+    admitted.push(at);
+    return true;
+  };
+}
+
+/** The API's path segments and the field of a runner that bears such an entity's id. */
+const idFields = { jockeys: 'jockey_id', trainers: 'trainer_id', owners: 'owner_id' } as const;
+const entityTypes = ['jockeys', 'trainers', 'owners'] as const;
+type EntityType = keyof typeof idFields;
+
+/** What a path asks for: all races without a type, otherwise those of an entity, its id percent-decoded. */
+function findRoute(path: string): { type?: EntityType; id: string } | undefined {
+  if (path === '/v1/results') return { id: '' };
+  const [, segment, id] = /^\/v1\/([^/]+)\/([^/]+)\/results$/.exec(path) ?? [];
+  const type = entityTypes.find((name) => name === segment);
+  return type && id ? { type, id: decodeURIComponent(id) } : undefined;
+}
+
+/** Answers a request for results as the API does to an account that may ask it. */
+function answerResults({ pathname, searchParams }: URL, book: RaceBook): Answer {
+  const route = findRoute(pathname);
+  if (route === undefined) return refusal(404, 'Not Found');
+  const { type, id } = route;
+  const asked = { ...Object.fromEntries(searchParams), region: searchParams.getAll('region') };
+  const { data: query, error } = resultsQuery(book.today, type !== undefined).safeParse(asked);
+  if (error) {
+    const describe = ({ path, message }: z.core.$ZodIssue) => ({
+      loc: ['query', ...path],
+      msg: message,
+      type: 'value_error',
+    });
+    return refusal(422, error.issues.map(describe));
+  }
+  if (type && !book.names[type].has(id)) return refusal(404, 'Not Found');
+
+  const { start_date, end_date, region: regions, limit, skip } = query;
+  const matching = book.races.filter(
+    ({ date, region, runners }) =>
+      date >= start_date &&
+      date <= end_date &&
+      (regions.length === 0 || regions.includes(region)) &&
+      (!type || runners.some((runner) => runner[idFields[type]] === id)),
+  );
+  const total = matching.length;
+  const page = matching.slice(skip, skip + limit).map((race) => describeRace(race, book.names));
+  const results = total === 0 ? null : page;
+  return { status: 200, body: { results, total, limit, skip, query: [...searchParams] } };
+}
+
+/** The API's rule for the default of `start_date`, the longest range, and how far back all results go. */
+const maximumDays = 365;
+const dateParameter = z.iso.date({ error: 'Date must be in the format YYYY-MM-DD', abort: true });
+
+const integerParameter = (least: number, most: number) =>
+  z
+    .string()
+    .regex(/^-?\d+$/, 'Input should be a valid integer, unable to parse string as an integer')
+    .transform(Number)
+    .refine((value) => value >= least, `Input should be greater than or equal to ${least}`)
+    .refine((value) => value <= most, `Input should be less than or equal to ${most}`);
+
+/** The parameters that are simulated; the API's other filters have no effect. */
+function resultsQuery(today: string, wholeHistory: boolean) {
+  const oldest = daysBefore(today, maximumDays);
+  const parameters = z.object({
+    start_date: dateParameter.default(oldest),
+    end_date: dateParameter.default(today),
+    region: z.array(z.string().toUpperCase()),
+    limit: integerParameter(1, 100).default(50),
+    skip: integerParameter(0, 20_000).default(0),
+  });
+  return parameters.superRefine(({ start_date, end_date }, { addIssue }) => {
+    const refuse = (name: string, message: string) => addIssue({ code: 'custom', path: [name], message });
+    if (start_date > end_date) refuse('start_date', 'Start date must not be after end date');
+    else if (start_date < daysBefore(end_date, maximumDays)) {
+      refuse('end_date', `Maximum range between start and end date is ${maximumDays} days`);
+    }
+    if (!wholeHistory && start_date < oldest) {
+      refuse('start_date', `Start date is limited to up to ${maximumDays} days in the past`);
+    }
+  });
+}
+
+/** The races of the moment and who takes part; results may come, change and go. */
+interface RaceBook {
+  /** The UTC date (YYYY-MM-DD) of the season. */
+  readonly today: string;
+  /** Newest first. */
+  readonly races: readonly SeasonRace[];
+  /** By id, all entities that there are or ever were in a race. */
+  readonly names: Record<EntityType, Map<string, string>>;
+  /** A result appears. Throws when the race is there already. */
+  publish(race: SeasonRace): void;
+  /** A race disappears. Throws when there is no such race, as does `amend`. */
+  withdraw(raceId: string): void;
+  /** A result is corrected, as after an objection. `change` gives back a race and leaves its argument as it is. */
+  amend(raceId: string, change: (race: SeasonRace) => SeasonRace): void;
+}
+
+/** Makes a book of its own: the season stays as it is. */
+function openRaceBook(season: Season): RaceBook {
+  const races = [...season.races];
+  const namesOf = (type: EntityType) => new Map(season[type].map(({ id, name }) => [id, name]));
+  const names = { jockeys: namesOf('jockeys'), trainers: namesOf('trainers'), owners: namesOf('owners') };
+
+  function publish(race: SeasonRace): void {
+    if (races.some(({ race_id }) => race_id === race.race_id)) {
+      throw new Error(`Race ${race.race_id} is there already; amend it instead.`);
+    }
+    const index = races.findIndex((other) => newestFirst(race, other) < 0);
+    races.splice(index === -1 ? races.length : index, 0, race);
+    for (const type of entityTypes) {
+      for (const { [idFields[type]]: id } of race.runners) names[type].set(id, names[type].get(id) ?? id);
+    }
+  }
+
+  function withdraw(raceId: string): SeasonRace {
+    const index = races.findIndex(({ race_id }) => race_id === raceId);
+    const race = races[index];
+    if (race === undefined) throw new Error(`There is no race ${raceId} to withdraw or amend.`);
+    races.splice(index, 1);
+    return race;
+  }
+
+  const amend: RaceBook['amend'] = (raceId, change) => publish(change(withdraw(raceId)));
+  return { today: season.today, races, names, publish, withdraw, amend };
+}
