@@ -8,9 +8,8 @@ const { scale, requestsPerSecond, latencyMs }: WorldOptions = JSON.parse(process
 const credentials = { username: 'bench', password: 'bench-password' };
 
 const season = makeWorldSeason(new Date().toISOString().slice(0, 10));
-const { jockeys, trainers, owners } = season;
 const database = await startEmbeddedDatabase();
-await seedEntities(database, { jockeys, trainers, owners });
+await seedEntities(database, season);
 const api = await startSimulatedRacingApi({ season, ...credentials, requestsPerSecond, latencyMs });
 
 /** The usual races, run by `scale` times as many entities: so any scale takes the same number of requests. */

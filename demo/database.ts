@@ -17,19 +17,9 @@ export interface EmbeddedDatabase {
   serviceKey: string;
   /** `sb_publishable_...`: the role anon. */
   publishableKey: string;
-  /**
-   * Called with each request before the server sees it; `next` lets the server answer. For the injection of faults;
-   * may be set, replaced and removed at any time.
-   */
-  intercept?: (
-    request: IncomingMessage,
-    response: ServerResponse,
-    next: () => Promise<void>,
-  ) => void | Promise<void>;
-  /**
-   * Runs one SQL statement as the database's superuser, past the Data API.
-   * Dates and instants come as ISO text, numeric values as numbers.
-   */
+  /** Answers a request itself, or calls `next` for the normal answer. May be set and removed at any time. */
+  intercept?: (request: IncomingMessage, response: ServerResponse, next: () => Promise<void>) => unknown;
+  /** Runs one SQL statement as superuser. Dates and instants come as ISO text, numeric values as numbers. */
   query<Row>(sql: string, parameters?: unknown[]): Promise<Row[]>;
   /** Applies every file of supabase/migrations in order, whether applied before or not. */
   migrate(): Promise<void>;
@@ -49,19 +39,17 @@ export interface EmbeddedDatabaseOptions {
 const migrationsFolder = new URL('../supabase/migrations/', import.meta.url);
 
 /**
- * What a Supabase project grants before its first migration. Supabase Lite acts as the role of the key only when some
- * table has row level security; otherwise it runs every request as superuser. Hence the last table.
+ * What a Supabase project grants before its first migration. Supabase Lite acts as the role of the key only if
+ * some table has row level security; otherwise it runs every request as superuser. Hence the last table.
  */
 const projectSetup = `
-  do $$
-  begin
+  do $$ begin
     if to_regrole('service_role') is null then
       create role anon nologin;
       create role authenticated nologin;
       create role service_role nologin bypassrls;
     end if;
-  end
-  $$;
+  end $$;
   grant usage on schema public to anon, authenticated, service_role;
   alter default privileges in schema public grant all on tables to anon, authenticated, service_role;
   alter default privileges in schema public grant all on functions to anon, authenticated, service_role;
@@ -77,10 +65,7 @@ const postgrestParsers = {
   /* timestamptz */ 1184: (text: string) => text.replace(' ', 'T').replace(/[+-]\d\d$/, '$&:00'),
 };
 
-/**
- * Starts the embedded Supabase and, unless told otherwise, applies the migrations. Takes some two seconds, nearly all
- * of them PGlite's.
- */
+/** Starts the embedded Supabase, in some two seconds. Throws when another process has the folder. */
 export async function startEmbeddedDatabase(
   options: EmbeddedDatabaseOptions = {},
 ): Promise<EmbeddedDatabase> {
@@ -88,7 +73,7 @@ export async function startEmbeddedDatabase(
   const connection = await openConnection(options);
   const serviceKey = (await generateApiKey('secret')).key;
   const publishableKey = (await generateApiKey('publishable')).key;
-  const app = createApp(connection, { serviceKey, publishableKey, maxRows: options.maxRows ?? 1000 });
+  const app = createApp(connection, serviceKey, publishableKey, options.maxRows ?? 1000);
   const oneAtATime = createTurnstile();
   const fetchHandler = (request: Request) =>
     oneAtATime(() => withoutErrorLog.run(true, async () => app.fetch(request)));
@@ -128,8 +113,8 @@ function claimFolder(dataDir: string | undefined): () => void {
 }
 
 /**
- * Lets the given tasks run one after the other, in the order of their arrival: PGlite is a single session, where a
- * request whose transaction overlaps another's would share its role and its fate.
+ * Lets the given tasks run one after the other, in the order of their arrival: PGlite is a single session, in
+ * which a request whose transaction overlaps another's would share its role and its fate.
  */
 function createTurnstile(): <Result>(task: () => Promise<Result>) => Promise<Result> {
   let last: Promise<unknown> = Promise.resolve();
@@ -163,17 +148,15 @@ async function openConnection(options: EmbeddedDatabaseOptions): Promise<PgliteC
 
 function createApp(
   connection: PgliteConnection,
-  settings: { serviceKey: string; publishableKey: string; maxRows: number },
-): App {
+  secret_key: string,
+  publishable_key: string,
+  max_rows: number,
+) {
+  const jwt_secret = randomBytes(32).toString('hex');
   return new App({
     connection,
-    api: { enabled: true, schemas: ['public'], max_rows: settings.maxRows },
-    auth: {
-      enabled: false,
-      jwt_secret: randomBytes(32).toString('hex'),
-      publishable_key: settings.publishableKey,
-      secret_key: settings.serviceKey,
-    },
+    api: { enabled: true, schemas: ['public'], max_rows },
+    auth: { enabled: false, jwt_secret, publishable_key, secret_key },
     options: { server: { admin: false, disableStudio: true } },
   });
 }
@@ -185,7 +168,7 @@ async function applyMigrations(connection: PgliteConnection): Promise<void> {
   }
 }
 
-/** Fills empty tables and adds a few rows for tests, whose ids begin with `**TEST**`; leaves filled tables alone. */
+/** Fills empty tables, also with a few rows whose ids begin with `**TEST**`; leaves filled tables alone. */
 export async function seedEntities(
   database: EmbeddedDatabase,
   season: Pick<Season, 'jockeys' | 'trainers' | 'owners'>,
@@ -194,11 +177,8 @@ export async function seedEntities(
     const table = `public.ra_${type}`;
     const [filled] = await database.query(`select from ${table} limit 1`);
     if (filled) continue;
-    const tests = [1, 2, 3].map((number) => ({
-      id: `**TEST**_${type}_${number}`,
-      name: `**TEST** ${type} ${number}`,
-    }));
-    const entities = [...season[type], ...tests];
+    const tests = [1, 2, 3].map((number) => `**TEST**_${type}_${number}`);
+    const entities = [...season[type], ...tests.map((id) => ({ id, name: id }))];
     await database.query(`insert into ${table} (id, name) select * from unnest($1::text[], $2::text[])`, [
       entities.map(({ id }) => id),
       entities.map(({ name }) => name),

@@ -27,10 +27,9 @@ export async function answerWith(
   const { method = 'GET', url = '/' } = incoming;
   const headers = new Headers();
   for (const [name, value] of Object.entries(incoming.headers)) headers.set(name, String(value));
-  const hasBody = method !== 'GET' && method !== 'HEAD';
-  const body = hasBody ? await buffer(incoming) : undefined;
-  const base = `http://${incoming.headers.host ?? '127.0.0.1'}`;
-  const answer = await fetchHandler(new Request(new URL(url, base), { method, headers, body }));
+  const body = method === 'GET' || method === 'HEAD' ? undefined : await buffer(incoming);
+  const asked = new URL(url, `http://${incoming.headers.host ?? '127.0.0.1'}`);
+  const answer = await fetchHandler(new Request(asked, { method, headers, body }));
   const answered = Buffer.from(await answer.arrayBuffer());
   outgoing.writeHead(answer.status, Object.fromEntries(answer.headers)).end(answered);
 }

@@ -42,18 +42,17 @@ export function makeUnevenPick<T>(items: readonly T[], evenness: number): (rando
     sum += 1 / (rank + evenness);
     bounds[rank] = sum;
   }
-  return (random) => itemAt(items, firstAbove(bounds, random() * sum));
-}
-
-function firstAbove(bounds: Float64Array, value: number): number {
-  let low = 0;
-  let high = bounds.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((bounds[middle] ?? 0) > value) high = middle;
-    else low = middle + 1;
-  }
-  return low;
+  return (random) => {
+    const drawn = random() * sum;
+    let low = 0;
+    let high = items.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((bounds[middle] ?? 0) > drawn) high = middle;
+      else low = middle + 1;
+    }
+    return itemAt(items, low);
+  };
 }
 
 function itemAt<T>(items: readonly T[], index: number): T {
@@ -63,22 +62,24 @@ function itemAt<T>(items: readonly T[], index: number): T {
 }
 
 const firstNames = (
-  'Aoife Ben Billy Ciarán Clodagh Connor Daniel Darragh David Eimear Emma François Gavin Grace Harry Hollie ' +
-  'Jack James Jean-Luc Joanna Kevin Laura Luke Mikael Niamh Oisín Paddy Rachael Rhys Ryan Seán Shane Sören ' +
-  'Tadhg Tom William Zoë'
+  'Aoife Ben Billy Ciarán Clodagh Connor Daniel Darragh David Eimear Emma François Gavin Grace Harry ' +
+  'Hollie Jack James Jean-Luc Joanna Kevin Laura Luke Mikael Niamh Oisín Paddy Rachael Rhys Ryan Seán ' +
+  'Shane Sören Tadhg Tom William Zoë'
 ).split(' ');
 const lastNames = (
-  "Ashdown Barrow Byrne Carrick D'Arcy Dunmore Fairhurst Fitzgerald Garritty Hallam Jankowski Keane Kirkbride " +
-  "Lacey MacMahon Marlowe McAllister Müller Nolan O'Brien O'Farrell ÓSúilleabháin Penhale Quennell Ravensworth " +
-  "Saunderson Sheehan Smyth-Osbourne Tranter Underwood Vale Whitlock Wójcik Yarrow O’Shea N'Diaye"
+  "Ashdown Barrow Byrne Carrick D'Arcy Dunmore Fairhurst Fitzgerald Garritty Hallam Jankowski Keane " +
+  "Kirkbride Lacey MacMahon Marlowe McAllister Müller Nolan O'Brien O'Farrell ÓSúilleabháin Penhale " +
+  'Quennell Ravensworth Saunderson Sheehan Smyth-Osbourne Tranter Underwood Vale Whitlock Wójcik Yarrow ' +
+  "O’Shea N'Diaye"
 ).split(' ');
 const firstWords = (
-  'Silver Restless Northern Gallant Hidden Crimson Whispering Bold Velvet Distant Golden Emerald Rolling Quiet ' +
-  'Lucky Stormy Ivory Proud Wandering Midnight Scarlet Fearless Morning Ancient Dancing Electric Humble Kilkenny'
+  'Silver Restless Northern Gallant Hidden Crimson Whispering Bold Velvet Distant Golden Emerald Rolling ' +
+  'Quiet Lucky Stormy Ivory Proud Wandering Midnight Scarlet Fearless Morning Ancient Dancing Electric ' +
+  'Humble Kilkenny'
 ).split(' ');
 const lastWords = (
-  'Harbour Lad Dancer Legacy Waltz Arrow Frontier Lass Melody Fortune Bridge Spirit Tide Ranger Promise Falcon ' +
-  'Jewel Thunder Meadow Parade Secret Warrior Echo Boy Castle Reign Lantern Comet'
+  'Harbour Lad Dancer Legacy Waltz Arrow Frontier Lass Melody Fortune Bridge Spirit Tide Ranger Promise ' +
+  'Falcon Jewel Thunder Meadow Parade Secret Warrior Echo Boy Castle Reign Lantern Comet'
 ).split(' ');
 
 /** A jockey's or trainer's name. */

@@ -35,31 +35,28 @@ export interface SeasonRace {
   runners: SeasonRunner[];
 }
 
-export interface SeasonOptions {
+/** As the API's paths name them. */
+export type EntityType = 'jockeys' | 'trainers' | 'owners';
+
+/** How many there are of each type, active or not. With fewer than 40 jockeys the fields get smaller. */
+export interface SeasonOptions extends Partial<Record<EntityType, number>> {
   /** The UTC date (YYYY-MM-DD) to which the season is relative. */
   today: string;
   seed?: number;
-  /** How many there are of each, active or not. With fewer than 40 jockeys the fields get smaller. */
-  jockeys?: number;
-  trainers?: number;
-  owners?: number;
-  /** GB and IRE races from 365 days ago to today. There are a fifth as many before, and as many in other regions. */
+  /** GB and IRE races from 365 days ago to today; a fifth as many are before, and as many abroad. */
   races?: number;
 }
 
-export interface Season {
+/** The entities of each type are in the order of their ids. */
+export interface Season extends Record<EntityType, SeasonEntity[]> {
   today: string;
-  /** In the order of their ids, as the two below. */
-  jockeys: SeasonEntity[];
-  trainers: SeasonEntity[];
-  owners: SeasonEntity[];
   /** Newest first. */
   races: SeasonRace[];
 }
 
 /**
- * Races at home in the window, at home before it, and in other regions. Days are counted back from today; on the
- * edges, where windows of 14, 30 and 365 days end, there is always a race. Guests are those who race nowhere else.
+ * Races at home in the window, at home before it, and in other regions. Days are counted back from today; on
+ * the edges, where windows of 14, 30 and 365 days end, there is always a race. Guests race nowhere else.
  */
 const homeRegions = ['GB', 'GB', 'IRE'];
 const otherRegions = ['FR', 'USA', 'HK', 'AUS', 'UAE'];
@@ -69,16 +66,17 @@ const raceKinds = {
   abroad: { edges: [0], first: 0, last: 365, regions: otherRegions, guestShare: 0.7 },
 };
 type RaceKind = keyof typeof raceKinds;
-
 const nonFinishes = ['PU', 'PU', 'PU', 'F', 'UR', 'RO', 'BD', ''];
 
 /** Makes a season that depends on nothing but the options. */
 export function makeSeason(options: SeasonOptions): Season {
   const { today, seed = 1, races: homeRaces = 12_900 } = options;
   const random = makeRandom(seed);
-  const jockeys = makeCircle(circleRules.jockeys, options.jockeys, random);
-  const trainers = makeCircle(circleRules.trainers, options.trainers, random);
-  const owners = makeCircle(circleRules.owners, options.owners, random);
+  const circles: Circles = {
+    jockeys: makeCircle(circleRules.jockeys, options.jockeys, random),
+    trainers: makeCircle(circleRules.trainers, options.trainers, random),
+    owners: makeCircle(circleRules.owners, options.owners, random),
+  };
   const races: SeasonRace[] = [];
   for (const kind of ['home', 'past', 'abroad'] as const) {
     const { edges, first, last, regions } = raceKinds[kind];
@@ -88,15 +86,15 @@ export function makeSeason(options: SeasonOptions): Season {
         race_id: `rac_${11_000_000 + races.length}`,
         date: daysBefore(today, edges[number] ?? wholeNumber(random, first, last)),
         region: pick(random, regions),
-        runners: makeRunners(kind, number, { jockeys, trainers, owners }, random),
+        runners: makeRunners(kind, number, circles, random),
       });
     }
   }
   return {
     today,
-    jockeys: jockeys.entities,
-    trainers: trainers.entities,
-    owners: owners.entities,
+    jockeys: circles.jockeys.entities,
+    trainers: circles.trainers.entities,
+    owners: circles.owners.entities,
     races: races.sort(newestFirst),
   };
 }
@@ -110,9 +108,10 @@ interface Circle {
   /** Draws the id of one that appears in a race of this kind. */
   draw: (kind: RaceKind, random: Random) => string;
 }
+type Circles = Record<EntityType, Circle>;
 
 /**
- * `first` is the smallest number of an id; all ids have as many digits as it has. `regulars` is the part of all that
+ * `first` is the smallest number of an id, and all ids have as many digits. `regulars` is the part of all that
  * races at home; a tenth races abroad alone, a tenth only did before. These shares and the evenness (see
  * makeUnevenPick) give figures like those of a real year: top jockeys near 900 rides.
  */
@@ -143,7 +142,7 @@ const circleRules = {
   },
 };
 
-/** A prime number: steps of any size modulo a prime visit every number once, so ids are scattered but unique. */
+/** A prime: steps of any size modulo a prime visit every number once, so ids are scattered but unique. */
 const idCount = 799_999;
 const idStep = 104_729;
 
@@ -178,12 +177,7 @@ function makeCircle(
 }
 
 /** A jockey has one ride in a race; a trainer or an owner can have several runners. */
-function makeRunners(
-  kind: RaceKind,
-  number: number,
-  circles: Record<'jockeys' | 'trainers' | 'owners', Circle>,
-  random: Random,
-): SeasonRunner[] {
+function makeRunners(kind: RaceKind, number: number, circles: Circles, random: Random): SeasonRunner[] {
   const size = Math.min(wholeNumber(random, 5, 16), circles.jockeys.regulars);
   const jockeyIds = new Set<string>();
   while (jockeyIds.size < size) jockeyIds.add(circles.jockeys.draw(kind, random));
@@ -196,7 +190,7 @@ function makeRunners(
   }));
 }
 
-/** One race in 80 is a dead heat and one in 120 has its winner as WON, so that any season has some of them. */
+/** One race in 80 is a dead heat and one in 120 has its winner as WON, so that any season has some. */
 function makePositions(number: number, size: number, random: Random): string[] {
   const overJumps = random() < 0.4;
   const finishRate = overJumps ? 0.9 : 0.995;
@@ -229,13 +223,11 @@ export function daysBefore(date: string, days: number): string {
 }
 
 /**
- * Tells a race as the API does (ResultStandard in its OpenAPI description): the template, with what is its own.
- * `names` has what entities are called, by their ids. No key is new to the template: adding some makes it four times slower.
+ * Tells a race as the API does (ResultStandard in its OpenAPI description): the template and what is its own.
+ * No key is new to the template, for that takes four times as long.
+ * @param names What entities are called, by their ids.
  */
-export function describeRace(
-  race: SeasonRace,
-  names: Record<'jockeys' | 'trainers' | 'owners', Map<string, string>>,
-) {
+export function describeRace(race: SeasonRace, names: Record<EntityType, Map<string, string>>) {
   const off = offInstant(race);
   const hour = Number(off.slice(11, 13));
   return {

@@ -4,7 +4,14 @@ import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { z } from 'zod';
 import { listen, stop } from './loopback.js';
-import { daysBefore, describeRace, newestFirst, type Season, type SeasonRace } from './season.js';
+import {
+  daysBefore,
+  describeRace,
+  type EntityType,
+  newestFirst,
+  type Season,
+  type SeasonRace,
+} from './season.js';
 
 /** A request as it arrived. */
 export interface ApiCall {
@@ -163,8 +170,7 @@ export function makeRateLimit(toleranceMs: number): (at: number, requestsPerSeco
 
 /** The API's path segments and the field of a runner that bears such an entity's id. */
 const idFields = { jockeys: 'jockey_id', trainers: 'trainer_id', owners: 'owner_id' } as const;
-const entityTypes = ['jockeys', 'trainers', 'owners'] as const;
-type EntityType = keyof typeof idFields;
+const entityTypes: EntityType[] = ['jockeys', 'trainers', 'owners'];
 
 /** What a path asks for: all races without a type, otherwise those of an entity, its id percent-decoded. */
 function findRoute(path: string): { type?: EntityType; id: string } | undefined {
@@ -182,12 +188,12 @@ function answerResults({ pathname, searchParams }: URL, book: RaceBook): Answer 
   const asked = { ...Object.fromEntries(searchParams), region: searchParams.getAll('region') };
   const { data: query, error } = resultsQuery(book.today, type !== undefined).safeParse(asked);
   if (error) {
-    const describe = ({ path, message }: z.core.$ZodIssue) => ({
-      loc: ['query', ...path],
-      msg: message,
-      type: 'value_error',
-    });
-    return refusal(422, error.issues.map(describe));
+    const detail = error.issues.map((issue) => ({
+      loc: ['query', ...issue.path],
+      msg: issue.message,
+      type: issue.code,
+    }));
+    return refusal(422, detail);
   }
   if (type && !book.names[type].has(id)) return refusal(404, 'Not Found');
 
@@ -208,14 +214,7 @@ function answerResults({ pathname, searchParams }: URL, book: RaceBook): Answer 
 /** The API's rule for the default of `start_date`, the longest range, and how far back all results go. */
 const maximumDays = 365;
 const dateParameter = z.iso.date({ error: 'Date must be in the format YYYY-MM-DD', abort: true });
-
-const integerParameter = (least: number, most: number) =>
-  z
-    .string()
-    .regex(/^-?\d+$/, 'Input should be a valid integer, unable to parse string as an integer')
-    .transform(Number)
-    .refine((value) => value >= least, `Input should be greater than or equal to ${least}`)
-    .refine((value) => value <= most, `Input should be less than or equal to ${most}`);
+const integerParameter = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
 
 /** The parameters that are simulated; the API's other filters have no effect. */
 function resultsQuery(today: string, wholeHistory: boolean) {
@@ -251,7 +250,7 @@ interface RaceBook {
   publish(race: SeasonRace): void;
   /** A race disappears. Throws when there is no such race, as does `amend`. */
   withdraw(raceId: string): void;
-  /** A result is corrected, as after an objection. `change` gives back a race and leaves its argument as it is. */
+  /** A result is corrected, as after an objection. `change` leaves its argument as it is. */
   amend(raceId: string, change: (race: SeasonRace) => SeasonRace): void;
 }
 
