@@ -39,8 +39,8 @@ export interface EmbeddedDatabaseOptions {
 const migrationsFolder = new URL('../supabase/migrations/', import.meta.url);
 
 /**
- * What a Supabase project grants before its first migration. Supabase Lite acts as the role of the key only if
- * some table has row level security; otherwise it runs every request as superuser. Hence the last table.
+ * What a Supabase project grants before its first migration. Supabase Lite acts as the role of the key only
+ * if some table has row level security; otherwise it runs every request as superuser. Hence the last table.
  */
 const projectSetup = `
   do $$ begin

@@ -54,12 +54,13 @@ export interface Season extends Record<EntityType, SeasonEntity[]> {
   races: SeasonRace[];
 }
 
+const homeRegions = ['GB', 'GB', 'IRE'];
+const otherRegions = ['FR', 'USA', 'HK', 'AUS', 'UAE'];
+
 /**
  * Races at home in the window, at home before it, and in other regions. Days are counted back from today; on
  * the edges, where windows of 14, 30 and 365 days end, there is always a race. Guests race nowhere else.
  */
-const homeRegions = ['GB', 'GB', 'IRE'];
-const otherRegions = ['FR', 'USA', 'HK', 'AUS', 'UAE'];
 const raceKinds = {
   home: { edges: [0, 13, 14, 29, 30, 365], first: 0, last: 365, regions: homeRegions, guestShare: 0 },
   past: { edges: [366], first: 366, last: 1095, regions: homeRegions, guestShare: 0.4 },
@@ -111,7 +112,7 @@ interface Circle {
 type Circles = Record<EntityType, Circle>;
 
 /**
- * `first` is the smallest number of an id, and all ids have as many digits. `regulars` is the part of all that
+ * `first` is the smallest number of an id; all ids have as many digits. `regulars` is the part of all that
  * races at home; a tenth races abroad alone, a tenth only did before. These shares and the evenness (see
  * makeUnevenPick) give figures like those of a real year: top jockeys near 900 rides.
  */

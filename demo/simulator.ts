@@ -72,28 +72,19 @@ const refusal = (status: number, detail: unknown, headers?: Answer['headers']): 
   headers,
 });
 
+const usualSettings: SimulatedRacingApiSettings = { requestsPerSecond: 2, latencyMs: 0, plan: 'pro' };
+
 /** Serves a season as The Racing API would (https://api.theracingapi.com/documentation). */
 export async function startSimulatedRacingApi(
   options: SimulatedRacingApiOptions,
 ): Promise<SimulatedRacingApi> {
-  const settings: SimulatedRacingApiSettings = {
-    requestsPerSecond: 2,
-    latencyMs: 0,
-    plan: 'pro',
-    ...options,
-  };
-  const authorization = `Basic ${Buffer.from(`${options.username}:${options.password}`).toString('base64')}`;
+  const settings = { ...usualSettings, ...options };
+  const gate = openGate(options, settings);
   const book = openRaceBook(options.season);
-  const admits = makeRateLimit(25);
   const calls: ApiCall[] = [];
-  let rejected = 0;
 
   const respond = async (call: ApiCall, response: ServerResponse) => {
-    let refused = refuseAccess(call, authorization, settings.plan);
-    if (!refused && !admits(call.at, settings.requestsPerSecond)) {
-      rejected++;
-      refused = refusal(429, 'Too Many Requests', { 'retry-after': '1' });
-    }
+    const refused = gate.refuse(call);
     const { latencyMs } = settings;
     const waitMs = typeof latencyMs === 'function' ? latencyMs() : latencyMs;
     if (waitMs > 0) await sleep(waitMs);
@@ -112,7 +103,7 @@ export async function startSimulatedRacingApi(
     url: `${await listen(server)}/v1`,
     calls,
     get rejected() {
-      return rejected;
+      return gate.rejected;
     },
     options: settings,
     answer: (url) => answerResults(url, book),
@@ -141,13 +132,25 @@ function fail(response: ServerResponse, error: unknown): void {
   else response.writeHead(500).end(JSON.stringify({ detail: `${error}` }));
 }
 
-function refuseAccess(call: ApiCall, authorization: string, plan: string): Answer | undefined {
-  const route = findRoute(call.path);
-  if (route === undefined) return refusal(404, 'Not Found');
-  if (call.method !== 'GET') return refusal(405, 'Method Not Allowed', { allow: 'GET' });
-  const closedTo = route.type ? 'standard' : 'pro-without-results';
-  if (call.headers.authorization === authorization && plan !== closedTo) return undefined;
-  return refusal(401, 'Unauthorized', { 'www-authenticate': 'Basic' });
+/** Refuses calls with a wrong path, method or password, outside the plan, or over the rate. */
+function openGate(account: { username: string; password: string }, settings: SimulatedRacingApiSettings) {
+  const authorization = `Basic ${Buffer.from(`${account.username}:${account.password}`).toString('base64')}`;
+  const admits = makeRateLimit(25);
+  const gate = { rejected: 0, refuse };
+
+  function refuse(call: ApiCall): Answer | undefined {
+    const route = findRoute(call.path);
+    if (route === undefined) return refusal(404, 'Not Found');
+    if (call.method !== 'GET') return refusal(405, 'Method Not Allowed', { allow: 'GET' });
+    const closedTo = route.type ? 'standard' : 'pro-without-results';
+    if (call.headers.authorization !== authorization || settings.plan === closedTo) {
+      return refusal(401, 'Unauthorized', { 'www-authenticate': 'Basic' });
+    }
+    if (admits(call.at, settings.requestsPerSecond)) return undefined;
+    gate.rejected++;
+    return refusal(429, 'Too Many Requests', { 'retry-after': '1' });
+  }
+  return gate;
 }
 
 /**
