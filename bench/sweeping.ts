@@ -5,11 +5,7 @@ import { withWorld } from './world-process.js';
 const latencyMs = 250;
 
 /** A full population by sweep of `scale` times the usual entities; `targets` are the cells of the last row. */
-export async function measureSweep(
-  scale: number,
-  requestsPerSecond: number,
-  targets: string[],
-): Promise<Table> {
+export async function measureSweep(scale: number, requestsPerSecond: number, targets: string[]): Promise<Table> {
   const options = { scale, requestsPerSecond, latencyMs };
   const { run, calls } = await withWorld(options, async (world) => {
     const args = ['--all', '--strategy', 'sweep', '--rate', String(requestsPerSecond)];
@@ -20,13 +16,7 @@ export async function measureSweep(
   return {
     columns: ['entities', 'requests', 'start to exit', 'share of the limit', 'peak memory'],
     rows: [
-      [
-        count(54_429 * scale),
-        count(requests),
-        seconds(run.wallSeconds),
-        percent(share),
-        megabytes(run.peakMegabytes),
-      ],
+      [count(54_429 * scale), count(requests), seconds(run.wallSeconds), percent(share), megabytes(run.peakMegabytes)],
       targets,
     ],
     notes: [

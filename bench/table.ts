@@ -7,11 +7,8 @@ export interface Table {
 
 /** A Markdown table whose columns also line up in a terminal, with its notes below. */
 export function renderTable({ columns, rows, notes = [] }: Table): string {
-  const widths = columns.map((column, index) =>
-    Math.max(column.length, ...rows.map((row) => row[index]?.length ?? 0)),
-  );
-  const line = (cells: string[]) =>
-    `| ${cells.map((cell, index) => cell.padEnd(widths[index] ?? 0)).join(' | ')} |`;
+  const widths = columns.map((column, index) => Math.max(column.length, ...rows.map((row) => row[index]?.length ?? 0)));
+  const line = (cells: string[]) => `| ${cells.map((cell, index) => cell.padEnd(widths[index] ?? 0)).join(' | ')} |`;
   const rule = line(widths.map((width) => '-'.repeat(width)));
   const table = [line(columns), rule, ...rows.map(line)].join('\n');
   return [table, ...notes].join('\n\n');

@@ -12,11 +12,7 @@ export interface WorldOptions {
 
 /** The environment variables that point a command at the world. */
 export type Started = Record<
-  | 'RACING_API_BASE_URL'
-  | 'RACING_API_USERNAME'
-  | 'RACING_API_PASSWORD'
-  | 'SUPABASE_URL'
-  | 'SUPABASE_SERVICE_KEY',
+  'RACING_API_BASE_URL' | 'RACING_API_USERNAME' | 'RACING_API_PASSWORD' | 'SUPABASE_URL' | 'SUPABASE_SERVICE_KEY',
   string
 >;
 

@@ -9,29 +9,22 @@ const rowsInBatch = 1000;
 
 /** Writing through the database function, and without it. */
 export async function measureWrites(): Promise<Table> {
-  const [byFunction, byRow] = await withWorld(
-    { scale: 1, requestsPerSecond: 2, latencyMs: 0 },
-    async (world) => {
-      const owners = entityTypes.find(({ name }) => name === 'owners');
-      if (owners === undefined) throw new Error('There are no owners');
-      const database = openDatabase(world);
-      const rows = await emptyStatistics(database, owners, batches * rowsInBatch);
-      const functionSpeed = await measureWriting(database, owners, rows);
-      await world.query('drop function public.populate_statistics');
-      await world.query("notify pgrst, 'reload schema'");
-      const rowSpeed = await measureWriting(database, owners, rows.slice(0, rowsInBatch));
-      return [functionSpeed, rowSpeed];
-    },
-  );
+  const [byFunction, byRow] = await withWorld({ scale: 1, requestsPerSecond: 2, latencyMs: 0 }, async (world) => {
+    const owners = entityTypes.find(({ name }) => name === 'owners');
+    if (owners === undefined) throw new Error('There are no owners');
+    const database = openDatabase(world);
+    const rows = await emptyStatistics(database, owners, batches * rowsInBatch);
+    const functionSpeed = await measureWriting(database, owners, rows);
+    await world.query('drop function public.populate_statistics');
+    await world.query("notify pgrst, 'reload schema'");
+    const rowSpeed = await measureWriting(database, owners, rows.slice(0, rowsInBatch));
+    return [functionSpeed, rowSpeed];
+  });
   const times = byFunction / byRow;
   return {
     columns: ['way', 'rows', 'rows a second'],
     rows: [
-      [
-        `database function, batches of ${count(rowsInBatch)}`,
-        count(batches * rowsInBatch),
-        count(byFunction),
-      ],
+      [`database function, batches of ${count(rowsInBatch)}`, count(batches * rowsInBatch), count(byFunction)],
       ['row by row, as without the function', count(rowsInBatch), count(byRow)],
     ],
     notes: [`The function is ${times.toFixed(1)} times as fast, on loopback; over a network, more.`],

@@ -66,9 +66,7 @@ const postgrestParsers = {
 };
 
 /** Starts the embedded Supabase, in some two seconds. Throws when another process has the folder. */
-export async function startEmbeddedDatabase(
-  options: EmbeddedDatabaseOptions = {},
-): Promise<EmbeddedDatabase> {
+export async function startEmbeddedDatabase(options: EmbeddedDatabaseOptions = {}): Promise<EmbeddedDatabase> {
   const releaseFolder = claimFolder(options.dataDir);
   const connection = await openConnection(options);
   const serviceKey = (await generateApiKey('secret')).key;
@@ -146,12 +144,7 @@ async function openConnection(options: EmbeddedDatabaseOptions): Promise<PgliteC
   return connection;
 }
 
-function createApp(
-  connection: PgliteConnection,
-  secret_key: string,
-  publishable_key: string,
-  max_rows: number,
-) {
+function createApp(connection: PgliteConnection, secret_key: string, publishable_key: string, max_rows: number) {
   const jwt_secret = randomBytes(32).toString('hex');
   return new App({
     connection,

@@ -56,9 +56,7 @@ const today = new Date().toISOString().slice(0, 10);
 const given = process.argv.slice(2);
 const options = given.length > 0 ? given : ['--all'];
 prepareFolder(today);
-console.log(
-  'Starting an embedded Supabase and a simulated Racing API (2 requests a second) on this machine ...',
-);
+console.log('Starting an embedded Supabase and a simulated Racing API (2 requests a second) on this machine ...');
 const season = makeSeason({ today });
 const database = await startEmbeddedDatabase({ dataDir: `${folder}database` });
 await seedEntities(database, season);

@@ -4,14 +4,7 @@ import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { z } from 'zod';
 import { listen, stop } from './loopback.js';
-import {
-  daysBefore,
-  describeRace,
-  type EntityType,
-  newestFirst,
-  type Season,
-  type SeasonRace,
-} from './season.js';
+import { daysBefore, describeRace, type EntityType, newestFirst, type Season, type SeasonRace } from './season.js';
 
 /** A request as it arrived. */
 export interface ApiCall {
@@ -75,9 +68,7 @@ const refusal = (status: number, detail: unknown, headers?: Answer['headers']): 
 const usualSettings: SimulatedRacingApiSettings = { requestsPerSecond: 2, latencyMs: 0, plan: 'pro' };
 
 /** Serves a season as The Racing API would (https://api.theracingapi.com/documentation). */
-export async function startSimulatedRacingApi(
-  options: SimulatedRacingApiOptions,
-): Promise<SimulatedRacingApi> {
+export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions): Promise<SimulatedRacingApi> {
   const settings = { ...usualSettings, ...options };
   const gate = openGate(options, settings);
   const book = openRaceBook(options.season);

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'dotenv';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorCode, exitCodes, FatalError } from './errors.js';
 
 type Environment = Record<string, string | undefined>;

@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { createClient, type SupabaseClient } from '@supabase/supabase-js';
 import pRetry from 'p-retry';
 import { WebSocket } from 'undici';
-import { z } from 'zod';
+import * as z from 'zod';
 import { mapConcurrently } from './concurrently.js';
 import type { Entity, EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';

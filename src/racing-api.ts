@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pRetry from 'p-retry';
 import { Agent, fetch, type Response } from 'undici';
-import { z } from 'zod';
+import * as z from 'zod';
 import packageJson from '../package.json' with { type: 'json' };
 import { exitCodes, FatalError, ResultsError, type ResultsErrorKind } from './errors.js';
 import { formatDuration } from './format.js';

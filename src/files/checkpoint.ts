@@ -1,6 +1,6 @@
 import { readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { EntityType, EntityTypeName } from '../entity-types.js';
 import { errorCode, exitCodes, FatalError } from '../errors.js';
 import type { Tell } from '../events.js';

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { EntityTypeName } from '../entity-types.js';
 import { type ExitCode, exitCodes, FatalError } from '../errors.js';
 import type { Failure, RunEvent, Strategy, Tell } from '../events.js';
