@@ -5,6 +5,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { App, generateApiKey } from '@supabase/lite';
 import { createPgliteConnection, type PgliteConnection } from '@supabase/lite/pglite';
+import { exitCodes, FatalError } from '../src/errors.js';
 import { createFileLock } from '../src/files/file-lock.js';
 import { answerWith, listen, stop } from './loopback.js';
 import type { Season } from './season.js';
@@ -65,7 +66,7 @@ const postgrestParsers = {
   /* timestamptz */ 1184: (text: string) => text.replace(' ', 'T').replace(/[+-]\d\d$/, '$&:00'),
 };
 
-/** Starts the embedded Supabase, in some two seconds. Throws when another process has the folder. */
+/** Starts the embedded Supabase, in some two seconds. Throws a FatalError when another process has the folder. */
 export async function startEmbeddedDatabase(options: EmbeddedDatabaseOptions = {}): Promise<EmbeddedDatabase> {
   const releaseFolder = claimFolder(options.dataDir);
   const connection = await openConnection(options);
@@ -106,7 +107,10 @@ function claimFolder(dataDir: string | undefined): () => void {
   mkdirSync(dataDir, { recursive: true });
   const lock = createFileLock(`${dataDir}.lock`);
   const holder = lock.tryAcquire();
-  if (holder) throw new Error(`${dataDir} is in use by process ${holder.pid}: stop it first`);
+  if (holder) {
+    const what = `${dataDir} is in use by process ${holder.pid}: wait for its end, or stop it with: kill ${holder.pid}`;
+    throw new FatalError(exitCodes.alreadyRunning, what);
+  }
   return lock.release;
 }
 

@@ -2,7 +2,9 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { entityTypes } from '../src/entity-types.js';
+import { exitCodes, FatalError } from '../src/errors.js';
 import { formatTable } from '../src/format.js';
+import { parseCommandLine } from '../src/options.js';
 import { columnOf, lastDateColumn } from '../src/statistics.js';
 import { type EmbeddedDatabase, seedEntities, startEmbeddedDatabase } from './database.js';
 import { makeSeason } from './season.js';
@@ -52,29 +54,43 @@ async function showRows(database: EmbeddedDatabase): Promise<void> {
   }
 }
 
-const today = new Date().toISOString().slice(0, 10);
-const given = process.argv.slice(2);
-const options = given.length > 0 ? given : ['--all'];
-prepareFolder(today);
-console.log('Starting an embedded Supabase and a simulated Racing API (2 requests a second) on this machine ...');
-const season = makeSeason({ today });
-const database = await startEmbeddedDatabase({ dataDir: `${folder}database` });
-await seedEntities(database, season);
-const api = await startSimulatedRacingApi({ season, ...credentials, latencyMs: 250 });
-console.log(`populate-all-statistics ${options.join(' ')}   (working directory: .demo)\n`);
-let exitCode: number;
-try {
-  exitCode = await runCommand(options, {
-    RACING_API_BASE_URL: api.url,
-    RACING_API_USERNAME: credentials.username,
-    RACING_API_PASSWORD: credentials.password,
-    SUPABASE_URL: database.url,
-    SUPABASE_SERVICE_KEY: database.serviceKey,
-  });
-  await showRows(database);
-} finally {
-  await api.close();
-  await database.close();
+/** The command with an API and a database to work on. */
+async function runWithServices(options: string[]): Promise<number> {
+  const today = new Date().toISOString().slice(0, 10);
+  prepareFolder(today);
+  console.log('Starting an embedded Supabase and a simulated Racing API (2 requests a second) on this machine ...');
+  const season = makeSeason({ today });
+  const database = await startEmbeddedDatabase({ dataDir: `${folder}database` });
+  await seedEntities(database, season);
+  const api = await startSimulatedRacingApi({ season, ...credentials, latencyMs: 250 });
+  console.log(`populate-all-statistics ${options.join(' ')}   (working directory: .demo)\n`);
+  try {
+    const exitCode = await runCommand(options, {
+      RACING_API_BASE_URL: api.url,
+      RACING_API_USERNAME: credentials.username,
+      RACING_API_PASSWORD: credentials.password,
+      SUPABASE_URL: database.url,
+      SUPABASE_SERVICE_KEY: database.serviceKey,
+    });
+    await showRows(database);
+    return exitCode;
+  } finally {
+    await api.close();
+    await database.close();
+  }
 }
-// Not before: PGlite sets an exit code of its own when it is closed.
-process.exitCode = exitCode;
+
+async function demo(options: string[]): Promise<number> {
+  mkdirSync(folder, { recursive: true });
+  const request = parseCommandLine([process.execPath, command, ...options]);
+  if (request === undefined) return exitCodes.allWritten;
+  return await (request.command === 'status' ? runCommand(options, {}) : runWithServices(options));
+}
+
+const given = process.argv.slice(2);
+// Not before the end: PGlite sets an exit code of its own when it is closed.
+process.exitCode = await demo(given.length > 0 ? given : ['--all']).catch((error) => {
+  if (!(error instanceof FatalError)) throw error;
+  if (error.message !== '') console.error(error.message);
+  return error.exitCode;
+});
