@@ -2,8 +2,9 @@ import { Worker } from 'node:worker_threads';
 
 /** What a reader of the checkpoint files saw meanwhile. */
 export interface Readings {
+  /** How many different checkpoints, by their counts. */
   whole: number;
-  /** The beginnings of what was no whole JSON. */
+  /** The beginnings of what was no whole checkpoint. */
   torn: string[];
 }
 
@@ -11,34 +12,38 @@ export interface Readings {
 const reader = `
   const { readdirSync, readFileSync } = require('node:fs');
   const { parentPort, workerData } = require('node:worker_threads');
-  const readings = { whole: 0, torn: [] };
-  const timer = setInterval(() => {
+  const counts = new Set();
+  const torn = [];
+  function read() {
     for (const name of readdirSync(workerData)) {
       if (!/^checkpoint_[a-z]+[.]json$/.test(name)) continue;
       const text = readFileSync(workerData + '/' + name, 'utf8');
       try {
-        JSON.parse(text);
-        readings.whole += 1;
+        counts.add(JSON.parse(text).count);
       } catch {
-        readings.torn.push(name + ': ' + text.slice(0, 60));
+        torn.push(name + ': ' + text.slice(0, 60));
       }
     }
-  }, 1);
+  }
+  const timer = setInterval(read, 1);
+  parentPort.postMessage('reading');
   parentPort.on('message', () => {
     clearInterval(timer);
-    parentPort.postMessage(readings);
+    parentPort.postMessage({ whole: counts.size, torn });
     parentPort.close();
   });
 `;
 
 /** Reads the checkpoints of a folder over and over until `stop`, which returns what was seen. */
-export function watchWholeness(directory: string): { stop(): Promise<Readings> } {
+export async function watchWholeness(directory: string): Promise<{ stop(): Promise<Readings> }> {
   const worker = new Worker(reader, { eval: true, workerData: directory });
+  const message = () =>
+    new Promise<Readings>((resolve, reject) => void worker.once('message', resolve).once('error', reject));
+  await message();
   return {
-    stop: () =>
-      new Promise((resolve, reject) => {
-        worker.once('message', resolve).once('error', reject);
-        worker.postMessage('stop');
-      }),
+    stop: async () => {
+      worker.postMessage('stop');
+      return await message();
+    },
   };
 }

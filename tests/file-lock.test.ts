@@ -1,21 +1,14 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createFileLock, readLockHolder } from '../src/files/file-lock.js';
+import { until } from './watching.js';
 
+const onLinux = process.platform === 'linux';
 const deadPid = spawnSync(process.execPath, ['-e', '']).pid;
 
 let folder: string;
@@ -26,28 +19,28 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-const held = () => JSON.parse(readFileSync(path, 'utf8'));
-
-/** Makes the lock file as old as that. */
-function age(seconds: number): void {
+/** Makes the lock file, or the one beside it, as old as that; older than 0 is from the future. */
+function age(seconds: number, file = path): void {
   const then = Date.now() / 1000 - seconds;
-  utimesSync(path, then, then);
+  utimesSync(file, then, then);
+}
+
+/** Fails unless a new lock can be had, which leaves no other file behind. */
+function expectFree(): void {
+  expect(readLockHolder(path)).toBeUndefined();
+  expect(createFileLock(path).tryAcquire()).toBeUndefined();
+  expect(readLockHolder(path)).toMatchObject({ pid: process.pid });
+  expect(readdirSync(folder)).toEqual(['run.lock']);
 }
 
 describe('a lock', () => {
-  it('is held by the first, and the second is told by whom', () => {
+  it('is held by the first, and the second is told by whom, until that releases it', () => {
     const [first, second] = [createFileLock(path), createFileLock(path)];
     expect(first.tryAcquire({ since: 'now' })).toBeUndefined();
     expect(second.tryAcquire()).toMatchObject({ pid: process.pid, since: 'now' });
-    expect([first.isOurs(), second.isOurs()]).toEqual([true, false]);
     expect(readLockHolder(path)).toMatchObject({ pid: process.pid, since: 'now' });
-  });
-
-  it('is free after its release, which only its holder can do', () => {
-    const [first, second] = [createFileLock(path), createFileLock(path)];
-    first.tryAcquire();
     second.release();
-    expect(first.isOurs()).toBe(true);
+    expect([first.isOurs(), second.isOurs()]).toEqual([true, false]);
     first.release();
     expect(readLockHolder(path)).toBeUndefined();
     expect(second.tryAcquire()).toBeUndefined();
@@ -57,98 +50,29 @@ describe('a lock', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
-  it('stays ours when its note is updated, and only then', () => {
+  it('stays its holder’s when the note is updated, which nobody else can do', () => {
     const [first, second] = [createFileLock(path), createFileLock(path)];
     first.tryAcquire({ done: 0 });
     first.update({ done: 17 });
     second.update({ done: 99 });
     expect(first.isOurs()).toBe(true);
-    expect(held()).toMatchObject({ done: 17, pid: process.pid });
-    expect(second.tryAcquire()).toMatchObject({ done: 17 });
+    expect(second.tryAcquire()).toMatchObject({ done: 17, pid: process.pid });
     expect(readdirSync(folder)).toEqual(['run.lock']);
     first.release();
     first.update({ done: 18 });
-    expect(existsSync(path)).toBe(false);
+    expect(readdirSync(folder)).toEqual([]);
   });
 
   it('of a folder that does not exist throws', () => {
-    expect(() => createFileLock(join(folder, 'missing', 'run.lock')).tryAcquire()).toThrow(/ENOENT/);
-    expect(readLockHolder(join(folder, 'missing', 'run.lock'))).toBeUndefined();
-  });
-});
-
-describe('the lock of another process', () => {
-  let other: ChildProcess;
-  beforeEach(async () => {
-    other = spawn('sleep', ['60']);
-    await once(other, 'spawn');
-  });
-  afterEach(() => other.kill('SIGKILL'));
-
-  /** A lock file that says that `pid` holds it. */
-  function writeHolder(pid: number | undefined, process_start: string | null): void {
-    writeFileSync(path, JSON.stringify({ token: 'of another', pid, process_start, done: 5 }));
-  }
-
-  it.runIf(process.platform === 'linux')(
-    'is held while that lives, and free as soon as it is dead',
-    async () => {
-      // proc(5): starttime is the 22nd field.
-      const start = readFileSync(`/proc/${other.pid}/stat`, 'utf8').split(' ')[21] ?? '';
-      writeHolder(other.pid, start);
-      expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: other.pid, done: 5 });
-      expect(readLockHolder(path)).toMatchObject({ done: 5 });
-      other.kill('SIGKILL');
-      await once(other, 'exit');
-      expect(readLockHolder(path)).toBeUndefined();
-      expect(createFileLock(path).tryAcquire()).toBeUndefined();
-      expect(held()).toMatchObject({ pid: process.pid });
-    },
-  );
-
-  it('is held while that lives, also if nobody knows when it started', () => {
-    writeHolder(other.pid, null);
-    expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: other.pid });
+    const missing = join(folder, 'missing', 'run.lock');
+    expect(() => createFileLock(missing).tryAcquire()).toThrow(/ENOENT/);
+    expect(readLockHolder(missing)).toBeUndefined();
   });
 
-  it('is free when its pid is used again by one that started later', () => {
-    writeHolder(other.pid, '1');
-    expect(readLockHolder(path)).toBeUndefined();
-    expect(createFileLock(path).tryAcquire()).toBeUndefined();
-    expect(readdirSync(folder)).toEqual(['run.lock']);
-  });
-
-  it('is free when there is no process of its pid', () => {
-    writeHolder(deadPid, null);
-    expect(readLockHolder(path)).toBeUndefined();
-    expect(createFileLock(path).tryAcquire()).toBeUndefined();
-  });
-
-  it.runIf(process.platform === 'linux')(
-    'is free when that is dead and its parent does not care',
-    async () => {
-      // The second sleep, which takes the shell's place, never asks for the end of the first one.
-      const careless = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60']);
-      try {
-        const zombie = Number(String((await once(careless.stdout, 'data'))[0]));
-        const nameOf = (pid: number | undefined) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
-        while (nameOf(careless.pid) !== 'sleep') await sleep(10);
-        process.kill(zombie, 'SIGKILL');
-        const fields = () => readFileSync(`/proc/${zombie}/stat`, 'utf8').split(' ');
-        while (fields()[2] !== 'Z') await sleep(10);
-        writeHolder(zombie, fields()[21] ?? '');
-        expect(createFileLock(path).tryAcquire()).toBeUndefined();
-      } finally {
-        careless.kill('SIGKILL');
-      }
-    },
-  );
-
-  it('is free when it is stale, though that lives, which then does not release it', () => {
-    const first = createFileLock(path, 5_000);
+  it('is taken over when it is stale, though its holder lives, who then does not release it', () => {
+    const [first, second] = [createFileLock(path, 5_000), createFileLock(path, 5_000)];
     first.tryAcquire();
     age(4);
-    const second = createFileLock(path, 5_000);
     expect(second.tryAcquire()).toMatchObject({ pid: process.pid });
     age(6);
     expect(second.tryAcquire()).toBeUndefined();
@@ -163,18 +87,88 @@ describe('the lock of another process', () => {
     age(1_000_000);
     expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: process.pid });
   });
+
+  it('is had in spite of a process that died while it cleared the lock of a dead one', async () => {
+    writeHolder(deadPid, null);
+    writeFileSync(`${path}.clearing`, '');
+    age(60, `${path}.clearing`);
+    expectFree();
+  });
+});
+
+/** A lock file that says that `pid` holds it. */
+function writeHolder(pid: number | undefined, process_start: string | null | undefined): void {
+  writeFileSync(path, JSON.stringify({ token: 'of another', pid, process_start, done: 5 }));
+}
+
+describe('the lock of another process', () => {
+  let other: ChildProcess;
+  beforeEach(async () => {
+    other = spawn('sleep', ['60']);
+    await once(other, 'spawn');
+  });
+  afterEach(() => other.kill('SIGKILL'));
+
+  /** proc(5): state is the 3rd field, starttime the 22nd. */
+  const processField = (pid: number | undefined, number: number) =>
+    readFileSync(`/proc/${pid}/stat`, 'utf8').split(' ')[number - 1];
+
+  it.runIf(onLinux)('is held while that lives, and free as soon as it is dead', async () => {
+    writeHolder(other.pid, processField(other.pid, 22));
+    expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: other.pid, done: 5 });
+    expect(readLockHolder(path)).toMatchObject({ done: 5 });
+    other.kill('SIGKILL');
+    await once(other, 'exit');
+    expectFree();
+  });
+
+  it('is held while that lives, also if nobody knows when it started', () => {
+    writeHolder(other.pid, null);
+    expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: other.pid });
+  });
+
+  it('is free when its pid is used again by one that started later', () => {
+    writeHolder(other.pid, '1');
+    expectFree();
+  });
+
+  it('is free when there is no process of its pid', () => {
+    writeHolder(deadPid, null);
+    expectFree();
+  });
+
+  it.runIf(onLinux)('is free when that is dead and its parent does not care', async () => {
+    // The second sleep, which takes the shell's place, never asks for the end of the first one.
+    const careless = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60']);
+    try {
+      const zombie = Number(String((await once(careless.stdout, 'data'))[0]));
+      const nameOf = (pid: number | undefined) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+      await until('the second sleep', () => nameOf(careless.pid) === 'sleep');
+      process.kill(zombie, 'SIGKILL');
+      await until('a zombie', () => processField(zombie, 3) === 'Z');
+      writeHolder(zombie, processField(zombie, 22));
+      expectFree();
+    } finally {
+      careless.kill('SIGKILL');
+    }
+  });
 });
 
 it.each(['', '{"token": "torn', 'null', '17', '{"pid": 1}', '{"token": "t", "pid": "1"}'])(
   'a lock file that holds %j is held while it is fresh, and free when it stays so',
   (content) => {
-    writeFileSync(path, content);
-    expect(createFileLock(path).tryAcquire()).toBeDefined();
-    expect(readFileSync(path, 'utf8')).toBe(content);
-    expect(readLockHolder(path)).toBeUndefined();
-    age(60);
-    expect(createFileLock(path).tryAcquire()).toBeUndefined();
-    expect(held()).toMatchObject({ pid: process.pid });
+    for (const seconds of [0, -1]) {
+      writeFileSync(path, content);
+      age(seconds);
+      expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: 0 });
+      expect(readFileSync(path, 'utf8')).toBe(content);
+    }
+    // From the future: written before the clock was set back.
+    for (const seconds of [60, -60]) {
+      writeFileSync(path, content);
+      age(seconds);
+      expectFree();
+    }
   },
 );
 
@@ -188,34 +182,31 @@ describe('processes that race', () => {
       process.send(lock.tryAcquire() === undefined);
     });
     process.send('ready');`;
-  // Rare faults show in more races: LOCK_RACES=4000 takes a minute and a half.
+  // Rare faults show in more races: LOCK_RACES=4000 takes a minute.
   const rounds = Number(process.env.LOCK_RACES ?? 250);
 
-  it.each([2, 3])(
-    'for a dead lock: exactly one of %i wins',
-    { timeout: 60_000 + 50 * rounds },
-    async (count) => {
-      const racers = Array.from({ length: count }, () =>
-        spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
-          cwd: fileURLToPath(new URL('..', import.meta.url)),
-          stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-        }),
-      );
-      try {
-        await Promise.all(racers.map((racer) => once(racer, 'message')));
-        const winners: number[] = [];
-        for (let round = 0; round < rounds; round += 1) {
-          const raced = join(folder, `${round}.lock`);
-          writeFileSync(raced, JSON.stringify({ token: 'dead', pid: deadPid, process_start: '1' }));
-          const answers = Promise.all(racers.map(async (racer) => (await once(racer, 'message'))[0]));
-          for (const racer of racers) racer.send({ path: raced, at: Date.now() + 4 });
-          winners.push((await answers).filter((won) => won === true).length);
-        }
-        expect(winners.filter((number) => number !== 1)).toEqual([]);
-        expect(readdirSync(folder)).toHaveLength(rounds);
-      } finally {
-        for (const racer of racers) racer.kill('SIGKILL');
+  it.each([2, 3])('for a dead lock: exactly one of %i wins', { timeout: 60_000 + 50 * rounds }, async (count) => {
+    const racers = Array.from({ length: count }, () =>
+      spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+        cwd: fileURLToPath(new URL('..', import.meta.url)),
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      }),
+    );
+    const answersOfAll = () => Promise.all(racers.map(async (racer) => (await once(racer, 'message'))[0]));
+    try {
+      await answersOfAll();
+      const winners: number[] = [];
+      for (let round = 0; round < rounds; round += 1) {
+        const raced = join(folder, `${round}.lock`);
+        writeFileSync(raced, JSON.stringify({ token: 'dead', pid: deadPid, process_start: '1' }));
+        const answers = answersOfAll();
+        for (const racer of racers) racer.send({ path: raced, at: Date.now() + 4 });
+        winners.push((await answers).filter((won) => won === true).length);
       }
-    },
-  );
+      expect(winners.filter((number) => number !== 1)).toEqual([]);
+      expect(readdirSync(folder)).toHaveLength(rounds);
+    } finally {
+      for (const racer of racers) racer.kill('SIGKILL');
+    }
+  });
 });

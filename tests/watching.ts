@@ -108,3 +108,10 @@ export async function expectNaiveRows(
     expect(await timelessRows(world, [type])).toEqual(naiveRows(races, type, ids));
   }
 }
+
+/** The ids of a type's rows that have statistics, sorted. */
+export async function writtenIds(world: World, type: EntityType): Promise<string[]> {
+  const rows = [...(await world.rows(type)).values()];
+  const written = rows.filter(({ stats_updated_at }) => stats_updated_at !== null);
+  return written.map(({ id }) => id).sort();
+}

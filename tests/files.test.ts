@@ -1,0 +1,253 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { entityTypes } from '../src/entity-types.js';
+import { openCheckpoint } from '../src/files/checkpoint.js';
+import type { PopulateOptions } from '../src/options.js';
+import { watchWholeness } from './checkpoint-reader.js';
+import { idsInOrder, runCommand, startTinyWorld, typeNamed } from './faults.js';
+import { checkpointIds, latestReport, reports, writtenIds } from './watching.js';
+import { type Ended, readJson, usualOptions, type World } from './world.js';
+
+/** What lies in logs/, and what happens when it cannot be used. */
+const jockeys = typeNamed('jockeys');
+let world: World;
+
+beforeAll(async () => {
+  world = await startTinyWorld();
+});
+beforeEach(async () => {
+  await world.reset();
+  mkdirSync(logs());
+});
+afterAll(() => world.close());
+
+const logs = (name = '') => join(world.folder, 'logs', name);
+const logsLike = (pattern: RegExp) => readdirSync(logs()).filter((name) => pattern.test(name));
+const path = () => logs('checkpoint_jockeys.json');
+const run = (options: Partial<PopulateOptions> = {}) =>
+  world.runHere({ entities: [jockeys], strategy: 'sweep', ...options });
+
+/** A checkpoint of the original program, as Python's json.dump and datetime.isoformat wrote it. */
+function placeCheckpoint(ids: string[], timestamp: string | undefined = '2025-10-19T14:17:14.123456'): void {
+  const checkpoint = { entity_type: 'jockeys', processed_ids: ids, count: ids.length, timestamp };
+  writeFileSync(path(), JSON.stringify(checkpoint, null, 2));
+}
+
+describe('a checkpoint', () => {
+  it('of each type has the documented format and every id that is written', async () => {
+    const before = Date.now();
+    await run({ entities: entityTypes });
+    for (const type of entityTypes) {
+      const saved = readJson(world, `checkpoint_${type.name}.json`) as { timestamp: string };
+      expect(saved).toEqual({
+        entity_type: type.name,
+        processed_ids: expect.any(Array),
+        count: world.season[type.name].length,
+        timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+      });
+      expect(Date.parse(saved.timestamp)).toBeGreaterThanOrEqual(before);
+      expect(checkpointIds(world, type).sort()).toEqual(await writtenIds(world, type));
+    }
+    expect(logsLike(/^(?!checkpoint_\w+\.json$)/)).toEqual([expect.stringMatching(/report/)]);
+  });
+
+  it('is gone on from with --resume alone; a run that starts over keeps it aside', async () => {
+    const ids = await idsInOrder(world, jockeys);
+    await run({ limit: 5 });
+    const resumed = await run({ resume: true, limit: 4 });
+    expect(resumed.statistics.jockeys).toMatchObject({ total: 4, skipped: 5 });
+    expect(resumed.lines.join('\n')).toMatch(/^jockeys: resuming after 5 written, checkpoint of 20\d\d-/m);
+    expect(checkpointIds(world, jockeys)).toHaveLength(9);
+    const started = await run({ limit: 3 });
+    expect(started.statistics.jockeys).toMatchObject({ total: 3, skipped: 0 });
+    expect(started.lines.join('\n')).not.toContain('resuming');
+    expect(checkpointIds(world, jockeys)).toHaveLength(3);
+    expect(readJson(world, 'checkpoint_jockeys.json.previous')).toMatchObject({
+      processed_ids: expect.arrayContaining(ids.slice(0, 5)),
+      count: 9,
+    });
+  });
+
+  it.each(['walk', 'sweep'] as const)('of the original program is gone on from by a %s', async (strategy) => {
+    const ids = await idsInOrder(world, jockeys);
+    placeCheckpoint([...ids.slice(0, 5), ids[4] ?? '']);
+    const { exit_code, lines } = await run({ resume: true, strategy, limit: 4 });
+    expect(exit_code).toBe(0);
+    expect(lines).toContain('jockeys: resuming after 5 written, checkpoint of 2025-10-19T14:17:14.123456.');
+    expect(await writtenIds(world, jockeys)).toEqual(ids.slice(5, 9).sort());
+    expect(checkpointIds(world, jockeys).sort()).toEqual(ids.slice(0, 9).sort());
+    await run({ resume: true, strategy });
+    expect(await writtenIds(world, jockeys)).toEqual(ids.slice(5).sort());
+    expect(checkpointIds(world, jockeys)).toHaveLength(14);
+  });
+
+  it('without a time is gone on from, and nothing undefined is told', async () => {
+    const ids = await idsInOrder(world, jockeys);
+    writeFileSync(path(), JSON.stringify({ entity_type: 'jockeys', processed_ids: ids.slice(0, 5) }));
+    const { statistics, lines } = await run({ resume: true });
+    expect(statistics.jockeys).toMatchObject({ total: 9, skipped: 5 });
+    expect(lines.join()).toContain('resuming after 5');
+    expect(lines.join()).not.toContain('undefined');
+  });
+
+  it('is forgotten with --clear-checkpoints, and a dry run leaves it alone', async () => {
+    placeCheckpoint(await idsInOrder(world, jockeys));
+    const before = readFileSync(path(), 'utf8');
+    const all = { total: 14, skipped: 0 };
+    for (const options of [{ clearCheckpoints: true, resume: true }, {}]) {
+      expect((await run({ ...options, dryRun: true })).statistics.jockeys).toMatchObject(all);
+      expect(readFileSync(path(), 'utf8')).toBe(before);
+    }
+    expect((await run({ dryRun: true, resume: true })).statistics.jockeys).toMatchObject({ skipped: 14 });
+    expect((await run({ clearCheckpoints: true, resume: true })).statistics.jockeys).toMatchObject(all);
+    expect(await writtenIds(world, jockeys)).toHaveLength(14);
+  });
+
+  it('may be missing', async () => {
+    const { lines } = await run({ dryRun: true });
+    expect(lines.join()).not.toContain('checkpoint');
+    expect(logsLike(/checkpoint/)).toEqual([]);
+    expect((await run({ resume: true })).lines).toContain(
+      'jockeys: no checkpoint to resume from; starting from the beginning.',
+    );
+  });
+
+  it('is whole for a reader at every moment', async () => {
+    const checkpoint = openCheckpoint(logs(), jockeys, usualOptions, () => {});
+    const reader = await watchWholeness(logs());
+    for (let save = 0; save < 150; save += 1) {
+      checkpoint.add(Array.from({ length: 100 }, (_, index) => `jky_${save}_${index}`));
+      checkpoint.save();
+      await sleep(0);
+    }
+    const { whole, torn } = await reader.stop();
+    expect(torn).toEqual([]);
+    expect(whole).toBeGreaterThan(1);
+  });
+});
+
+const usable = '{"entity_type": "jockeys", "processed_ids": ["jky_1"], "count": 1, "timestamp": ""}';
+
+describe.each([
+  ['is torn', usable.slice(0, -20), 'not a whole checkpoint'],
+  ['is empty', '', 'not a whole checkpoint'],
+  ['is no JSON', 'processed: 17\n', 'not a whole checkpoint'],
+  ['is null', 'null', 'not a whole checkpoint'],
+  ['is a foreign object', '{"position": 17}', 'not a whole checkpoint'],
+  ['has ids that are no texts', usable.replace('"jky_1"', '17'), 'not a whole checkpoint'],
+  ['is of another type', usable.replace('jockeys', 'owners\\u001b[31m'), 'it is a checkpoint of owners'],
+  ['is a folder', undefined, 'it is a folder'],
+])('a checkpoint that %s', (_, text, told) => {
+  beforeEach(() => (text === undefined ? mkdirSync(path()) : writeFileSync(path(), text)));
+
+  function expectKeptAside(message: string): void {
+    expect(message).toContain(path());
+    expect(message).toContain(told);
+    const [aside = '', ...others] = logsLike(/^checkpoint_jockeys\.json\.unusable-/);
+    expect(others).toEqual([]);
+    expect(message).toContain(logs(aside));
+    if (text !== undefined) expect(readFileSync(logs(aside), 'utf8')).toBe(text);
+  }
+
+  it('ends a run with --resume before any request and is kept aside', async () => {
+    const { exit_code, stopped_by } = await run({ resume: true });
+    expect(exit_code).toBe(8);
+    expectKeptAside(stopped_by ?? '');
+    expect(stopped_by).not.toMatch(/\p{Cc}/u);
+    expect(existsSync(path())).toBe(false);
+    expect(world.api.calls).toEqual([]);
+    expect(await writtenIds(world, jockeys)).toEqual([]);
+  });
+
+  it('is kept aside with a line by a run that starts over, which saves its own', async () => {
+    const { exit_code, lines } = await run();
+    expect(exit_code).toBe(0);
+    expectKeptAside(lines.find((line) => line.includes('cannot be used')) ?? '');
+    expect(checkpointIds(world, jockeys)).toHaveLength(14);
+  });
+
+  it('stays where it is in a dry run', async () => {
+    const { exit_code, lines } = await run({ dryRun: true });
+    expect(exit_code).toBe(0);
+    expect(lines.join()).toContain('cannot be used');
+    expect((await run({ dryRun: true, resume: true })).exit_code).toBe(8);
+    expect(logsLike(/checkpoint/)).toEqual(['checkpoint_jockeys.json']);
+  });
+});
+
+it('a checkpoint that cannot be saved ends the run before any request, and the old one stays', async () => {
+  placeCheckpoint(['jky_1']);
+  const before = readFileSync(path(), 'utf8');
+  mkdirSync(`${path()}.tmp`);
+  const { exit_code, stopped_by } = await run({ resume: true });
+  expect(exit_code).toBe(8);
+  expect(stopped_by).toContain(`${path()} cannot be written`);
+  expect(readFileSync(path(), 'utf8')).toBe(before);
+  expect(world.api.calls).toEqual([]);
+  expect(await writtenIds(world, jockeys)).toEqual([]);
+});
+
+describe('the command', () => {
+  const command = (args: string[], shell = '', folder = '.') => {
+    const cwd = join(world.folder, folder);
+    return runCommand([...args, '--rate', '1000'], { cwd, environment: world.environment, shell });
+  };
+  /** A limit on files takes the first bytes and then refuses, as a full disk does. */
+  const diskOf = (bytes: number) => `ulimit -f ${bytes / 512}; `;
+
+  function expectUnusable({ code, stderr }: Ended, file: string): void {
+    expect(stderr).toContain(file);
+    expect(stderr).toMatch(/cannot be (made|written|used|read|kept)/);
+    expect(stderr).not.toMatch(/^\s+at |\p{Cc}\[/mu);
+    expect(stderr).not.toContain('This is a bug');
+    expect(code).toBe(8);
+  }
+
+  it.each([
+    ['a file in the place of logs', 'elsewhere', 'logs', ['--entities', 'jockeys']],
+    ['the same, for verify', 'elsewhere', 'logs', ['verify', '--sample', '1']],
+    ['a folder in the place of the budget', '.', 'request_budget', ['--entities', 'jockeys']],
+    ['an unusable checkpoint', '.', 'checkpoint_jockeys.json', ['--entities', 'jockeys', '--resume']],
+  ])('ends before any request when it finds %s', async (_, folder, file, args) => {
+    mkdirSync(join(world.folder, 'elsewhere'));
+    writeFileSync(join(world.folder, 'elsewhere', 'logs'), 'not a folder');
+    mkdirSync(logs('request_budget'));
+    writeFileSync(path(), '{"entity_type": "owners\\u001b[31m", "processed_ids": []}');
+    expectUnusable(await command(args, '', folder), file);
+    expect(world.api.calls).toEqual([]);
+    expect(await writtenIds(world, jockeys)).toEqual([]);
+  });
+
+  it('keeps the last whole checkpoint when the disk gets full; a resumed run goes on from there', async () => {
+    // 60 ids more than fit.
+    await world.database.query(
+      `insert into ra_jockeys (id, name) select 'jky_more_' || n, 'More' from generate_series(1, 60) as n`,
+    );
+    try {
+      const sweep = ['--entities', 'jockeys', '--strategy', 'sweep'];
+      expectUnusable(await command(sweep, diskOf(512)), 'checkpoint_jockeys.json');
+      expect(logsLike(/\.tmp$/)).toEqual([]);
+      expect(await writtenIds(world, jockeys)).toEqual(expect.arrayContaining(checkpointIds(world, jockeys)));
+      expect((await command([...sweep, '--resume'])).code).toBe(0);
+      expect(await writtenIds(world, jockeys)).toHaveLength(74);
+      expect(checkpointIds(world, jockeys)).toHaveLength(74);
+    } finally {
+      await world.database.query(`delete from ra_jockeys where id like 'jky_more_%'`);
+    }
+  });
+
+  it.each([
+    [512, 'the report', 'statistics_population_report', 0],
+    [4096, 'its page', '.html', 1],
+  ])('ends with 8 when %i bytes are too few for %s, everything else done', async (bytes, _, file, saved) => {
+    const args = ['--entities', 'jockeys', '--limit', '2', '--html'];
+    expectUnusable(await command(args, diskOf(bytes)), file);
+    expect(await writtenIds(world, jockeys)).toHaveLength(2);
+    expect(checkpointIds(world, jockeys)).toHaveLength(2);
+    expect(logsLike(/report/)).toHaveLength(saved);
+    expect(reports(world)).toHaveLength(saved);
+    if (saved > 0) expect(latestReport(world)).toMatchObject({ exit_code: 8, failures: [] });
+  });
+});
