@@ -1,35 +1,48 @@
 import { mkdirSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { makeRandom, pick, type Random, wholeNumber } from '../demo/random.js';
-import { type EntityType, type EntityTypeName, entityTypes } from '../src/entity-types.js';
+import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { watchWholeness } from './checkpoint-reader.js';
-import { checkpointIds, timelessRows } from './watching.js';
+import { checkpointIds, latestReport, timelessRows, until, writtenIds } from './watching.js';
 import { startWorld, type World } from './world.js';
 
 /** KILLS=100 for more; SEED=<the number in a failed test's name> for the same moments again. */
 const kills = Number(process.env.KILLS ?? 20);
-const timeoutMs = 60_000 + kills * 5_000;
+const timeout = 60_000 + kills * 5_000;
 const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
 
-/** Ids that an older run has processed: they make the checkpoint large, so that saving takes its time. */
-const olderIds = Array.from({ length: 20_000 }, (_, index) => `jky_gone_${index}`);
-
+const [jockeys, trainers] = entityTypes as [EntityType, EntityType];
 let world: World;
 let uninterrupted: Awaited<ReturnType<typeof timelessRows>>;
 
 beforeAll(async () => {
-  world = await startWorld({ season: { jockeys: 200, trainers: 150, owners: 2_200, races: 150 } });
+  world = await startWorld({ season: { jockeys: 130, trainers: 60, owners: 1_100, races: 150 } });
   expect(await world.runHere({ strategy: 'sweep' })).toMatchObject({ exit_code: 0 });
   uninterrupted = await timelessRows(world);
 });
 beforeEach(async () => {
   await world.reset();
-  world.api.options.latencyMs = 0;
+  mkdirSync(logs());
 });
 afterAll(() => world.close());
 
+const logs = (name = '') => join(world.folder, 'logs', name);
+const idsOf = ({ name }: EntityType) => world.season[name].map(({ id }) => id);
+
+/** The checkpoint that an older run has left. */
+function placeCheckpoint({ name }: EntityType, ids: string[]): void {
+  const checkpoint = { entity_type: name, processed_ids: ids, count: ids.length, timestamp: '2025-11-01T05:00:00' };
+  writeFileSync(logs(`checkpoint_${name}.json`), JSON.stringify(checkpoint));
+}
+
+function takeInterceptsOff(): void {
+  world.api.options.intercept = undefined;
+  world.database.intercept = undefined;
+}
+
+type Moment = (typeof moments)[number];
 const moments = [
   'selecting',
   'gathering',
@@ -39,33 +52,31 @@ const moments = [
   'saving',
   'any time',
 ] as const;
-type Moment = (typeof moments)[number];
 
 /** Has `kill` called at such a moment of the run that is about to start; returns what takes this back. */
-function arrange(moment: Moment, random: Random, kill: () => void): () => void {
-  const { api, database, folder } = world;
-  const turn = wholeNumber(random, 1, moment === 'gathering' ? 250 : 6);
+function arrange(moment: Moment, requests: number, random: Random, kill: () => void): () => void {
+  const turn = wholeNumber(random, 1, moment === 'gathering' ? requests : 6);
   const delayMs = random() * 8;
   let seen = 0;
   const countDown = () => {
     seen += 1;
     return seen === turn;
   };
-  if (moment === 'gathering') {
-    api.options.intercept = (_call, _response, next) => (countDown() ? kill() : next());
-    return () => undefined;
+  if (moment === 'any time') {
+    const timer = setTimeout(kill, 150 + random() * 1_000);
+    return () => clearTimeout(timer);
   }
   if (moment === 'saving') {
-    const watcher = watch(join(folder, 'logs'), (_event, name) => {
+    const watcher = watch(logs(), (_event, name) => {
       if (name?.startsWith('checkpoint_') && countDown()) void sleep(delayMs).then(kill);
     });
     return () => watcher.close();
   }
-  if (moment === 'any time') {
-    const timer = setTimeout(kill, 200 + random() * 2_500);
-    return () => clearTimeout(timer);
+  if (moment === 'gathering') {
+    world.api.options.intercept = (_call, _response, next) => (countDown() ? kill() : next());
+    return takeInterceptsOff;
   }
-  database.intercept = async (request, _response, next) => {
+  world.database.intercept = async (request, _response, next) => {
     const phase = request.url?.includes('/rpc/') ? 'writing' : 'selecting';
     const now = moment.endsWith(phase) && countDown();
     if (now && moment !== 'after writing') kill();
@@ -74,34 +85,28 @@ function arrange(moment: Moment, random: Random, kill: () => void): () => void {
     await next();
     if (now && moment === 'after writing') void sleep(delayMs).then(kill);
   };
-  return () => undefined;
+  return takeInterceptsOff;
 }
 
-/** Runs the command until its end or its death at the moment. */
-async function runAndKill(args: string[], moment: Moment | undefined, random: Random) {
+/** Runs to the end, which has to be a good one, or to death at the moment. Resolves to whether it was the end. */
+async function runAndKill(args: string[], moment: Moment | undefined, requests: number, random: Random) {
   const running = world.start(args);
   let over = false;
-  const undo = moment && arrange(moment, random, () => void (over || running.child.kill('SIGKILL')));
-  const ended = await running.ended;
+  const undo = moment && arrange(moment, requests, random, () => void (over || running.child.kill('SIGKILL')));
+  const { code, signal, stdout, stderr } = await running.ended;
   over = true;
   undo?.();
-  world.api.options.intercept = undefined;
-  world.database.intercept = undefined;
-  return ended;
+  if (signal === 'SIGKILL') return false;
+  expect(code, stdout + stderr).toBe(0);
+  return true;
 }
 
-/** No id is in a checkpoint without its row, and the row is right. Returns the ids. */
-async function expectCheckpointsWritten(types: EntityTypeName[]): Promise<Set<string>> {
-  const all = new Set<string>();
-  for (const type of typesOf(types)) {
-    const rows = await timelessRows(world, [type]);
-    for (const id of checkpointIds(world, type)) {
-      if (id.startsWith('jky_gone_')) continue;
-      expect(rows.get(id), `${id} is in the checkpoint`).toEqual(uninterrupted.get(id));
-      all.add(id);
-    }
-  }
-  return all;
+/** Fails unless each id in a checkpoint has its row, and the right one. Returns those ids. */
+async function expectCheckpointsWritten(types: EntityType[]): Promise<Set<string>> {
+  const ids = types.flatMap((type) => checkpointIds(world, type)).filter((id) => !id.startsWith('jky_gone_'));
+  const rows = await timelessRows(world, types);
+  expect(new Map(ids.map((id) => [id, rows.get(id)]))).toEqual(new Map(ids.map((id) => [id, uninterrupted.get(id)])));
+  return new Set(ids);
 }
 
 /** The entities whose own results were asked for, by the first page. */
@@ -111,64 +116,80 @@ function walkedIds(): string[] {
     .flatMap(({ path }) => /^\/v1\/(?:jockeys|trainers|owners)\/(.+)\/results$/.exec(path)?.[1] ?? []);
 }
 
-function startOver(): void {
-  mkdirSync(join(world.folder, 'logs'), { recursive: true });
-  const checkpoint = {
-    entity_type: 'jockeys',
-    processed_ids: olderIds,
-    count: olderIds.length,
-    timestamp: '2025-11-01T05:00:00',
-  };
-  writeFileSync(join(world.folder, 'logs', 'checkpoint_jockeys.json'), JSON.stringify(checkpoint));
-}
-
-describe.each([
-  { strategy: 'walk', types: ['jockeys', 'trainers'] as EntityTypeName[] },
-  { strategy: 'sweep', types: ['jockeys', 'trainers', 'owners'] as EntityTypeName[] },
-])('$strategy', ({ strategy, types }) => {
-  it(
-    `killed at ${kills / 2} moments and resumed: the table of an uninterrupted run (SEED=${seed})`,
-    async () => {
-      const random = makeRandom(seed + strategy.length);
-      const args = ['--resume', '--rate', '200', '--strategy', strategy, '--entities', ...types];
-      const expected = new Map([...uninterrupted].filter(([id]) => ofTypes(types, id)));
-      world.api.options.latencyMs = () => random() * 20;
-      let killed = 0;
-
-      /** Resolves to whether the run came to its end. */
-      const runOnce = async () => {
+it.each([
+  { strategy: 'walk', types: [jockeys, trainers], requests: 190 },
+  { strategy: 'sweep', types: [...entityTypes], requests: 14 },
+])(
+  `a $strategy killed at ${kills / 2} moments and resumed: the table of an uninterrupted run (SEED=${seed})`,
+  { timeout },
+  async ({ strategy, types, requests }) => {
+    const random = makeRandom(seed + strategy.length);
+    const names = types.map(({ name }) => name);
+    const args = ['--resume', '--rate', '1000', '--strategy', strategy, '--entities', ...names];
+    const expected = new Map(types.flatMap(idsOf).map((id) => [id, uninterrupted.get(id)]));
+    // They make the checkpoint large, so that saving takes its time.
+    const olderIds = Array.from({ length: 20_000 }, (_, index) => `jky_gone_${index}`);
+    world.api.options.latencyMs = () => random() * 20;
+    for (let killed = 0; killed < kills / 2; ) {
+      await world.reset();
+      mkdirSync(logs());
+      placeCheckpoint(jockeys, olderIds);
+      const reader = await watchWholeness(logs());
+      for (let finished = false; !finished; ) {
         world.api.calls.length = 0;
         const moment = killed < kills / 2 ? pick(random, moments) : undefined;
-        const { code, signal, stdout, stderr } = await runAndKill(args, moment, random);
-        const finished = signal !== 'SIGKILL';
-        if (finished) expect(code, stdout + stderr).toBe(0);
-        else killed += 1;
+        finished = await runAndKill(args, moment, requests, random);
+        if (!finished) killed += 1;
         const written = await expectCheckpointsWritten(types);
         const again = new Set(walkedIds().filter((id) => !written.has(id)));
         expect(again.size, `fetched again after a kill when ${moment}`).toBeLessThanOrEqual(100);
-        return finished;
-      };
-
-      while (killed < kills / 2) {
-        await world.reset();
-        startOver();
-        const reader = watchWholeness(join(world.folder, 'logs'));
-        try {
-          for (let finished = false; !finished; ) finished = await runOnce();
-        } finally {
-          expect(await reader.stop()).toEqual({ torn: [], whole: expect.any(Number) });
-        }
-        expect(await timelessRows(world, typesOf(types))).toEqual(expected);
       }
-    },
-    timeoutMs,
-  );
+      expect(await reader.stop()).toMatchObject({ torn: [] });
+      expect(await timelessRows(world, types)).toEqual(expected);
+    }
+  },
+);
+
+it.each(['while it selects', 'at its first request', 'before its first write'])(
+  'a run killed %s is not hidden by the complete checkpoint of an older one',
+  async (moment) => {
+    world.api.options.latencyMs = 0;
+    for (const type of entityTypes) placeCheckpoint(type, idsOf(type));
+    const sweep = ['--all', '--strategy', 'sweep', '--rate', '1000'];
+    const killed = world.start(sweep);
+    const kill = () => void killed.child.kill('SIGKILL');
+    if (moment === 'at its first request') world.api.options.intercept = kill;
+    else {
+      world.database.intercept = (request, _response, next) =>
+        moment === 'while it selects' || request.url?.includes('/rpc/') ? kill() : next();
+    }
+    expect(await killed.ended).toMatchObject({ signal: 'SIGKILL' });
+    takeInterceptsOff();
+
+    expect(await world.run([...sweep, '--resume'])).toMatchObject({ code: 0 });
+    expect(latestReport(world).overall.total_successful).toBe(1_290);
+    expect(await timelessRows(world)).toEqual(uninterrupted);
+  },
+);
+
+it('asks for at most 100 walked entities before the first of them are written', async () => {
+  let release: () => void = () => undefined;
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  world.database.intercept = async (request, _response, next) => {
+    if (request.url?.includes('/rpc/')) await released;
+    return next();
+  };
+  const running = world.start(['--entities', 'jockeys', '--strategy', 'walk', '--rate', '1000']);
+  await until('a batch of walked entities', () => walkedIds().length >= 50);
+  for (let before = -1; before < walkedIds().length; ) {
+    before = walkedIds().length;
+    await sleep(400);
+  }
+  const asked = new Set(walkedIds()).size;
+  release();
+  expect(await running.ended).toMatchObject({ code: 0 });
+  expect(asked).toBeLessThanOrEqual(100);
+  expect(await writtenIds(world, jockeys)).toHaveLength(130);
 });
-
-function typesOf(names: EntityTypeName[]): EntityType[] {
-  return entityTypes.filter(({ name }) => names.includes(name));
-}
-
-function ofTypes(types: EntityTypeName[], id: string): boolean {
-  return types.some((name) => world.season[name].some((entity) => entity.id === id));
-}
