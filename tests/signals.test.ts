@@ -1,10 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
-import { checkpointIds, expectNaiveRows, latestReport, reports, until } from './watching.js';
+import { checkpointIds, expectNaiveRows, latestReport, reports, until, writtenIds } from './watching.js';
 import { type RunningCommand, startWorld, type World } from './world.js';
 
 let world: World;
@@ -16,159 +15,145 @@ beforeEach(() => world.reset());
 afterAll(() => world.close());
 
 const [jockeys, trainers] = entityTypes as [EntityType, EntityType];
-const walkJockeys = ['--entities', 'jockeys', '--strategy', 'walk', '--rate', '100'];
+const walk = (type: EntityType, rate: number) => ['--entities', type.name, '--strategy', 'walk', '--rate', `${rate}`];
+const sweep = ['--all', '--strategy', 'sweep', '--rate', '1000'];
 
-const stops = [
-  { signal: 'SIGINT', code: 130 },
-  { signal: 'SIGTERM', code: 143 },
-] as const;
+/** What tells the signals apart; everything else is the same, so that each test below needs only one of them. */
+const interrupted = { signal: 'SIGINT', code: 130 } as const;
+const terminated = { signal: 'SIGTERM', code: 143 } as const;
+type Stop = typeof interrupted | typeof terminated;
 
-/** Sends the signal; fails unless the run ends with the code within the promised ten seconds. */
-async function stop(running: RunningCommand, signal: NodeJS.Signals, code: number): Promise<void> {
-  const sentAtMs = performance.now();
-  running.child.kill(signal);
-  expect(await running.ended).toMatchObject({ code, signal: null });
-  expect(performance.now() - sentAtMs).toBeLessThan(10_000);
+/** Answers so many calls and no further one. */
+function answerOnly(count: number): void {
+  world.api.options.intercept = (call, _response, next) => (call.number <= count ? next() : undefined);
 }
 
-/** From now on no write is answered; tells whether so many have come. */
-function hangWrites(wanted = 1): () => boolean {
+/** From now on no write is answered; tells how many have come. */
+function hangWrites(): () => number {
   let hanging = 0;
   world.database.intercept = (request, _response, next) => {
     if (!request.url?.includes('/rpc/')) return next();
     hanging += 1;
   };
-  return () => hanging >= wanted;
+  return () => hanging;
+}
+
+/** Sends the signal; fails unless the run asks nothing more and ends with the code, its report telling why. */
+async function stop(running: RunningCommand, { signal, code }: Stop): Promise<void> {
+  running.child.kill(signal);
+  await running.printed('Once more');
+  const calls = world.api.calls.length;
+  const { stderr, ...ended } = await running.ended;
+  expect(ended).toMatchObject({ code, signal: null });
+  expect(stderr).toContain(`Interrupted by ${signal}. Run again with --resume`);
+  // One may have been on its way.
+  expect(world.api.calls.length).toBeLessThanOrEqual(calls + 1);
+  const stoppedBy = reports(world).find(({ exit_code }) => exit_code === code)?.stopped_by;
+  expect(stoppedBy).toContain(`Interrupted by ${signal}`);
 }
 
 /** What is written, what the checkpoint holds and what the report says is the same. Returns how many. */
 async function savedEntities(type: EntityType): Promise<number> {
-  const rows = [...(await world.rows(type)).values()];
-  const written = rows.filter((row) => row.stats_updated_at !== null).map(({ id }) => id);
-  expect(checkpointIds(world, type).sort()).toEqual(written.sort());
+  const written = await writtenIds(world, type);
+  expect(checkpointIds(world, type).sort()).toEqual(written);
   const report = reports(world).find(({ statistics }) => type.name in statistics);
   expect(report?.statistics[type.name]?.successful).toBe(written.length);
   return written.length;
 }
 
-describe.each(stops)('$signal', ({ signal, code }) => {
-  const report = { exit_code: code, stopped_by: expect.stringContaining(signal) };
-
-  it('in a walk: writes what is gathered, saves checkpoint and report', async () => {
-    world.api.options.intercept = (call, _response, next) => (call.number <= 25 ? next() : undefined);
-    const running = world.start(walkJockeys);
-    await until('requests that wait', () => world.api.calls.length > 25);
-    await sleep(1_000);
-    await stop(running, signal, code);
-    expect(latestReport(world)).toMatchObject(report);
-    expect(await savedEntities(jockeys)).toBe(25);
-    expect(world.api.calls.length).toBeLessThanOrEqual(40);
-  });
-
-  it('in a long pause: writes what is gathered, saves checkpoint and report', async () => {
-    world.api.options.intercept = async (call, response, next) => {
-      if (call.number <= 10) return next();
-      await sleep(1_000);
-      response.writeHead(429, { 'retry-after': '1800' }).end();
-    };
-    const running = world.start([...walkJockeys.slice(0, -1), '20']);
-    await running.printed('refuses requests');
-    await stop(running, signal, code);
-    expect(latestReport(world)).toMatchObject(report);
+describe('the first signal', () => {
+  it.each([interrupted, terminated])('$signal in a walk: writes what is gathered', async (signal) => {
+    answerOnly(10);
+    const running = world.start(walk(jockeys, 50));
+    // By then the tenth answer is long there.
+    await until('requests that wait', () => world.api.calls.length >= 20);
+    await stop(running, signal);
     expect(await savedEntities(jockeys)).toBe(10);
   });
 
-  it('while a sweep gathers: writes nothing, saves checkpoint and report', async () => {
-    world.api.options.intercept = (call, _response, next) => (call.number <= 5 ? next() : undefined);
-    const running = world.start(['--all', '--strategy', 'sweep', '--rate', '100']);
+  it('in a long pause: writes what is gathered', async () => {
+    world.api.options.intercept = (call, response, next) =>
+      call.number <= 10 ? next() : void response.writeHead(429, { 'retry-after': '1800' }).end();
+    const running = world.start(walk(jockeys, 10));
+    await running.printed('refuses requests');
+    await stop(running, terminated);
+    expect(await savedEntities(jockeys)).toBe(10);
+  });
+
+  it('while a sweep gathers: writes nothing', async () => {
+    answerOnly(5);
+    const running = world.start(sweep);
     await until('requests that wait', () => world.api.calls.length > 5);
-    await stop(running, signal, code);
-    expect(latestReport(world)).toMatchObject(report);
+    await stop(running, interrupted);
     for (const type of entityTypes) expect(await savedEntities(type)).toBe(0);
   });
 
   it('while a sweep writes: writes all of it', async () => {
-    const running = world.start(['--all', '--strategy', 'sweep', '--rate', '1000']);
+    const running = world.start(sweep);
+    let stopped: Promise<void> | undefined;
     world.database.intercept = async (request, _response, next) => {
       if (request.url?.includes('/rpc/')) {
-        running.child.kill(signal);
-        world.database.intercept = undefined;
-        await sleep(500);
+        stopped ??= stop(running, terminated);
+        await running.printed('Once more');
       }
       return next();
     };
-    expect(await running.ended).toMatchObject({ code });
-    expect(latestReport(world)).toMatchObject(report);
+    await running.ended;
+    await stopped;
+    expect(latestReport(world)).toMatchObject({ exit_code: 143, failures: [] });
     for (const type of entityTypes) expect(await savedEntities(type)).toBe(world.season[type.name].length);
     await expectNaiveRows(world);
   });
 
-  it('for the second time: ends at once', async () => {
-    const hangs = hangWrites();
-    const running = world.start(walkJockeys);
-    await until('a write that hangs', hangs);
-    running.child.kill(signal);
-    await running.printed('Once more');
-    const sentAtMs = performance.now();
-    running.child.kill(signal);
-    expect(await running.ended).toMatchObject({ code });
-    // Without the second signal it would wait for the write some seven seconds.
-    expect(performance.now() - sentAtMs).toBeLessThan(5_000);
+  it('ends also runs whose writes hang, each with its report', async () => {
+    const hanging = hangWrites();
+    const running = [jockeys, trainers].map((type) => world.start(walk(type, 100)));
+    await until('two writes that hang', () => hanging() >= 2);
+    await Promise.all([interrupted, terminated].map((signal, index) => running[index] && stop(running[index], signal)));
+    for (const type of [jockeys, trainers]) expect(await savedEntities(type)).toBe(0);
   });
 });
 
-it('SIGINT and SIGTERM end runs whose writes hang, each with its report', async () => {
-  const hangs = hangWrites(2);
-  const running = [jockeys, trainers].map(({ name }) =>
-    world.start(['--entities', name, '--strategy', 'walk', '--rate', '100']),
-  );
-  await until('two writes that hang', hangs);
-  await Promise.all(
-    stops.map(async ({ signal, code }, index) => {
-      const one = running[index];
-      if (one) await stop(one, signal, code);
-    }),
-  );
-  const codes = reports(world).map(({ exit_code }) => exit_code);
-  expect(codes.sort()).toEqual([130, 143]);
-  for (const type of [jockeys, trainers]) expect(await savedEntities(type)).toBe(0);
+it.each([interrupted, terminated])('the second $signal ends the run at once, without a report', async (one) => {
+  const hanging = hangWrites();
+  const running = world.start(walk(jockeys, 100));
+  await until('a write that hangs', () => hanging() > 0);
+  running.child.kill(one.signal);
+  await running.printed('Once more');
+  running.child.kill(one.signal);
+  expect(await running.ended).toMatchObject({ code: one.code });
+  expect(reports(world)).toEqual([]);
 });
 
-describe('what stops nothing', () => {
-  const hangUps = async (kill: () => void) => {
-    for (const calls of [1, 10, 20]) {
-      await until(`${calls} calls`, () => world.api.calls.length >= calls);
-      kill();
-    }
+describe('a run goes on after', () => {
+  /** Does `disturb` when the first, the tenth and the twentieth call have come, before they are answered. */
+  const disturbRun = (disturb: () => void) => {
+    world.api.options.intercept = (call, _response, next) => {
+      if ([1, 10, 20].includes(call.number)) disturb();
+      return next();
+    };
   };
 
-  it('SIGHUP', async () => {
-    const running = world.start([...walkJockeys.slice(0, -1), '30']);
-    await hangUps(() => running.child.kill('SIGHUP'));
+  it.each([
+    ['SIGHUP', (running: RunningCommand) => running.child.kill('SIGHUP')],
+    ['a closed stdout', (running: RunningCommand) => running.child.stdout?.destroy()],
+    ['both outputs closed', ({ child }: RunningCommand) => [child.stdout?.destroy(), child.stderr?.destroy()]],
+  ])('%s', async (_, disturb) => {
+    const running = world.start(walk(jockeys, 100));
+    disturbRun(() => disturb(running));
     expect(await running.ended).toMatchObject({ code: 0 });
     expect(await savedEntities(jockeys)).toBe(40);
   });
 
   it('SIGHUP under nohup', async () => {
     const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
-    const child = spawn('nohup', [process.execPath, command, ...walkJockeys.slice(0, -1), '30'], {
+    const child = spawn('nohup', [process.execPath, command, ...walk(jockeys, 100)], {
       cwd: world.folder,
       env: { PATH: process.env.PATH, ...world.environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: 'ignore',
     });
-    child.stdout.resume();
-    child.stderr.resume();
-    const closed = once(child, 'close');
-    await hangUps(() => child.kill('SIGHUP'));
-    expect(await closed).toEqual([0, null]);
-    expect(await savedEntities(jockeys)).toBe(40);
-  });
-
-  it.each([['stdout'], ['stdout', 'stderr']] as const)('a closed output: %s %s', async (...outputs) => {
-    const running = world.start([...walkJockeys.slice(0, -1), '30']);
-    await until('the first call', () => world.api.calls.length > 0);
-    for (const output of outputs) if (output) running.child[output]?.destroy();
-    expect(await running.ended).toMatchObject({ code: 0 });
+    disturbRun(() => child.kill('SIGHUP'));
+    expect(await once(child, 'close')).toEqual([0, null]);
     expect(await savedEntities(jockeys)).toBe(40);
   });
 });
