@@ -1,18 +1,15 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
-import {
-  checkpointIds,
-  idsInOrder,
-  lastReport,
-  runCommand,
-  startTinyWorld,
-  typeNamed,
-  wholeTables,
-} from './faults.js';
+import type { PopulateOptions } from '../src/options.js';
+import { callsOf, idsInOrder, inject, runCommand, startTinyWorld, status, typeNamed, wholeTables } from './faults.js';
+import { checkpointIds, latestReport, writtenIds } from './watching.js';
 import type { Ended, World } from './world.js';
 
+/** The whole job as its users see it: in a terminal, from cron, in the database. */
 const jockeys = typeNamed('jockeys');
 let world: World;
 
@@ -22,83 +19,72 @@ beforeAll(async () => {
 beforeEach(() => world.reset());
 afterAll(() => world.close());
 
-const run = (args: string[], environment = {}): Promise<Ended> =>
-  runCommand([...args, '--rate', '1000'], {
-    cwd: world.folder,
-    environment: { ...world.environment, ...environment },
-  });
+const logs = (name = '') => join(world.folder, 'logs', name);
+const runJockeys = (args: string[] = [], environment: Record<string, string> = {}): Promise<Ended> =>
+  world.run(['--entities', 'jockeys', '--rate', '1000', ...args], environment);
+/** The same in this process. */
+const runHere = (options: Partial<PopulateOptions> = {}) => world.runHere({ entities: [jockeys], ...options });
 
-/** Ids of the jockeys that have statistics, in their order. */
-async function writtenIds(): Promise<string[]> {
-  const rows = [...(await world.rows(jockeys)).values()];
-  return rows
-    .filter(({ stats_updated_at }) => stats_updated_at !== null)
-    .map(({ id }) => id)
-    .sort();
+/** The API knows one jockey no more; returns its id. */
+function breakOneJockey(): string {
+  const { id = '' } = world.season.jockeys[0] ?? {};
+  inject(world, status(404), callsOf(id));
+  return id;
 }
 
-function expectUsage({ code, stdout, stderr }: Ended, told: RegExp): void {
-  expect(stderr).toMatch(told);
-  expect(stderr).not.toMatch(/^\s+at /m);
-  expect(stdout).toBe('');
-  expect(code).toBe(2);
-  expect(world.api.calls).toEqual([]);
-}
-
-describe('usage', () => {
+describe('exit codes', () => {
   it.each([
-    [[], /--all or --entities/],
-    [['--all', '--entities', 'jockeys'], /exclude/],
-    [['--entities', 'jocky'], /Did you mean jockeys/],
-    [['--entities', 'horses'], /The types are jockeys, trainers, owners/],
-    [['--all', '--limit', '0'], /whole number from 1/],
-    [['--all', '--limit', 'abc'], /whole number from 1/],
-    [['--all', '--rate', '0'], /number from 0\.1/],
-    [['--all', '--strategy', 'run'], /auto, walk, sweep/],
-    [['--all', '--dryrun'], /--dry-run/],
-    [['verfy', '--all'], /./],
-  ])('%j', async (args, told) => {
-    expectUsage(await runCommand(args, { cwd: world.folder, environment: world.environment }), told);
+    [[], {}, /--all or --entities/],
+    [['--all', '--limit', '0'], {}, /whole number from 1/],
+    [['--all'], { RACING_API_USERNAME: '', SUPABASE_URL: 'no url' }, /USERNAME is missing.*SUPABASE_URL is not a URL/s],
+    [['verify'], { SUPABASE_SERVICE_KEY: 'sb_publishable_abc' }, /publishable/],
+  ])('2 for %j with %j, on stderr and before anything else', async (args, environment, told) => {
+    const { code, stdout, stderr } = await world.run(args, environment);
+    expect(stderr).toMatch(told);
+    expect(stderr).not.toMatch(/^\s+at /m);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(existsSync(logs())).toBe(false);
   });
 
-  it.each([
-    [
-      { RACING_API_USERNAME: '', SUPABASE_SERVICE_KEY: ' ' },
-      /RACING_API_USERNAME is missing[\s\S]*SUPABASE_SERVICE_KEY is missing[\s\S]*\.env/,
-    ],
-    [{ SUPABASE_URL: 'not a url' }, /SUPABASE_URL is not a URL/],
-    [{ SUPABASE_SERVICE_KEY: 'sb_publishable_abc' }, /publishable/],
-    [{ RACING_API_BASE_URL: 'http://example.com/v1' }, /plain http/],
-  ])('configuration %j', async (environment, told) => {
-    expectUsage(await run(['--all'], environment), told);
+  it('1 for a bug of ours, which says so and leaves no lock behind', async () => {
+    const broken =
+      "Object.defineProperty(Intl.NumberFormat.prototype, 'format', { get() { throw new Error('broken') } })";
+    const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(broken)}`;
+    const { code, stderr } = await runJockeys([], { NODE_OPTIONS });
+    expect(code).toBe(1);
+    expect(stderr).toContain('This is a bug of populate-all-statistics');
+    expect(stderr).toContain('broken');
+    expect(readdirSync(logs())).not.toContain('run_jockeys.lock');
+  });
+
+  it('7 for a year without races, before anything is written, unless --force is given', async () => {
+    inject(world, status(200, {}, '{"results": null, "total": 0, "limit": 100, "skip": 0, "query": []}'), () => true);
+    const { code, stderr } = await runJockeys(['--strategy', 'sweep']);
+    expect(code).toBe(7);
+    expect(stderr).toContain('Nothing was written');
+    expect(stderr).toContain('--force');
+    expect(await writtenIds(world, jockeys)).toEqual([]);
+    expect((await runJockeys(['--strategy', 'sweep', '--force'])).code).toBe(0);
+    expect(await writtenIds(world, jockeys)).toHaveLength(14);
   });
 });
 
-describe('.env files of the working directory', () => {
-  const lines = () => Object.entries(world.environment).map(([name, value]) => `${name}="${value}"`);
+it('.env.local wins over .env, and real variables over both', async () => {
   const bare = (environment = {}) =>
     runCommand(['--entities', 'jockeys', '--rate', '1000'], { cwd: world.folder, environment });
-
-  it('.env with a byte-order mark, quotes and Windows line ends', async () => {
-    writeFileSync(join(world.folder, '.env'), `\uFEFF${lines().join('\r\n')}\r\n`);
-    expect((await bare()).code).toBe(0);
-  });
-
-  it('.env.local wins over .env, and real variables over both', async () => {
-    writeFileSync(join(world.folder, '.env'), `${lines().join('\n')}\nRACING_API_PASSWORD=wrong\n`);
-    expect((await bare()).code).toBe(5);
-    writeFileSync(join(world.folder, '.env.local'), lines().join('\n'));
-    expect((await bare()).code).toBe(0);
-    expect((await bare({ RACING_API_PASSWORD: 'wrong' })).code).toBe(5);
-  });
+  const lines = Object.entries(world.environment).map(([name, value]) => `${name}="${value}"`);
+  writeFileSync(join(world.folder, '.env'), `\uFEFF${lines.join('\r\n')}\r\nRACING_API_PASSWORD=wrong\r\n`);
+  writeFileSync(join(world.folder, '.env.local'), lines.filter((line) => line.includes('PASSWORD')).join('\n'));
+  expect((await bare()).code).toBe(0);
+  expect((await bare({ RACING_API_PASSWORD: 'wrong' })).code).toBe(5);
 });
 
 describe('what a run leaves', () => {
   it('--dry-run asks the API nothing, writes no row, shows counts, a sample and the plan', async () => {
     const before = await wholeTables(world);
-    const { code, stdout } = await run(['--all', '--dry-run']);
+    const { code, stdout } = await world.run(['--all', '--dry-run']);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/jockeys: 14 selected[\s\S]*trainers: 6 selected[\s\S]*owners: 10 selected/);
+    expect(stdout).toMatch(/jockeys: 14 selected.*trainers: 6 selected.*owners: 10 selected/s);
     expect(stdout).toMatch(/30 entities: walking, at least 30 requests/);
     for (const type of entityTypes) {
       const shown = world.season[type.name].filter(({ id }) => stdout.includes(id));
@@ -107,49 +93,38 @@ describe('what a run leaves', () => {
     expect(world.api.calls).toEqual([]);
     expect(await wholeTables(world)).toEqual(before);
     expect(checkpointIds(world, jockeys)).toEqual([]);
-    expect(lastReport(world)).toMatchObject({ mode: 'dry_run', exit_code: 0, requests: 0 });
+    expect(latestReport(world)).toMatchObject({ mode: 'dry_run', exit_code: 0, requests: 0 });
   });
 
   it('the report says what was done, in the form that other scripts read', async () => {
-    expect((await run(['--entities', 'jockeys', 'owners', '--limit', '4'])).code).toBe(0);
-    const done = {
-      total: 4,
-      processed: 4,
-      successful: 4,
-      failed: 0,
-      skipped: 0,
-      duration: expect.any(Number),
-      rate: expect.any(Number),
-    };
-    expect(lastReport(world)).toMatchObject({
+    const id = breakOneJockey();
+    const { code } = await world.run(['--entities', 'owners', 'jockeys', '--limit', '9', '--rate', '1000']);
+    expect(code).toBe(3);
+    const anyFigures = { duration: expect.any(Number), rate: expect.any(Number) };
+    expect(latestReport(world)).toMatchObject({
       timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
       entity_types: ['jockeys', 'owners'],
       mode: 'production',
-      options: { skip_existing: false, resume: false, limit: 4 },
-      statistics: { jockeys: done, owners: done },
+      options: { skip_existing: false, resume: false, limit: 9 },
+      statistics: {
+        jockeys: { total: 9, processed: 9, successful: 8, failed: 1, skipped: 0, ...anyFigures },
+        owners: { total: 9, processed: 9, successful: 9, failed: 0, skipped: 0, ...anyFigures },
+      },
       overall: {
-        total_entities: 8,
-        total_processed: 8,
-        total_successful: 8,
-        total_failed: 0,
+        total_entities: 18,
+        total_processed: 18,
+        total_successful: 17,
+        total_failed: 1,
         duration: expect.any(Number),
       },
-      failures: [],
+      exit_code: 3,
+      failures: [{ entity_type: 'jockeys', id, name: expect.any(String), reason: expect.stringContaining('404') }],
     });
-  });
-
-  it('a second run changes nothing but stats_updated_at', async () => {
-    const withoutTime = async () =>
-      (
-        await world.database.query<{ row: object }>(
-          `select to_jsonb(o) - 'stats_updated_at' as row from ra_owners o order by id`,
-        )
-      ).map(({ row }) => row);
-    expect((await run(['--all', '--strategy', 'walk'])).code).toBe(0);
-    const [first, times] = [await withoutTime(), await wholeTables(world)];
-    expect((await run(['--all', '--strategy', 'sweep'])).code).toBe(0);
-    expect(await withoutTime()).toEqual(first);
-    expect(await wholeTables(world)).not.toEqual(times);
+    expect(await writtenIds(world, jockeys)).toHaveLength(8);
+    expect(checkpointIds(world, jockeys).sort()).toEqual(await writtenIds(world, jockeys));
+    // The failed one is tried again.
+    await world.runHere({ entities: [jockeys], resume: true, limit: 1 });
+    expect(latestReport(world).failures).toMatchObject([{ id }]);
   });
 
   it('columns of other programs, test rows and their columns stay as they are', async () => {
@@ -167,13 +142,12 @@ describe('what a run leaves', () => {
            from ra_jockeys j order by id`,
         );
       const before = await untouched();
-      world.api.options.intercept = (call, response, next) =>
-        call.path.includes('TEST') ? void response.end('{"results": null, "total": 0}') : next();
-      for (const strategy of ['walk', 'sweep']) {
-        expect((await run(['--entities', 'jockeys', '--strategy', strategy])).code).toBe(0);
+      inject(world, status(200, {}, '{"results": null, "total": 0}'), ({ path }) => path.includes('TEST'));
+      for (const strategy of ['walk', 'sweep'] as const) {
+        expect((await runHere({ strategy })).exit_code).toBe(0);
         expect(await untouched()).toEqual(before);
-        expect(await writtenIds()).toEqual(expect.arrayContaining(['jky_**TEST**_1', 'jky_TEST']));
-        expect(await writtenIds()).toHaveLength(16);
+        expect(await writtenIds(world, jockeys)).toEqual(expect.arrayContaining(['jky_**TEST**_1', 'jky_TEST']));
+        expect(await writtenIds(world, jockeys)).toHaveLength(16);
       }
       expect(world.api.calls.map(({ path }) => path)).toContain('/v1/jockeys/jky_**TEST**_1/results');
     } finally {
@@ -181,54 +155,116 @@ describe('what a run leaves', () => {
       await world.database.query('alter table ra_jockeys drop column total_rides, drop column win_rate');
     }
   });
+
+  it('--html writes a page beside the report, with those who win', async () => {
+    expect((await runJockeys(['--html'])).code).toBe(0);
+    const [name = '', ...others] = readdirSync(logs()).filter((one) => one.endsWith('.html'));
+    expect(others).toEqual([]);
+    expect(name).toMatch(/^statistics_population_report_\d{8}_\d{6}\.html$/);
+    expect(existsSync(logs(name.replace('html', 'json')))).toBe(true);
+    const [winner] = await world.database.query<{ id: string }>(
+      'select id from ra_jockeys where recent_30d_wins > 0 order by recent_30d_wins desc, recent_30d_rides, id limit 1',
+    );
+    const page = readFileSync(logs(name), 'utf8');
+    expect(page).toContain(`title="${winner?.id}"`);
+    expect(page).toContain('walking jockeys');
+  });
 });
 
 describe('which entities', () => {
   it('--limit counts after --skip-existing', async () => {
-    expect((await run(['--entities', 'jockeys', '--limit', '3'])).code).toBe(0);
-    const first = await writtenIds();
-    expect((await run(['--entities', 'jockeys', '--limit', '3', '--skip-existing'])).code).toBe(0);
-    expect(await writtenIds()).toHaveLength(6);
-    expect(lastReport(world).statistics.jockeys).toMatchObject({ total: 3, skipped: 3 });
-    expect(await writtenIds()).toEqual(expect.arrayContaining(first));
-    expect((await run(['--entities', 'jockeys', '--skip-existing'])).code).toBe(0);
-    expect(lastReport(world).statistics.jockeys).toMatchObject({ total: 8, skipped: 6 });
-    expect((await run(['--entities', 'jockeys', '--skip-existing'])).code).toBe(0);
-    expect(lastReport(world).statistics.jockeys).toMatchObject({ total: 0, skipped: 14 });
+    const options = { limit: 4, skipExisting: true };
+    for (const total of [4, 4, 4, 2, 0]) {
+      const skipped = (await writtenIds(world, jockeys)).length;
+      expect((await runHere(options)).statistics.jockeys).toMatchObject({ total, successful: total, skipped });
+      expect(await writtenIds(world, jockeys)).toHaveLength(skipped + total);
+    }
   });
 
-  it.each(['walk', 'sweep'])(
-    '--resume (%s) goes on from a checkpoint of the original program, and --limit counts after it',
-    async (strategy) => {
-      const ids = await idsInOrder(world, jockeys);
-      const done = ids.slice(0, 5);
-      mkdirSync(join(world.folder, 'logs'));
-      // As Python's json.dump(indent=2) and datetime.now().isoformat() write them.
-      const checkpoint = {
-        entity_type: 'jockeys',
-        processed_ids: done,
-        count: 5,
-        timestamp: '2025-10-19T14:17:14.123456',
-      };
-      writeFileSync(
-        join(world.folder, 'logs', 'checkpoint_jockeys.json'),
-        JSON.stringify(checkpoint, null, 2),
-      );
-      const args = ['--entities', 'jockeys', '--resume', '--strategy', strategy];
-      const { code, stdout } = await run([...args, '--limit', '4']);
-      expect(code).toBe(0);
-      expect(stdout).toContain('resuming after 5 written, checkpoint of 2025-10-19T14:17:14.123456');
-      expect(await writtenIds()).toEqual(ids.slice(5, 9).sort());
-      expect(checkpointIds(world, jockeys).sort()).toEqual(ids.slice(0, 9).sort());
-      expect((await run(args)).code).toBe(0);
-      expect(await writtenIds()).toEqual(ids.slice(5).sort());
-      expect(checkpointIds(world, jockeys)).toHaveLength(14);
-    },
-  );
-
-  it('--clear-checkpoints forgets them first', async () => {
-    expect((await run(['--entities', 'jockeys', '--limit', '3'])).code).toBe(0);
-    expect((await run(['--entities', 'jockeys', '--clear-checkpoints', '--resume'])).code).toBe(0);
-    expect(lastReport(world).statistics.jockeys).toMatchObject({ total: 14, skipped: 0 });
+  it.each([
+    [['--stale-after', '12h'], 4, 14],
+    [['--stale-after', '10h'], 0, 14],
+    [['--skip-existing'], 8, 14],
+    [['--stale-after', '12h', '--limit', '5'], 4, 9],
+  ])('%j takes what is older or missing', async (options, from, to) => {
+    const ids = await idsInOrder(world, jockeys);
+    const age = async (some: string[], hours: number) => {
+      const then = new Date(Date.now() - hours * 3_600_000).toISOString();
+      await world.database.query('update ra_jockeys set stats_updated_at = $1 where id = any($2)', [then, some]);
+    };
+    await age(ids.slice(0, 4), 11);
+    await age(ids.slice(4, 8), 13);
+    expect((await runJockeys(options)).code).toBe(0);
+    expect(checkpointIds(world, jockeys).sort()).toEqual(ids.slice(from, to).sort());
   });
+});
+
+describe('from cron', () => {
+  const heard: string[] = [];
+  const monitor = createServer((request, response) => {
+    heard.push(request.url ?? '');
+    response.end('OK');
+  });
+  let environment: Record<string, string>;
+
+  beforeAll(async () => {
+    await new Promise<void>((resolve) => monitor.listen(0, '127.0.0.1', resolve));
+    const { port } = monitor.address() as AddressInfo;
+    environment = { HEARTBEAT_URL: `http://127.0.0.1:${port}/ping/secret` };
+  });
+  beforeEach(() => void heard.splice(0));
+  afterAll(() => monitor.close());
+
+  it('--quiet prints nothing when all went well; the heartbeat tells start and success', async () => {
+    expect(await runJockeys(['--quiet'], environment)).toMatchObject({ code: 0, stdout: '', stderr: '' });
+    expect(heard).toEqual(['/ping/secret/start', '/ping/secret']);
+  });
+
+  it('--quiet prints everything on stderr when something went wrong; the heartbeat tells the code', async () => {
+    const id = breakOneJockey();
+    const ended = await runJockeys(['--quiet'], environment);
+    expect(ended).toMatchObject({ code: 3, stdout: '' });
+    expect(ended.stderr).toContain(id);
+    expect(ended.stderr).toContain('13 written, 1 failed');
+    expect(heard).toEqual(['/ping/secret/start', '/ping/secret/fail?exit_code=3']);
+  });
+
+  it('the heartbeat tells a run that could not begin', async () => {
+    writeFileSync(logs(), 'not a folder');
+    expect((await runJockeys([], environment)).code).toBe(8);
+    expect(heard).toEqual(['/ping/secret/fail?exit_code=8']);
+  });
+
+  it('the heartbeat hears nothing of a dry run, nor of a run that found another one active', async () => {
+    expect((await runJockeys(['--dry-run'], environment)).code).toBe(0);
+    world.api.options.intercept = () => undefined;
+    const first = world.start(['--entities', 'jockeys']);
+    await first.printed('walking');
+    expect((await runJockeys([], environment)).code).toBe(11);
+    first.child.kill('SIGKILL');
+    await first.ended;
+    expect(heard).toEqual([]);
+  });
+
+  it('a heartbeat that nobody hears is one line of warning and changes nothing', async () => {
+    const ended = await runJockeys([], { HEARTBEAT_URL: 'http://127.0.0.1:9/ping/secret' });
+    expect(ended.code).toBe(0);
+    expect(ended.stderr).toContain('The heartbeat to 127.0.0.1 failed');
+    expect(ended.stdout + ended.stderr).not.toContain('secret');
+  });
+});
+
+it('status needs no configuration and changes no file', async () => {
+  await runHere();
+  const before = readdirSync(logs());
+  const blank = Object.fromEntries(Object.keys(world.environment).map((name) => [name, '']));
+  const ended = await world.run(['status', '--json'], blank);
+  expect(ended).toMatchObject({ code: 0, stderr: '' });
+  expect(JSON.parse(ended.stdout).jockeys).toMatchObject({
+    running: null,
+    last_completed: { exit_code: 0, successful: 14 },
+    resume: { written: 14 },
+  });
+  expect((await world.run(['status'], blank)).stdout).toContain('14 of 14 written');
+  expect(readdirSync(logs())).toEqual(before);
 });
