@@ -1,37 +1,40 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { startTinyWorld } from './faults.js';
 import { latestReport, until } from './watching.js';
-import { type RunningCommand, startWorld, type World } from './world.js';
+import { type RunningCommand, readJson, type World } from './world.js';
 
 let world: World;
 
 beforeAll(async () => {
-  world = await startWorld({ season: { jockeys: 40, trainers: 20, owners: 20, races: 60 } });
+  world = await startTinyWorld();
 });
 beforeEach(() => world.reset());
 afterAll(() => world.close());
 
-const walk = (...types: string[]) => ['--entities', ...types, '--strategy', 'walk', '--rate', '100'];
-const lockPath = () => join(world.folder, 'logs', 'run_jockeys.lock');
+const walk = (...types: string[]) => ['--entities', ...types, '--strategy', 'walk', '--rate', '1000'];
+const logs = (name = '') => join(world.folder, 'logs', name);
+const lockPath = () => logs('run_jockeys.lock');
 
 /** No answer comes until the returned function is called. */
 function holdAnswers(): () => void {
-  const { options } = world.api;
   const held: (() => Promise<void>)[] = [];
-  options.intercept = (_call, _response, next) => void held.push(next);
+  world.api.options.intercept = (_call, _response, next) => void held.push(next);
   return () => {
-    options.intercept = undefined;
+    world.api.options.intercept = undefined;
     for (const next of held) void next();
   };
 }
 
 /** A run that waits for its first answer. */
-async function startWaiting(...types: string[]): Promise<{ running: RunningCommand; release: () => void }> {
+async function startWaiting(args = walk('jockeys')): Promise<{ running: RunningCommand; release: () => void }> {
   const release = holdAnswers();
-  const running = world.start(walk(...types));
-  await until('the first call', () => world.api.calls.length > 0);
+  const before = world.api.calls.length;
+  const running = world.start(args);
+  await until('the first call', () => world.api.calls.length > before);
   return { running, release };
 }
 
@@ -44,13 +47,12 @@ function files(): string[] {
 }
 
 describe('beside a run', () => {
-  it('a second one for its type ends with code 11, names it and asks the API nothing', async () => {
-    const { running, release } = await startWaiting('jockeys');
-    const second = await world.run(walk('jockeys', 'owners'));
+  it('a second one for its type ends with code 11 and names it; one for other types works', async () => {
+    const { running, release } = await startWaiting();
+    const second = await world.run(walk('owners', 'jockeys'));
     expect(second.code).toBe(11);
-    expect(second.stderr).toMatch(
-      new RegExp(`jockeys: pid ${running.child.pid}, since 20\\d\\d-\\d\\d-\\d\\dT[\\d:.]+Z, .*\\d+ of \\d+`),
-    );
+    const holder = `jockeys: pid ${running.child.pid}, since 20\\d\\d-\\d\\d-\\d\\dT[\\d:.]+Z, .*\\d+ of \\d+`;
+    expect(second.stderr).toMatch(new RegExp(holder));
     expect(world.api.calls).toHaveLength(1);
     // It has let go of the other type.
     const third = world.run(walk('owners'));
@@ -58,25 +60,33 @@ describe('beside a run', () => {
     release();
     expect((await third).code).toBe(0);
     expect((await running.ended).code).toBe(0);
+    expect(readdirSync(logs()).filter((name) => name.includes('run_'))).toEqual([]);
   });
 
   it('the second one tells how far the first is', async () => {
-    const running = world.start(['--entities', 'jockeys', '--strategy', 'walk', '--rate', '8']);
-    await until('some calls', () => world.api.calls.length >= 25);
-    const second = await world.run(walk('jockeys'));
-    const [, phase, done] = /, (walking jockeys) (\d+) of 40/.exec(second.stderr) ?? [];
-    expect(phase).toBe('walking jockeys');
-    expect(Number(done)).toBeGreaterThan(0);
-    expect((await running.ended).code).toBe(0);
+    world.api.options.intercept = async (_call, _response, next) => {
+      await sleep(200);
+      await next();
+    };
+    const running = world.start(['--entities', 'jockeys', '--strategy', 'walk', '--rate', '4']);
+    await until(
+      'a lock',
+      () => readdirSync(world.folder).length > 0 && readdirSync(logs()).includes('run_jockeys.lock'),
+    );
+    const note = () => readJson(world, 'run_jockeys.lock') as { phase: string; done: number };
+    await until('progress in the lock', () => note().done > 0 && note().phase.startsWith('walking'));
+    const { code, stderr } = await world.run(walk('jockeys'));
+    expect(code).toBe(11);
+    expect(stderr).toMatch(/, walking jockeys [1-9]\d* of 14\./);
+    running.child.kill('SIGKILL');
+    await running.ended;
   });
 
   it('--dry-run and verify work, and change no file but their report (and the budget file of verify)', async () => {
-    await world.run(['--all', '--strategy', 'sweep', '--rate', '1000']);
-    const release = holdAnswers();
+    const sweep = ['--all', '--strategy', 'sweep', '--rate', '1000'];
+    await world.runHere({ strategy: 'sweep' });
     // Without progress meanwhile the run itself changes no file.
-    const running = world.start(['--all', '--strategy', 'sweep', '--rate', '1000']);
-    const before = world.api.calls.length;
-    await until('its first call', () => world.api.calls.length > before);
+    const { running, release } = await startWaiting(sweep);
     const changeless = files();
     expect(await world.run(['--all', '--dry-run'])).toMatchObject({ code: 0 });
     expect(latestReport(world).mode).toBe('dry_run');
@@ -89,65 +99,56 @@ describe('beside a run', () => {
     release();
     expect((await running.ended).code).toBe(0);
   });
+});
 
-  it.each([
-    { args: ['--all', '--dry-run'], left: [] },
-    { args: ['verify', '--sample', '5', '--rate', '1000'], left: ['request_budget'] },
-  ])('$args.0 works in an empty directory and leaves nothing but its report', async ({ args, left }) => {
-    await world.runHere({ strategy: 'sweep' });
-    rmSync(join(world.folder, 'logs'), { recursive: true });
-    expect(await world.run(args)).toMatchObject({ code: 0, stderr: '' });
-    const found = readdirSync(join(world.folder, 'logs'));
-    expect(found.filter((name) => !name.startsWith('statistics_population_report_'))).toEqual(left);
-  });
+it.each([
+  { args: ['--all', '--dry-run'], left: [] },
+  { args: ['verify', '--sample', '5', '--rate', '1000'], left: ['request_budget'] },
+])('$args.0 works in an empty directory and leaves nothing but its report', async ({ args, left }) => {
+  await world.runHere({ strategy: 'sweep' });
+  rmSync(logs(), { recursive: true });
+  expect(await world.run(args)).toMatchObject({ code: 0, stderr: '' });
+  expect(readdirSync(logs()).filter((name) => !name.startsWith('statistics_population_report_'))).toEqual(left);
 });
 
 describe('the lock of a run that is no more', () => {
-  it('is free right after SIGKILL', async () => {
-    const { running, release } = await startWaiting('jockeys');
-    running.child.kill('SIGKILL');
-    await running.ended;
-    expect(readdirSync(join(world.folder, 'logs'))).toContain('run_jockeys.lock');
-    release();
-    expect((await world.run(walk('jockeys'))).code).toBe(0);
-  });
-
-  it('is free when its pid now belongs to another process', async () => {
-    const { running, release } = await startWaiting('jockeys');
+  it.each(['right after SIGKILL', 'when its pid now belongs to another process'])('is free %s', async (when) => {
+    const { running, release } = await startWaiting();
     running.child.kill('SIGKILL');
     await running.ended;
     release();
     const sleeper = spawn('sleep', ['60']);
     try {
       const lock = JSON.parse(readFileSync(lockPath(), 'utf8'));
-      writeFileSync(lockPath(), JSON.stringify({ ...lock, pid: sleeper.pid }));
+      const pid = when === 'right after SIGKILL' ? lock.pid : sleeper.pid;
+      writeFileSync(lockPath(), JSON.stringify({ ...lock, pid }));
       expect((await world.run(walk('jockeys'))).code).toBe(0);
     } finally {
       sleeper.kill();
     }
   });
 
-  it.each(['no lock', 'a dead lock', 'a torn lock'])(
-    'of several starts at the same moment exactly one runs (%s before)',
-    async (before) => {
-      mkdirSync(join(world.folder, 'logs'));
-      if (before === 'a dead lock')
-        writeFileSync(lockPath(), '{"token":"dead","pid":4194000,"process_start":"1"}');
-      if (before === 'a torn lock') writeFileSync(lockPath(), '{"tok');
-      const release = holdAnswers();
-      // A lock that cannot be read counts as held for an instant: it may just be being written.
-      if (before === 'a torn lock') {
-        expect((await world.run(walk('jockeys'))).code).toBe(11);
-        utimesSync(lockPath(), 0, 0);
-      }
-      const starts = Array.from({ length: 4 }, () => world.start(walk('jockeys')));
-      const codes: (number | null)[] = [];
-      for (const { ended } of starts) void ended.then(({ code }) => codes.push(code));
-      await until('all but one to end', () => codes.length >= 3 && world.api.calls.length > 0);
-      expect(world.api.calls).toHaveLength(1);
-      release();
-      await Promise.all(starts.map(({ ended }) => ended));
-      expect(codes).toEqual([11, 11, 11, 0]);
-    },
-  );
+  it.each([
+    ['no lock', undefined],
+    ['a dead lock', '{"token":"dead","pid":4194000,"process_start":"1"}'],
+    ['a torn lock', '{"tok'],
+  ])('of several starts at the same moment exactly one runs (%s before)', async (before, lock) => {
+    mkdirSync(logs());
+    if (lock !== undefined) writeFileSync(lockPath(), lock);
+    // A lock that cannot be read counts as held for an instant: it may just be being written.
+    if (before === 'a torn lock') {
+      const early = await world.run(walk('jockeys'));
+      expect(early).toMatchObject({ code: 11, stderr: expect.stringContaining('just starting') });
+      utimesSync(lockPath(), 0, 0);
+    }
+    const release = holdAnswers();
+    const starts = Array.from({ length: 4 }, () => world.start(walk('jockeys')));
+    const codes: (number | null)[] = [];
+    for (const { ended } of starts) void ended.then(({ code }) => codes.push(code));
+    await until('all but one to end', () => codes.length >= 3 && world.api.calls.length > 0);
+    expect(world.api.calls).toHaveLength(1);
+    release();
+    await Promise.all(starts.map(({ ended }) => ended));
+    expect(codes).toEqual([11, 11, 11, 0]);
+  });
 });
