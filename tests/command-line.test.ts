@@ -1,8 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { entityTypes } from '../src/entity-types.js';
-import { exitCodes, FatalError } from '../src/errors.js';
-import { parseCommandLine, type Request } from '../src/options.js';
+import { exitCodeMeanings, exitCodes } from '../src/errors.js';
+import { createProgram, parseCommandLine, type Request } from '../src/options.js';
 
+/** What the command line understands and refuses, and that --help and the documentation say so. */
 let printed: string;
 beforeEach(() => {
   printed = '';
@@ -19,27 +20,21 @@ function parse(...args: string[]): Request | undefined {
   return parseCommandLine(['node', 'populate-all-statistics', ...args]);
 }
 
-/** The options of `populate`, the names of their types in place of the types. */
-function optionsOf(...args: string[]) {
-  const request = parse(...args);
-  if (request?.command !== 'populate') throw new Error(`The command is ${request?.command}`);
+/** The options of a command, the names of their types in place of the types. */
+function optionsOf(request: Request | undefined) {
+  if (request?.command !== 'populate' && request?.command !== 'verify') throw new Error(`It is ${request?.command}`);
   const { entities, ...options } = request.options;
-  return { ...options, types: entities.map(({ name }) => name) };
+  return { command: request.command, ...options, types: entities.map(({ name }) => name) };
 }
 
-function refused(...args: string[]): string {
-  try {
-    parse(...args);
-  } catch (error) {
-    if (!(error instanceof FatalError)) throw error;
-    expect(error.exitCode).toBe(exitCodes.usage);
-    return printed;
-  }
-  throw new Error('It was accepted');
+function expectRefused(args: string[], ...told: string[]): void {
+  expect(() => parse(...args)).toThrow(expect.objectContaining({ exitCode: exitCodes.usage }));
+  for (const text of told) expect(printed).toContain(text);
 }
 
+const allTypes = ['jockeys', 'trainers', 'owners'];
 const defaults = {
-  types: ['jockeys', 'trainers', 'owners'],
+  types: allTypes,
   dryRun: false,
   skipExisting: false,
   resume: false,
@@ -81,47 +76,30 @@ describe('an option', () => {
       { types: ['jockeys', 'trainers'], limit: 7, dryRun: true, skipExisting: true, resume: true },
     ],
   ])('%j is understood', (args, changed) => {
-    expect(optionsOf(...args)).toMatchObject({ ...defaults, ...changed });
+    const { command, all, ...options } = optionsOf(parse(...args)) as Record<string, unknown>;
+    expect(command).toBe('populate');
+    expect(options).toEqual({ ...defaults, ...changed });
     expect(printed).toBe('');
   });
 
-  it.each(['0', '-1', 'abc', '1.5', '1e3', '', ' 3', '0x10', '9007199254740993', 'Infinity'])(
-    '--limit %j is refused',
-    (value) => {
-      const message = refused('--all', '--limit', value);
-      expect(message).toContain('--limit <n>');
-      expect(message).toContain('whole number');
-    },
-  );
-
-  it.each(['0', '-2', 'abc', 'Infinity', 'NaN', '1e1', '', '0.05', '1001'])(
-    '--rate %j is refused',
-    (value) => {
-      const message = refused('--all', '--rate', value);
-      expect(message).toContain('--rate <n>');
-      expect(message).toContain('from 0.1 to 1000');
-    },
-  );
-
-  it.each(['0h', '12', 'h', '-1h', '1.5h', '12 h', '1w', '12H', ''])(
-    '--stale-after %j is refused',
-    (value) => {
-      expect(refused('--all', '--stale-after', value)).toContain('30m, 12h, 7d');
-    },
-  );
-
   it.each([
-    ['jocky', 'jockeys'],
-    ['jockey', 'jockeys'],
-    ['Jockeys', 'jockeys'],
-    ['trainer', 'trainers'],
-    ['owner', 'owners'],
-  ])('--entities %s suggests %s', (value, meant) => {
-    expect(refused('--entities', value)).toContain(`Did you mean ${meant}?`);
+    ...['0', '-1', 'abc', '1.5', '1e3', '', ' 3', '0x10', '9007199254740993', 'Infinity'].map((n) => ['--limit', n]),
+    ...['0', '-2', 'abc', 'Infinity', 'NaN', '1e1', '', '0.05', '1001'].map((n) => ['--rate', n]),
+    ...['0h', '12', 'h', '-1h', '1.5h', '12 h', '1w', '12H', ''].map((time) => ['--stale-after', time]),
+  ])('%s %j is refused with what it must be', (option, value) => {
+    const mustBe = { '--limit': 'a whole number from 1', '--rate': 'a number from 0.1 to 1000' }[option];
+    expectRefused(['--all', option, value], `'${option} <`, mustBe ?? '30m, 12h, 7d');
   });
 
-  it('--entities horses tells the types', () => {
-    expect(refused('--entities', 'jockeys', 'horses')).toContain('The types are jockeys, trainers, owners.');
+  it.each([
+    ['jocky', 'Did you mean jockeys?'],
+    ['jockey', 'Did you mean jockeys?'],
+    ['Jockeys', 'Did you mean jockeys?'],
+    ['trainer', 'Did you mean trainers?'],
+    ['owner', 'Did you mean owners?'],
+    ['horses', 'The types are jockeys, trainers, owners.'],
+  ])('--entities %s tells: %s', (value, advice) => {
+    expectRefused(['--entities', 'jockeys', value], advice);
   });
 
   it.each([
@@ -136,42 +114,26 @@ describe('an option', () => {
     [['--all', '--strategy', 'run'], 'auto, walk, sweep'],
     [['populate'], 'arguments'],
     [['--all', 'jockeys'], 'arguments'],
-  ])('among %j that makes no sense is refused', (args, message) => {
-    expect(refused(...args)).toContain(message);
+    [['verify', '--sample', '0'], 'a whole number from 1'],
+    [['verify', '--sample', 'many'], 'a whole number from 1'],
+    [['verify', '--rate', '0'], 'a number from 0.1'],
+    [['verify', '--entities', 'jocky'], 'Did you mean jockeys?'],
+    [['verify', '--limit', '5'], "unknown option '--limit'"],
+    [['verify', '--all'], "unknown option '--all'"],
+    [['verify', 'jockeys'], 'arguments'],
+    [['--rate', '1', 'verify'], "'--rate <n>' has to stand after"],
+    [['--all', 'status'], "'--all' has to stand after"],
+  ])('among %j that makes no sense is refused', (args, told) => {
+    expectRefused(args, 'error: ', told);
   });
 });
 
-describe('verify', () => {
-  it.each([
-    [[], { entities: entityTypes, sample: 200, rate: 2 }],
-    [['--entities', 'owners', 'jockeys'], { entities: [entityTypes[0], entityTypes[2]] }],
-    [['--sample', '50', '--rate', '5'], { sample: 50, rate: 5 }],
-  ])('has options of its own: %j', (args, options) => {
-    expect(parse('verify', ...args)).toMatchObject({ command: 'verify', options });
-  });
-
-  it.each([
-    ['--sample', '0'],
-    ['--sample', 'many'],
-    ['--rate', '0'],
-    ['--entities', 'jocky'],
-    ['--limit', '5'],
-    ['--all'],
-    ['jockeys'],
-  ])('%j %j is refused', (...args) => {
-    expect(refused('verify', ...args)).toContain('error: ');
-  });
-
-  it('does not pass over options that stand before it', () => {
-    let accepted: Request | undefined;
-    try {
-      accepted = parse('--rate', '1', 'verify');
-    } catch (error) {
-      expect(error).toMatchObject({ exitCode: exitCodes.usage });
-      return;
-    }
-    expect(accepted).toMatchObject({ command: 'verify', options: { rate: 1 } });
-  });
+it.each([
+  [[], { types: allTypes, sample: 200, rate: 2 }],
+  [['--entities', 'owners', 'jockeys'], { types: ['jockeys', 'owners'], sample: 200, rate: 2 }],
+  [['--sample', '50', '--rate', '5'], { types: allTypes, sample: 50, rate: 5 }],
+])('verify has options of its own: %j', (args, options) => {
+  expect(optionsOf(parse('verify', ...args))).toEqual({ command: 'verify', ...options });
 });
 
 it.each([
@@ -181,40 +143,73 @@ it.each([
   expect(parse('status', ...args)).toEqual({ command: 'status', options: { json } });
 });
 
+const program = createProgram(() => {});
+
 describe('--help', () => {
-  it('is no request and no error', () => {
-    expect(parse('--help')).toBeUndefined();
-    expect(printed).toContain('Usage: populate-all-statistics');
+  it.each([program, ...program.commands].map((command) => [command.name(), command.options] as const))(
+    'of %s is no request and no error, and tells every option',
+    (name, options) => {
+      expect(parse(...(name === program.name() ? [] : [name]), '--help')).toBeUndefined();
+      expect(printed).toContain('Usage: populate-all-statistics');
+      for (const { flags } of options) expect(printed).toContain(`  ${flags} `);
+    },
+  );
+
+  it('tells every exit code', () => {
+    parse('--help');
+    const told = printed.slice(printed.indexOf('Exit codes:'));
+    for (const code of Object.values(exitCodes)) expect(told).toMatch(new RegExp(`^ +${code}  \\w`, 'm'));
+  });
+});
+
+describe('the documentation', () => {
+  const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
+  const readme = read('README.md');
+  const operators = read('docs/operators.md');
+
+  it.each(program.options.map(({ long, flags }) => (flags.includes('<') ? flags : `${long}`)))(
+    'explains %s',
+    (option) => {
+      expect(readme).toContain(`\`${option}\``);
+    },
+  );
+
+  it.each(program.commands.map((command) => [command.name(), command.options.map(({ flags }) => flags)] as const))(
+    'explains the command %s with its options',
+    (name, flags) => {
+      expect(readme).toContain(`\`${name} ${flags.map((flag) => `[${flag}]`).join(' ')}\``);
+    },
+  );
+
+  it('names no option that there is not', () => {
+    const all = [program, ...program.commands].flatMap(({ options }) => options.map(({ long }) => `${long}`));
+    const known = new Set([...all, '--help', '--now']);
+    const commands = `${readme}\n${operators}`.matchAll(
+      /(?<=dist\/\S+|npm start --|npm run demo --|verify|status|`)[^\n|]*?--[a-z][a-z-]+/g,
+    );
+    const named = [...commands].flatMap(([text]) => text.match(/--[a-z][a-z-]+/g) ?? []);
+    expect(named.length).toBeGreaterThan(10);
+    expect(named.filter((option) => !known.has(option))).toEqual([]);
+  });
+
+  it.each(Object.entries(exitCodeMeanings))('explains exit code %s, to operators too', (code, meaning) => {
+    const row = new RegExp(`^\\| ([\\d, ]*\\b)?${code}\\b.*$`, 'm');
+    expect(row.exec(readme)?.[0]).toContain(meaning.split(' (')[0]);
+    if (code !== '0') expect(operators).toMatch(row);
   });
 
   it.each([
-    ['--all'],
-    ['--entities <types...>'],
-    ['--limit <n>'],
-    ['--dry-run'],
-    ['--skip-existing'],
-    ['--resume'],
-    ['--clear-checkpoints'],
-    ['--strategy <name>'],
-    ['--rate <n>'],
-    ['--force'],
-    ['--stale-after <duration>'],
-    ['--quiet'],
-    ['--html'],
-  ])('tells %s', (option) => {
-    parse('--help');
-    expect(printed).toContain(`  ${option} `);
-  });
-
-  it.each(Object.entries(exitCodes))('tells the exit code of %s', (_, code) => {
-    parse('--help');
-    expect(printed.slice(printed.indexOf('Exit codes:'))).toMatch(
-      new RegExp(`(^|[ ,])${code}(,| +\\w)`, 'm'),
-    );
-  });
-
-  it.each(['--entities <types...>', '--sample <n>', '--rate <n>'])('of verify tells %s', (option) => {
-    expect(parse('verify', '--help')).toBeUndefined();
-    expect(printed).toContain(option);
+    'RACING_API_USERNAME',
+    'RACING_API_PASSWORD',
+    'RACING_API_BASE_URL',
+    'SUPABASE_URL',
+    'SUPABASE_SERVICE_KEY',
+    'NOTIFY_EMAIL_TO',
+    'SMTP_URL',
+    'NOTIFY_ON',
+    'HEARTBEAT_URL',
+  ])('and .env.example name %s', (variable) => {
+    expect(readme).toContain(variable);
+    expect(read('.env.example')).toContain(variable);
   });
 });
