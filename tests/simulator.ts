@@ -26,13 +26,10 @@ export interface Simulator {
 }
 
 /** In a process of its own nothing but the calls themselves keeps it from noting when they arrive. */
-export async function startSimulator(
-  settings: Pick<SimulatorSettings, 'season' | 'failEvery'>,
-): Promise<Simulator> {
+export async function startSimulator(settings: Pick<SimulatorSettings, 'season' | 'failEvery'>): Promise<Simulator> {
   const script = fileURLToPath(new URL('./simulator-process.ts', import.meta.url));
-  const child = fork(script, [JSON.stringify({ ...settings, username, password })], {
-    execArgv: ['--import', 'tsx'],
-  });
+  const argument = JSON.stringify({ ...settings, username, password });
+  const child = fork(script, [argument], { execArgv: ['--import', 'tsx'] });
   const [{ url }] = await once(child, 'message');
   return {
     url,
