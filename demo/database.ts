@@ -24,6 +24,8 @@ export interface EmbeddedDatabase {
   query<Row>(sql: string, parameters?: unknown[]): Promise<Row[]>;
   /** Applies every file of supabase/migrations in order, whether applied before or not. */
   migrate(): Promise<void>;
+  /** Its whole data as a tar file, from which others can start: see `copyOf`. */
+  dump(): Promise<Blob>;
   /** Ends open requests, then stops the database. PGlite's end sets process.exitCode. */
   close(): Promise<void>;
 }
@@ -31,6 +33,8 @@ export interface EmbeddedDatabase {
 export interface EmbeddedDatabaseOptions {
   /** The folder that keeps the data; without it they live in memory. */
   dataDir?: string;
+  /** The `dump()` of another one to begin with, which spares PGlite two thirds of its start. */
+  copyOf?: Blob;
   /** The most rows that a select answers with; 1000, as PostgREST on Supabase. */
   maxRows?: number;
   /** Whether to apply supabase/migrations; true. */
@@ -92,6 +96,7 @@ export async function startEmbeddedDatabase(options: EmbeddedDatabaseOptions = {
     query: async <Row>(sql: string, parameters: unknown[] = []) =>
       (await oneAtATime(() => connection.driver.query<Row>(sql, parameters))).rows,
     migrate: () => oneAtATime(() => applyMigrations(connection)),
+    dump: () => oneAtATime(() => connection.driver.dumpDataDir('none')),
     close: async () => {
       await stop(server);
       await oneAtATime(() => connection.close());
@@ -137,7 +142,7 @@ console.error = (...values: unknown[]) => {
 async function openConnection(options: EmbeddedDatabaseOptions): Promise<PgliteConnection> {
   const connection = await createPgliteConnection({
     url: options.dataDir,
-    pgliteOptions: { parsers: postgrestParsers },
+    pgliteOptions: { parsers: postgrestParsers, loadDataDir: options.copyOf },
   });
   await connection.driver.exec(projectSetup);
   // PostgREST reads the schema anew on this notice; Supabase Lite would keep its first reading for ever.

@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,7 +7,11 @@ import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Report } from '../src/files/report.js';
 import type { PopulateOptions } from '../src/options.js';
 import { lastDateColumn, statisticsColumns, statisticsWindow } from '../src/statistics.js';
-import { type Ended, type HereOptions, startWorld, today, type World } from './world.js';
+import { timelessRows } from './watching.js';
+import { type Ended, fasterTime, type HereOptions, startCommand, startWorld, today, type World } from './world.js';
+
+export { checkpointIds, latestReport as lastReport } from './watching.js';
+export { fasterTime } from './world.js';
 
 /** A fault of the API: answers a call in its place. `normal` is the body that it would have had. */
 export type Fault = (response: ServerResponse, normal: ResultsBody, call: ApiCall) => unknown;
@@ -27,11 +29,7 @@ export const status =
     response.writeHead(code, headers).end(body);
 
 export const html = (code: number, headers: Record<string, string> = {}): Fault =>
-  status(
-    code,
-    { 'content-type': 'text/html', ...headers },
-    '<!DOCTYPE html><title>Attention Required!</title>',
-  );
+  status(code, { 'content-type': 'text/html', ...headers }, '<!DOCTYPE html><title>Attention Required!</title>');
 
 /** A fault that spoils what would have been a good answer. */
 export const spoilt =
@@ -45,9 +43,7 @@ export const spoilt =
 /** Answers calls that `hits` with the fault and all others as usual. */
 export function inject(world: World, fault: Fault, hits: (call: ApiCall) => boolean): void {
   world.api.options.intercept = (call, response, next) =>
-    hits(call)
-      ? void fault(response, world.api.answer(call.url).body as unknown as ResultsBody, call)
-      : next();
+    hits(call) ? void fault(response, world.api.answer(call.url).body as unknown as ResultsBody, call) : next();
 }
 
 /** Hits a call the first time that it is made. */
@@ -65,14 +61,6 @@ export const callsOf =
   (call: ApiCall): boolean =>
     call.path.includes(`/${id}/`);
 
-/** A time that goes so many times as fast. */
-export function fasterTime(factor: number): NonNullable<HereOptions['time']> {
-  return {
-    clock: () => performance.now() * factor,
-    sleep: (ms, signal) => sleep(ms / factor, undefined, { signal }),
-  };
-}
-
 /** A run in this process, quick in its patience. */
 export async function runWith(
   world: World,
@@ -83,23 +71,17 @@ export async function runWith(
 }
 
 /** Every column of every row, other programs' and the test rows' too, as text by id. */
-export async function wholeRows(world: World, type: EntityType): Promise<Map<string, string>> {
-  const rows = await world.database.query<{ id: string; whole: string }>(
-    `select id, row::text as whole from ${type.table} as row order by id`,
-  );
+export async function wholeRows(world: World, ...types: EntityType[]): Promise<Map<string, string>> {
+  const tables = types.map(({ table }) => `select id, row::text as whole from ${table} as row`);
+  const rows = await world.database.query<{ id: string; whole: string }>(tables.join(' union all '));
   return new Map(rows.map(({ id, whole }) => [id, whole]));
 }
 
-export async function wholeTables(world: World): Promise<Map<string, string>> {
-  const all = new Map<string, string>();
-  for (const type of entityTypes) for (const [id, whole] of await wholeRows(world, type)) all.set(id, whole);
-  return all;
-}
+export const wholeTables = (world: World): Promise<Map<string, string>> => wholeRows(world, ...entityTypes);
 
 /** The rows of the world without stats_updated_at, by id. */
 export async function figures(world: World, type: EntityType): Promise<Map<string, unknown>> {
-  const rows = [...(await world.rows(type))];
-  return new Map(rows.map(([id, { stats_updated_at: _, ...values }]) => [id, values]));
+  return await timelessRows(world, [type]);
 }
 
 export interface StoredStatistics {
@@ -122,50 +104,19 @@ export async function storeEarlierStatistics(world: World): Promise<StoredStatis
         const { table } = type;
         const set = [...statisticsColumns(type), 'stats_updated_at'].map((name) => `${name} = kept.${name}`);
         await world.database.query(
-          `update ${table} as entity set ${set.join(', ')} from kept_${table} as kept where kept.id = entity.id`,
+          `update ${table} as entity set ${set} from kept_${table} as kept where kept.id = entity.id`,
         );
       }
     },
   };
 }
 
-const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
-
 /** The command as a child process with exactly this environment. `shell` may set limits before it starts. */
 export async function runCommand(
   args: string[],
-  { cwd, environment, shell = '' }: { cwd: string; environment: Record<string, string>; shell?: string },
+  { cwd, environment, shell }: { cwd: string; environment: Record<string, string>; shell?: string },
 ): Promise<Ended> {
-  const child = spawn('sh', ['-c', `${shell}exec "$0" "$@"`, process.execPath, command, ...args], {
-    cwd,
-    env: { PATH: process.env.PATH, ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const text = { stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (chunk: string) => {
-      text[name] += chunk;
-    });
-  }
-  return await new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code, signal, ...text }));
-  });
-}
-
-/** The newest report in the world's logs folder. */
-export function lastReport(world: Pick<World, 'folder'>): Report {
-  const logs = join(world.folder, 'logs');
-  const names = readdirSync(logs).filter((name) => /^statistics_population_report_.*\.json$/.test(name));
-  const newest = names.sort().at(-1);
-  if (newest === undefined) throw new Error(`No report in ${logs}`);
-  return JSON.parse(readFileSync(join(logs, newest), 'utf8'));
-}
-
-/** The ids of a type's checkpoint; none without a checkpoint. */
-export function checkpointIds(world: Pick<World, 'folder'>, type: EntityType): string[] {
-  const path = join(world.folder, 'logs', `checkpoint_${type.name}.json`);
-  return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')).processed_ids : [];
+  return await startCommand(args, cwd, environment, shell).ended;
 }
 
 export function typeNamed(name: EntityType['name']): EntityType {

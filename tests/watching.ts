@@ -1,6 +1,5 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { z } from 'zod';
 import type { SeasonRace } from '../demo/season.js';
@@ -8,24 +7,19 @@ import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Report } from '../src/files/report.js';
 import type { StatisticsRow } from '../src/statistics.js';
 import { type NaiveStatistics, naiveStatistics, naiveStatisticsOfAll } from './naive-statistics.js';
-import { today, type World } from './world.js';
+import { readJson, today, type World } from './world.js';
 
 /** Resolves when `holds` does. Rejects, naming `what`, if it does not within a minute. */
 export async function until(what: string, holds: () => boolean): Promise<void> {
-  const deadlineMs = performance.now() + 60_000;
-  while (!holds()) {
-    if (performance.now() > deadlineMs) throw new Error(`Waited a minute in vain for ${what}`);
-    await sleep(5);
-  }
+  const inVain = `Waited a minute in vain for ${what}`;
+  await expect.poll(holds, { message: inVain, timeout: 60_000, interval: 5 }).toBe(true);
 }
 
 /** The reports in the world's logs folder, the oldest first. */
 export function reports(world: Pick<World, 'folder'>): Report[] {
-  const directory = join(world.folder, 'logs');
-  return readdirSync(directory)
-    .filter((name) => /^statistics_population_report_\d{8}_\d{6}\.json$/.test(name))
-    .sort()
-    .map((name) => JSON.parse(readFileSync(join(directory, name), 'utf8')));
+  const names = readdirSync(join(world.folder, 'logs')).sort();
+  const ofReports = names.filter((name) => /^statistics_population_report_\d{8}_\d{6}\.json$/.test(name));
+  return ofReports.map((name) => readJson(world, name) as Report);
 }
 
 /** The report written last. */
@@ -43,11 +37,10 @@ const checkpointSchema = z.strictObject({
 });
 
 /** The ids in a type's checkpoint; none without a file. Fails if the file is not whole. */
-export function checkpointIds(world: Pick<World, 'folder'>, type: EntityType): string[] {
-  const path = join(world.folder, 'logs', `checkpoint_${type.name}.json`);
-  if (!existsSync(path)) return [];
-  const checkpoint = checkpointSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
-  expect(checkpoint).toMatchObject({ entity_type: type.name, count: checkpoint.processed_ids.length });
+export function checkpointIds(world: Pick<World, 'folder'>, { name }: EntityType): string[] {
+  if (!existsSync(join(world.folder, 'logs', `checkpoint_${name}.json`))) return [];
+  const checkpoint = checkpointSchema.parse(readJson(world, `checkpoint_${name}.json`));
+  expect(checkpoint).toMatchObject({ entity_type: name, count: checkpoint.processed_ids.length });
   return checkpoint.processed_ids;
 }
 
@@ -58,14 +51,11 @@ export function withoutTime({ stats_updated_at: _, ...row }: StatisticsRow): Omi
 
 /** All rows of the given types, by id, without stats_updated_at. */
 export async function timelessRows(
-  world: World,
+  world: Pick<World, 'rows'>,
   types: readonly EntityType[] = entityTypes,
 ): Promise<Map<string, Omit<StatisticsRow, 'id'>>> {
-  const rows = new Map<string, Omit<StatisticsRow, 'id'>>();
-  for (const type of types) {
-    for (const [id, row] of await world.rows(type)) rows.set(id, withoutTime(row));
-  }
-  return rows;
+  const rows = await Promise.all(types.map((type) => world.rows(type)));
+  return new Map(rows.flatMap((byId) => Array.from(byId, ([id, row]) => [id, withoutTime(row)] as const)));
 }
 
 /** Written out, and not by the program's own table of statistics. */

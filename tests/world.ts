@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type EmbeddedDatabase, seedEntities, startEmbeddedDatabase } from '../demo/database.js';
-import { makeSeason, type Season, type SeasonOptions } from '../demo/season.js';
+import { type EmbeddedDatabase, seedEntities } from '../demo/database.js';
+import { makeSeason, type SeasonOptions } from '../demo/season.js';
 import {
   type SimulatedRacingApi,
   type SimulatedRacingApiOptions,
@@ -14,13 +15,14 @@ import {
 import { createDatabase } from '../src/database.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { exitCodes } from '../src/errors.js';
-import { createEvents, type Tell } from '../src/events.js';
+import { createEvents } from '../src/events.js';
 import type { Report } from '../src/files/report.js';
 import type { PopulateOptions } from '../src/options.js';
 import { type CoolingOffOptions, createPace } from '../src/pace.js';
-import { createRacingApi, type RacingApi } from '../src/racing-api.js';
+import { createRacingApi } from '../src/racing-api.js';
 import { type RunParts, run } from '../src/run.js';
 import { type StatisticsRow, statisticsColumns } from '../src/statistics.js';
+import { startPreparedDatabase } from './prepared-database.js';
 
 const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
 
@@ -49,47 +51,20 @@ export interface RunningCommand {
 }
 
 /** A season, the API that serves it, a database that has its entities, and an empty working directory. */
-export interface World {
-  season: Season;
-  api: SimulatedRacingApi;
-  database: EmbeddedDatabase;
-  folder: string;
-  environment: Record<string, string>;
-  /** Starts the built command in the world's folder. */
-  start(args: string[], environment?: Record<string, string>): RunningCommand;
-  run(args: string[], environment?: Record<string, string>): Promise<Ended>;
-  /** Runs in this process, with short waits before retries. `lines` takes what is logged. */
-  runHere(options?: Partial<PopulateOptions>, parts?: HereOptions): Promise<Report & { lines: string[] }>;
-  /** All rows of a type's table that are not test rows, by id: the statistics columns and stats_updated_at. */
-  rows(type: EntityType): Promise<Map<string, StatisticsRow>>;
-  /** Empties all statistics and the working directory, takes faults off. */
-  reset(): Promise<void>;
-  close(): Promise<void>;
-}
+export type World = Awaited<ReturnType<typeof startWorld>>;
 
 export const today = new Date().toISOString().slice(0, 10);
 
 /** Starts a world; the API has no rate limit unless `api.requestsPerSecond` says so. */
 export async function startWorld(
-  options: {
-    season?: Partial<SeasonOptions>;
-    api?: Partial<SimulatedRacingApiOptions>;
-    maxRows?: number;
-  } = {},
-): Promise<World> {
+  options: { season?: Partial<SeasonOptions>; api?: Partial<SimulatedRacingApiOptions>; maxRows?: number } = {},
+) {
   const season = makeSeason({ today, ...smallSeason, ...options.season });
-  const database = await startEmbeddedDatabase(
-    options.maxRows === undefined ? {} : { maxRows: options.maxRows },
-  );
+  const database = await startPreparedDatabase({ maxRows: options.maxRows });
   const { jockeys, trainers, owners } = season;
   await seedEntities(database, { jockeys, trainers, owners });
-  const api = await startSimulatedRacingApi({
-    season,
-    username,
-    password,
-    requestsPerSecond: Number.POSITIVE_INFINITY,
-    ...options.api,
-  });
+  const requestsPerSecond = Number.POSITIVE_INFINITY;
+  const api = await startSimulatedRacingApi({ season, username, password, requestsPerSecond, ...options.api });
   const folder = mkdtempSync(join(tmpdir(), 'populate-'));
   const environment = {
     RACING_API_BASE_URL: api.url,
@@ -98,7 +73,10 @@ export async function startWorld(
     SUPABASE_URL: database.url,
     SUPABASE_SERVICE_KEY: database.serviceKey,
   };
-  const start: World['start'] = (args, more = {}) => startCommand(args, folder, { ...environment, ...more });
+  const written = (type: EntityType) => [...statisticsColumns(type), 'stats_updated_at'];
+  /** Starts the built command in the world's folder. */
+  const start = (args: string[], more: Record<string, string> = {}) =>
+    startCommand(args, folder, { ...environment, ...more });
   return {
     season,
     api,
@@ -106,19 +84,20 @@ export async function startWorld(
     folder,
     environment,
     start,
-    run: (args, more) => start(args, more).ended,
-    runHere: (runOptions, parts) => runHere({ api, database, folder }, runOptions, parts),
-    rows: async (type) => {
-      const columns = ['id', ...statisticsColumns(type), 'stats_updated_at'].join(', ');
-      const rows = await database.query<StatisticsRow>(
-        `select ${columns} from ${type.table} where id not like '**TEST**%'`,
-      );
-      return new Map(rows.map((row) => [row.id, row]));
+    run: (args: string[], more?: Record<string, string>) => start(args, more).ended,
+    /** Runs in this process, with short waits before retries. `lines` takes what is logged. */
+    runHere: (runOptions?: Partial<PopulateOptions>, parts?: HereOptions) =>
+      runHere({ api, database, folder }, runOptions, parts),
+    /** All rows of a type's table that are not test rows, by id: the statistics columns and stats_updated_at. */
+    rows: async (type: EntityType): Promise<Map<string, StatisticsRow>> => {
+      const columns = ['id', ...written(type)];
+      const query = `select ${columns} from ${type.table} where id not like '**TEST**%'`;
+      return new Map((await database.query<StatisticsRow>(query)).map((row) => [row.id, row]));
     },
+    /** Empties all statistics and the working directory, takes faults off. */
     reset: async () => {
       for (const type of entityTypes) {
-        const empty = [...statisticsColumns(type), 'stats_updated_at'].map((column) => `${column} = null`);
-        await database.query(`update ${type.table} set ${empty.join(', ')}`);
+        await database.query(`update ${type.table} set ${written(type).map((column) => `${column} = null`)}`);
       }
       for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true });
       api.options.intercept = undefined;
@@ -133,8 +112,14 @@ export async function startWorld(
   };
 }
 
-function startCommand(args: string[], cwd: string, environment: Record<string, string>): RunningCommand {
-  const child = spawn(process.execPath, [command, ...args], {
+/** The built command as a child process with exactly this environment. `shell` may set limits before it starts. */
+export function startCommand(
+  args: string[],
+  cwd: string,
+  environment: Record<string, string>,
+  shell = '',
+): RunningCommand {
+  const child = spawn('sh', ['-c', `${shell}exec "$0" "$@"`, process.execPath, command, ...args], {
     cwd,
     env: { PATH: process.env.PATH, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -146,13 +131,10 @@ function startCommand(args: string[], cwd: string, environment: Record<string, s
     });
   }
   const output = () => text.stdout + text.stderr;
-  const ended = new Promise<Ended>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code, signal, ...text }));
-  });
   let over = false;
-  void ended.then(() => {
+  const ended = once(child, 'close').then(([code, signal]): Ended => {
     over = true;
+    return { code, signal, ...text };
   });
   return {
     child,
@@ -165,6 +147,11 @@ function startCommand(args: string[], cwd: string, environment: Record<string, s
       }
     },
   };
+}
+
+interface Surroundings {
+  api: SimulatedRacingApi;
+  database: EmbeddedDatabase;
 }
 
 /** What a run is asked where a test does not say otherwise. */
@@ -182,7 +169,7 @@ export const usualOptions: PopulateOptions = {
   html: false,
 };
 
-/** What a run in this process may have otherwise than usual. */
+/** What a command in this process may have otherwise than usual. */
 export interface HereOptions extends Partial<Pick<RunParts, 'stop' | 'startedAt' | 'onStart'>> {
   baseUrl?: string;
   serviceKey?: string;
@@ -192,53 +179,49 @@ export interface HereOptions extends Partial<Pick<RunParts, 'stop' | 'startedAt'
   time?: Pick<CoolingOffOptions, 'clock' | 'sleep'>;
 }
 
-const realTime: Pick<CoolingOffOptions, 'clock' | 'sleep'> = {
-  clock: () => performance.now(),
-  sleep: (ms, signal) => sleep(ms, undefined, { signal }),
-};
+/** A time that goes so many times as fast. */
+export function fasterTime(factor: number): NonNullable<HereOptions['time']> {
+  return {
+    clock: () => performance.now() * factor,
+    sleep: (ms, signal) => sleep(ms / factor, undefined, { signal }),
+  };
+}
 
-/** The client of the API, unpaced but for pauses after a 429. */
-export function openApi(
-  tell: Tell,
-  stop: AbortController,
+/** What a command works with in this process, unpaced but for pauses after a 429. `lines` takes what is logged. */
+export function openServices(
+  world: Surroundings,
   requestsPerSecond: number,
-  { baseUrl = '', timeoutMs = 2_000, firstRetryMs = 5, time = realTime }: HereOptions,
-): RacingApi {
-  const pace = createPace({
-    requestsPerSecond,
-    takeTurn: async () => stop.signal.throwIfAborted(),
-    ...time,
-    tell,
-    signal: stop.signal,
-  });
-  return createRacingApi({ baseUrl, username, password, pace, signal: stop.signal, timeoutMs, firstRetryMs });
+  { stop = new AbortController(), timeoutMs = 2_000, firstRetryMs = 5, ...parts }: HereOptions = {},
+) {
+  const { baseUrl = world.api.url, serviceKey = world.database.serviceKey, time = fasterTime(1) } = parts;
+  const { signal } = stop;
+  const events = createEvents();
+  const { tell } = events;
+  const lines: string[] = [];
+  events.listen((event) => event.kind === 'line' && lines.push(event.line));
+  const takeTurn = async () => signal.throwIfAborted();
+  const pace = createPace({ requestsPerSecond, takeTurn, ...time, tell, signal });
+  const api = createRacingApi({ baseUrl, username, password, pace, signal, timeoutMs, firstRetryMs });
+  const lastWrites = new AbortController().signal;
+  const { url } = world.database;
+  const database = createDatabase({ url, serviceKey, tell, signal: lastWrites, firstRetryMs: 5 });
+  return { api, database, events, lines, stop };
 }
 
 async function runHere(
-  { api: simulated, database: embedded, folder }: Pick<World, 'api' | 'database' | 'folder'>,
+  { folder, ...surroundings }: Surroundings & { folder: string },
   options: Partial<PopulateOptions> = {},
-  parts: HereOptions = {},
+  { startedAt = new Date(), onStart, ...parts }: HereOptions = {},
 ): Promise<Report & { lines: string[] }> {
-  const { stop = new AbortController(), startedAt = new Date(), onStart } = parts;
-  const lines: string[] = [];
-  const events = createEvents();
-  events.listen((event) => event.kind === 'line' && lines.push(event.line));
   const asked = { ...usualOptions, ...options };
-  const api = openApi(events.tell, stop, asked.rate, { baseUrl: simulated.url, ...parts });
-  const database = createDatabase({
-    url: embedded.url,
-    serviceKey: parts.serviceKey ?? embedded.serviceKey,
-    tell: events.tell,
-    signal: new AbortController().signal,
-    firstRetryMs: 5,
-  });
+  const services = openServices(surroundings, asked.rate, parts);
   try {
     const directory = join(folder, 'logs');
-    const { report } = await run(asked, { api, database, events, directory, startedAt, stop, onStart });
-    if (report.exit_code === exitCodes.ownBug) throw stop.signal.reason;
-    return { ...report, lines };
+    const { report } = await run(asked, { ...services, directory, startedAt, onStart });
+    if (report.exit_code === exitCodes.ownBug) throw services.stop.signal.reason;
+    return { ...report, lines: services.lines };
   } finally {
-    await api.close();
+    await services.api.close();
   }
 }
 
