@@ -1,155 +1,119 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { inBatches, mapConcurrently } from '../src/concurrently.js';
 
-/** Lets everything run that waits for nothing but its turn. */
-const settle = () => new Promise((resolve) => setImmediate(resolve));
+const failure = new Error('It failed');
 
-async function* thenFail<Item>(items: Item[], error: Error): AsyncGenerator<Item> {
+async function* thenFail<Item>(items: Item[]): AsyncGenerator<Item> {
   yield* items;
-  throw error;
+  throw failure;
 }
 
 /** All that a generator yields, and the error that ends it. */
-async function drain<Item>(generator: AsyncGenerator<Item>): Promise<{ items: Item[]; error: unknown }> {
+async function drain<Item>(generator: AsyncGenerator<Item>, onItem = (_item: Item) => {}) {
   const items: Item[] = [];
   try {
-    for await (const item of generator) items.push(item);
+    for await (const item of generator) {
+      items.push(item);
+      onItem(item);
+    }
   } catch (error) {
     return { items, error };
   }
   return { items, error: undefined };
 }
 
-/** Mappings that end when the test says so. */
-class Mappings {
-  readonly started: number[] = [];
-  private readonly ends = new Map<number, { resolve: (item: number) => void; reject: (e: Error) => void }>();
-
-  readonly map = (item: number): Promise<number> => {
-    this.started.push(item);
-    return new Promise((resolve, reject) => {
-      this.ends.set(item, { resolve, reject });
-    });
+/** Mappings that log when they start, and last until the test ends them. */
+function openMappings() {
+  const log: string[] = [];
+  const ends = new Map<number, (error?: Error) => void>();
+  return {
+    log,
+    map: (item: number) =>
+      new Promise<number>((resolve, reject) => {
+        log.push(`start ${item}`);
+        ends.set(item, (error) => (error ? reject(error) : resolve(item)));
+      }),
+    end: async (item: number, error?: Error) => {
+      const end = await vi.waitUntil(() => ends.get(item), { interval: 1 });
+      end(error);
+    },
   };
-
-  async end(item: number, error?: Error): Promise<void> {
-    if (error) this.ends.get(item)?.reject(error);
-    else this.ends.get(item)?.resolve(item);
-    await settle();
-  }
 }
 
-describe('mapConcurrently', () => {
-  it('takes items in their order, at most `concurrency` at once, and yields results as they come', async () => {
-    const mappings = new Mappings();
-    const yielded: number[] = [];
-    const done = (async () => {
-      for await (const result of mapConcurrently([1, 2, 3, 4], 2, mappings.map)) yielded.push(result);
-    })();
-    await settle();
-    expect(mappings.started).toEqual([1, 2]);
-    await mappings.end(2);
-    expect(yielded).toEqual([2]);
-    expect(mappings.started).toEqual([1, 2, 3]);
-    await mappings.end(3);
-    expect(mappings.started).toEqual([1, 2, 3, 4]);
-    await mappings.end(4);
-    await mappings.end(1);
-    await done;
-    expect(yielded).toEqual([2, 3, 4, 1]);
-  });
-
-  it('yields every result once, never with more than `concurrency` under way', async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(fc.nat(3), { maxLength: 30 }),
-        fc.integer({ min: 1, max: 9 }),
-        async (turns, concurrency) => {
-          let running = 0;
-          let most = 0;
-          const results = await drain(
-            mapConcurrently(turns.entries(), concurrency, async ([index, waits]) => {
-              running += 1;
-              most = Math.max(most, running);
-              for (let turn = 0; turn < waits; turn += 1) await settle();
-              running -= 1;
-              return index;
-            }),
-          );
-          expect(results.items.sort((a, b) => a - b)).toEqual([...turns.keys()]);
-          expect(most).toBeLessThanOrEqual(concurrency);
-        },
-      ),
-      { numRuns: 50 },
-    );
-  });
-
-  it('takes no further item while the consumer is busy', async () => {
-    const mappings = new Mappings();
-    const generator = mapConcurrently([1, 2, 3, 4, 5, 6], 2, mappings.map);
-    const first = generator.next();
-    await settle();
-    await mappings.end(1);
-    await mappings.end(2);
-    expect(await first).toEqual({ value: 1, done: false });
-    await settle();
-    expect(mappings.started).toEqual([1, 2]);
-    await generator.return(undefined);
-  });
-
-  it.each([
-    ['a mapping', (error: Error) => [[1, 2, 3, 4, 5], error] as const],
-    ['an item', (error: Error) => [thenFail([1, 2, 3], error), undefined] as const],
-  ])('yields the results under way when %s fails, then throws', async (_, make) => {
-    const failure = new Error('It failed');
-    const [items, mappingError] = make(failure);
-    const mappings = new Mappings();
-    const drained = drain(mapConcurrently<number, number>(items, 3, mappings.map));
-    await settle();
-    expect(mappings.started).toEqual([1, 2, 3]);
-    await mappings.end(2, mappingError);
-    await mappings.end(3);
-    await mappings.end(1);
-    const { items: results, error } = await drained;
-    expect(error).toBe(failure);
-    expect(results).toEqual(mappingError ? [3, 1] : [2, 3, 1]);
-    expect(mappings.started).toEqual([1, 2, 3]);
-  });
-
-  it('throws the first of several errors', async () => {
-    const { error } = await drain(
-      mapConcurrently([1, 2], 2, async (item) => {
-        throw new Error(`Item ${item}`);
-      }),
-    );
-    expect(error).toEqual(new Error('Item 1'));
-  });
-
-  it('of nothing yields nothing', async () => {
-    expect(await drain(mapConcurrently([], 4, async () => 1))).toEqual({ items: [], error: undefined });
-  });
+it('takes items in their order, at most `concurrency` at once, and yields results as they come', async () => {
+  const { log, map, end } = openMappings();
+  const drained = drain(mapConcurrently([1, 2, 3, 4], 2, map), (item) => log.push(`yield ${item}`));
+  for (const item of [2, 3, 4]) await end(item);
+  await vi.waitUntil(() => log.includes('yield 4'), { interval: 1 });
+  await end(1);
+  expect((await drained).error).toBeUndefined();
+  expect(log).toEqual(['start 1', 'start 2', 'yield 2', 'start 3', 'yield 3', 'start 4', 'yield 4', 'yield 1']);
 });
 
-describe('inBatches', () => {
-  it.each([
-    [[], []],
-    [[1], [[1]]],
-    [[1, 2], [[1, 2]]],
-    [
-      [1, 2, 3, 4, 5],
-      [[1, 2], [3, 4], [5]],
-    ],
-  ])('groups %j as %j', async (items, batches) => {
-    expect(await drain(inBatches(items, 2))).toEqual({ items: batches, error: undefined });
-  });
+it('yields every result once, never with more than `concurrency` under way', async () => {
+  const durations = fc.array(fc.nat(2), { maxLength: 15 });
+  await fc.assert(
+    fc.asyncProperty(durations, fc.integer({ min: 1, max: 9 }), async (ms, concurrency) => {
+      let running = 0;
+      let most = 0;
+      const { items } = await drain(
+        mapConcurrently(ms.entries(), concurrency, async ([index, duration]) => {
+          running += 1;
+          most = Math.max(most, running);
+          if (duration > 0) await sleep(duration);
+          running -= 1;
+          return index;
+        }),
+      );
+      expect(items.sort((a, b) => a - b)).toEqual([...ms.keys()]);
+      expect(most).toBeLessThanOrEqual(concurrency);
+    }),
+    { numRuns: 40 },
+  );
+});
 
-  it('yields what is left before it throws', async () => {
-    const failure = new Error('It failed');
-    expect(await drain(inBatches(thenFail([1, 2, 3], failure), 2))).toEqual({
-      items: [[1, 2], [3]],
-      error: failure,
-    });
-    expect(await drain(inBatches(thenFail([1, 2], failure), 2))).toEqual({ items: [[1, 2]], error: failure });
-  });
+it('takes no further item while the consumer is busy', async () => {
+  const { log, map, end } = openMappings();
+  const generator = mapConcurrently([1, 2, 3, 4, 5, 6], 2, map);
+  const first = generator.next();
+  await end(1);
+  await end(2);
+  expect(await first).toEqual({ value: 1, done: false });
+  await sleep(10);
+  expect(log).toEqual(['start 1', 'start 2']);
+  await generator.return(undefined);
+});
+
+it.each([
+  { what: 'a mapping', items: [1, 2, 3, 4, 5], error: failure, results: [3, 1] },
+  { what: 'an item', items: thenFail([1, 2, 3]), error: undefined, results: [2, 3, 1] },
+])('yields the results under way when $what fails, then throws', async ({ items, error, results }) => {
+  const { log, map, end } = openMappings();
+  const drained = drain(mapConcurrently(items, 3, map));
+  await end(2, error);
+  for (const item of [3, 1]) {
+    await sleep(5);
+    await end(item);
+  }
+  expect(await drained).toEqual({ items: results, error: failure });
+  expect(log).toEqual(['start 1', 'start 2', 'start 3']);
+});
+
+it('throws the first of several errors', async () => {
+  const fail = async (item: number) => {
+    throw new Error(`Item ${item}`);
+  };
+  expect((await drain(mapConcurrently([1, 2], 2, fail))).error).toEqual(new Error('Item 1'));
+});
+
+it.each([
+  { items: [], batches: [] },
+  { items: [1], batches: [[1]] },
+  { items: [1, 2], batches: [[1, 2]] },
+  { items: [1, 2, 3, 4, 5], batches: [[1, 2], [3, 4], [5]] },
+])('groups $items as $batches, also before an error', async ({ items, batches }) => {
+  expect(await drain(inBatches(items, 2))).toEqual({ items: batches, error: undefined });
+  expect(await drain(inBatches(thenFail(items), 2))).toEqual({ items: batches, error: failure });
 });

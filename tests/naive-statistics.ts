@@ -3,44 +3,23 @@ import type { SeasonRace } from '../demo/season.js';
 type RunnerIdField = 'jockey_id' | 'trainer_id' | 'owner_id';
 
 /** Dates are YYYY-MM-DD; dates, days and rates are null where there is nothing. */
-export interface NaiveStatistics {
-  lastDate: string | null;
-  lastWinDate: string | null;
-  daysSinceLast: number | null;
-  daysSinceLastWin: number | null;
-  recent14dRuns: number;
-  recent14dWins: number;
-  recent14dWinRate: number | null;
-  recent30dRuns: number;
-  recent30dWins: number;
-  recent30dWinRate: number | null;
-}
+export type NaiveStatistics = ReturnType<typeof naiveStatistics>;
 
 /**
  * A second implementation of the statistics, kept as plain as possible, to compare the first with.
  * Takes any races, in any order, and filters them itself.
  */
-export function naiveStatistics(
-  races: readonly SeasonRace[],
-  runnerIdField: RunnerIdField,
-  id: string,
-  today: string,
-): NaiveStatistics {
+export function naiveStatistics(races: readonly SeasonRace[], runnerIdField: RunnerIdField, id: string, today: string) {
   const runs = races
-    .filter((race) => race.region === 'GB' || race.region === 'IRE')
-    .map((race) => ({ race, daysAgo: daysAgo(race.date, today) }))
-    .filter(({ daysAgo }) => daysAgo >= 0 && daysAgo <= 365)
-    .flatMap(({ race, daysAgo }) =>
-      race.runners
-        .filter((runner) => runner[runnerIdField] === id)
-        .map(({ position }) => ({ date: race.date, daysAgo, won: position === '1' || position === 'WON' })),
-    )
+    .filter(({ region }) => region === 'GB' || region === 'IRE')
+    .flatMap(({ date, runners }) => runners.map((runner) => ({ runner, date, daysAgo: daysBetween(date, today) })))
+    .filter(({ runner, daysAgo }) => runner[runnerIdField] === id && daysAgo >= 0 && daysAgo <= 365)
     .sort((a, b) => a.daysAgo - b.daysAgo);
-  const wins = runs.filter((run) => run.won);
-  const runs14 = runs.filter((run) => run.daysAgo <= 13).length;
-  const wins14 = wins.filter((run) => run.daysAgo <= 13).length;
-  const runs30 = runs.filter((run) => run.daysAgo <= 29).length;
-  const wins30 = wins.filter((run) => run.daysAgo <= 29).length;
+  const wins = runs.filter(({ runner }) => runner.position === '1' || runner.position === 'WON');
+  const runs14 = runs.filter(({ daysAgo }) => daysAgo <= 13).length;
+  const wins14 = wins.filter(({ daysAgo }) => daysAgo <= 13).length;
+  const runs30 = runs.filter(({ daysAgo }) => daysAgo <= 29).length;
+  const wins30 = wins.filter(({ daysAgo }) => daysAgo <= 29).length;
   return {
     lastDate: runs[0]?.date ?? null,
     lastWinDate: wins[0]?.date ?? null,
@@ -70,7 +49,7 @@ export function naiveStatisticsOfAll(
   return new Map([...racesById].map(([id, own]) => [id, naiveStatistics(own, runnerIdField, id, today)]));
 }
 
-function daysAgo(date: string, today: string): number {
+function daysBetween(date: string, today: string): number {
   return (Date.parse(`${today}T00:00:00Z`) - Date.parse(`${date}T00:00:00Z`)) / 86_400_000;
 }
 

@@ -18,7 +18,7 @@ function fingerprint(): string {
 }
 
 /** Starts a migrated database as a copy of one that the first test to need it has prepared: a third of the time. */
-export async function startPreparedDatabase(options: EmbeddedDatabaseOptions): Promise<EmbeddedDatabase> {
+export async function startPreparedDatabase(options: EmbeddedDatabaseOptions = {}): Promise<EmbeddedDatabase> {
   const path = join(cache, `database-${fingerprint()}.tar`);
   if (!existsSync(path)) await prepare(path);
   return await startEmbeddedDatabase({ ...options, migrate: false, copyOf: new Blob([readFileSync(path)]) });

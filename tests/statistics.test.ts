@@ -1,64 +1,46 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
-import {
-  addDays,
-  type Race,
-  type StatisticsRow,
-  statisticsWindow,
-  Tallies,
-  winRate,
-} from '../src/statistics.js';
+import { addDays, type Race, statisticsWindow, Tallies, winRate } from '../src/statistics.js';
+import { typeNamed } from './faults.js';
+import { naiveStatistics } from './naive-statistics.js';
+import { naiveRow } from './watching.js';
 
-/** A race with runners of one jockey, in the given positions. */
-function raceOf(date: string, positions: string[], region = 'GB'): Race {
-  const runners = positions.map((position) => ({
+const jockeys = typeNamed('jockeys');
+
+/** The row of a jockey whose only race has a runner in each of the positions. */
+function rowAfter(race: { date: string; positions: string[]; region?: string }, today: string) {
+  const runners = race.positions.map((position) => ({
     position,
     jockey_id: 'jky_1',
     trainer_id: 'trn_1',
     owner_id: 'own_1',
   }));
-  return { race_id: `rac_${date}`, date, region, runners };
-}
-
-function statisticsOf(races: Race[], today: string): StatisticsRow {
-  const [jockeys] = entityTypes;
-  if (jockeys === undefined) throw new Error('There is no entity type');
   const tallies = new Tallies([jockeys], statisticsWindow(today));
-  for (const race of races) tallies.count(race);
+  tallies.count({ race_id: 'rac_1', region: 'GB', ...race, runners });
   return tallies.row(jockeys, 'jky_1');
 }
 
 describe('a ride', () => {
   const today = '2026-07-01';
 
-  it.each(['PU', 'F', 'UR', '', '2', '01', '1 ', 'won'])(
-    'in position %j counts and is no win',
-    (position) => {
-      expect(statisticsOf([raceOf(today, [position])], today)).toMatchObject({
-        last_ride_date: today,
-        last_win_date: null,
-        days_since_last_win: null,
-        recent_14d_rides: 1,
-        recent_14d_wins: 0,
-        recent_14d_win_rate: 0,
-      });
-    },
-  );
-
-  it.each(['1', 'WON'])('in position %s is a win', (position) => {
-    expect(statisticsOf([raceOf(today, [position])], today)).toMatchObject({
-      last_win_date: today,
-      days_since_last_win: 0,
-      recent_14d_wins: 1,
-      recent_14d_win_rate: 100,
-    });
-  });
-
-  it('counts for every runner that bears the id, and twice in a dead heat', () => {
-    expect(statisticsOf([raceOf(today, ['1', '1', '7'])], today)).toMatchObject({
-      recent_30d_rides: 3,
-      recent_30d_wins: 2,
-      recent_30d_win_rate: 66.67,
+  it.each([
+    { positions: ['1'], wins: 1, rate: 100 },
+    { positions: ['WON'], wins: 1, rate: 100 },
+    ...['PU', 'F', 'UR', '', '2', '01', '1 ', 'won'].map((position) => ({ positions: [position], wins: 0, rate: 0 })),
+    // Every runner that bears the id counts, and a dead heat has two winners.
+    { positions: ['1', '1', '7'], wins: 2, rate: 66.67 },
+  ])('in each position of $positions gives $wins wins', ({ positions, wins, rate }) => {
+    expect(rowAfter({ date: today, positions }, today)).toMatchObject({
+      last_ride_date: today,
+      last_win_date: wins > 0 ? today : null,
+      days_since_last_win: wins > 0 ? 0 : null,
+      recent_14d_rides: positions.length,
+      recent_14d_wins: wins,
+      recent_14d_win_rate: rate,
+      recent_30d_rides: positions.length,
+      recent_30d_wins: wins,
+      recent_30d_win_rate: rate,
     });
   });
 
@@ -67,12 +49,12 @@ describe('a ride', () => {
     ['Ire', 1],
     ['FR', 0],
     ['GBR', 0],
-  ])('in region %s counts %i times', (region, runs) => {
-    expect(statisticsOf([raceOf(today, ['3'], region)], today).recent_14d_rides).toBe(runs);
+  ])('in region %s counts %i times', (region, rides) => {
+    expect(rowAfter({ date: today, positions: ['3'], region }, today).recent_14d_rides).toBe(rides);
   });
 
   it('of nobody gives zeros and nulls', () => {
-    expect(statisticsOf([], today)).toEqual({
+    expect(rowAfter({ date: today, positions: [] }, today)).toEqual({
       id: 'jky_1',
       last_ride_date: null,
       last_win_date: null,
@@ -92,25 +74,25 @@ describe.each(['2026-07-01', '2024-02-29', '2024-03-01', '2025-02-28', '2000-12-
   'with today %s',
   (today) => {
     it.each([
-      { ago: -1, runs14: 0, runs30: 0, counted: false },
-      { ago: 0, runs14: 1, runs30: 1, counted: true },
-      { ago: 13, runs14: 1, runs30: 1, counted: true },
-      { ago: 14, runs14: 0, runs30: 1, counted: true },
-      { ago: 29, runs14: 0, runs30: 1, counted: true },
-      { ago: 30, runs14: 0, runs30: 0, counted: true },
-      { ago: 365, runs14: 0, runs30: 0, counted: true },
-      { ago: 366, runs14: 0, runs30: 0, counted: false },
-    ])('a win $ago days ago counts where it should', ({ ago, runs14, runs30, counted }) => {
+      { ago: -1, in14Days: 0, in30Days: 0, counted: false },
+      { ago: 0, in14Days: 1, in30Days: 1, counted: true },
+      { ago: 13, in14Days: 1, in30Days: 1, counted: true },
+      { ago: 14, in14Days: 0, in30Days: 1, counted: true },
+      { ago: 29, in14Days: 0, in30Days: 1, counted: true },
+      { ago: 30, in14Days: 0, in30Days: 0, counted: true },
+      { ago: 365, in14Days: 0, in30Days: 0, counted: true },
+      { ago: 366, in14Days: 0, in30Days: 0, counted: false },
+    ])('a win $ago days ago counts where it should', ({ ago, in14Days, in30Days, counted }) => {
       const date = addDays(today, -ago);
-      expect(statisticsOf([raceOf(date, ['1'])], today)).toMatchObject({
+      expect(rowAfter({ date, positions: ['1'] }, today)).toMatchObject({
         last_ride_date: counted ? date : null,
         last_win_date: counted ? date : null,
         days_since_last_ride: counted ? ago : null,
         days_since_last_win: counted ? ago : null,
-        recent_14d_rides: runs14,
-        recent_14d_wins: runs14,
-        recent_30d_rides: runs30,
-        recent_30d_wins: runs30,
+        recent_14d_rides: in14Days,
+        recent_14d_wins: in14Days,
+        recent_30d_rides: in30Days,
+        recent_30d_wins: in30Days,
       });
     });
   },
@@ -129,20 +111,12 @@ it.each([
 
 describe('a win rate', () => {
   it.each([
-    [1, 32, 3.13],
-    [3, 32, 9.38],
-    [31, 32, 96.88],
-    [1, 160, 0.63],
-    [1, 3, 33.33],
-    [2, 3, 66.67],
-    [1, 7, 14.29],
+    [0, 0, null],
     [0, 5, 0],
+    [1, 32, 3.13],
+    [31, 32, 96.88],
     [5, 5, 100],
-  ])('of %i in %i is %d', (wins, runs, rate) => {
-    expect(winRate(wins, runs)).toBe(rate);
-  });
-
-  it('is null without a run', () => expect(winRate(0, 0)).toBeNull());
+  ])('of %i in %i is %d', (wins, runs, rate) => expect(winRate(wins, runs)).toBe(rate));
 
   it('is rounded half up for every count up to 400', () => {
     for (let runs = 1; runs <= 400; runs += 1) {
@@ -151,10 +125,61 @@ describe('a win rate', () => {
         const hundredths = Math.floor((wins * 10_000) / runs);
         const remainder = (wins * 10_000) % runs;
         const rate = (hundredths + (remainder * 2 >= runs ? 1 : 0)) / 100;
-        if (winRate(wins, runs) !== rate) {
-          expect.fail(`${wins} of ${runs} is ${winRate(wins, runs)} instead of ${rate}`);
-        }
+        if (winRate(wins, runs) !== rate) expect.fail(`${wins} of ${runs} is ${winRate(wins, runs)}, not ${rate}`);
       }
     }
   });
+});
+
+const positions = ['1', 'WON', '01', '1 ', ' 1', 'won', '1st', '10', '11', '2', '3', 'PU', 'F', 'UR', 'RO', ''];
+const boundaries = [-1, 0, 1, 12, 13, 14, 28, 29, 30, 31, 364, 365, 366, 367];
+const idOf = (prefix: string) => fc.integer({ min: 0, max: 3 }).map((number) => `${prefix}_${number}`);
+const runners = fc.record({
+  position: fc.oneof(fc.constantFrom(...positions), fc.string({ maxLength: 3 })),
+  jockey_id: idOf('jockeys'),
+  trainer_id: idOf('trainers'),
+  owner_id: idOf('owners'),
+});
+const seasons = fc.record({
+  today: fc
+    .date({ min: new Date('1999-12-01'), max: new Date('2101-03-01'), noInvalidDate: true })
+    .map((day) => day.toISOString().slice(0, 10)),
+  races: fc.array(
+    fc.record({
+      race_id: fc.uuid(),
+      daysAgo: fc.oneof(fc.constantFrom(...boundaries), fc.integer({ min: -3, max: 400 })),
+      region: fc.constantFrom('GB', 'IRE', 'GB', 'IRE', 'FR', 'USA', 'GBX', ''),
+      runners: fc.array(runners, { maxLength: 6 }),
+      part: fc.nat(2),
+    }),
+    { maxLength: 25 },
+  ),
+});
+
+it.each(entityTypes)('the tallies of $name are the naive ones, also when added from parts in any order', (type) => {
+  const tally = (races: Race[], today: string) => {
+    const tallies = new Tallies([type], statisticsWindow(today));
+    for (const race of races) tallies.count(race);
+    return tallies;
+  };
+  fc.assert(
+    fc.property(seasons, ({ today, races: drawn }) => {
+      const races = drawn.map((race) => ({ ...race, date: addDays(today, -race.daysAgo) }));
+      const whole = tally(races, today);
+      const added = tally([], today);
+      for (const wanted of [2, 1, 0]) {
+        const part = races.filter((race) => race.part === wanted);
+        added.add(tally(part, today));
+      }
+      expect(added.races).toBe(races.length);
+      for (const id of [0, 1, 2, 3, 4].map((number) => `${type.name}_${number}`)) {
+        const naive = naiveStatistics(races, type.runnerIdField, id, today);
+        for (const tallies of [whole, added]) {
+          expect(tallies.row(type, id)).toEqual(naiveRow(type, id, naive));
+          expect(tallies.has(type, id)).toBe(naive.lastDate !== null);
+        }
+      }
+    }),
+    { numRuns: 300 },
+  );
 });
