@@ -1,8 +1,9 @@
 import type { Failure } from '../src/events.js';
 import type { Report } from '../src/files/report.js';
-import type { HtmlReportInput, Leader, Sample } from '../src/show/page/html-report.js';
+import { type Leaders, runPage } from '../src/show/page.js';
+import type { Sample } from '../src/show/plot.js';
 
-/** The report of a sweep of 95 seconds in which nothing failed, with changes. */
+/** The report of a sweep of 95 seconds that not all entities got through, with changes. */
 export function reportWith(changes: Partial<Report> = {}): Report {
   const figures = { processed: 0, failed: 0, skipped: 0 };
   return {
@@ -14,13 +15,10 @@ export function reportWith(changes: Partial<Report> = {}): Report {
     statistics: {
       jockeys: { ...figures, total: 3483, successful: 3483, duration: 74, rate: 47.07 },
       trainers: { ...figures, total: 2781, successful: 2781, skipped: 12, duration: 76, rate: 36.6 },
-      owners: { ...figures, total: 48165, successful: 48165, duration: 94, rate: 512.4 },
+      owners: { ...figures, total: 48165, successful: 48070, failed: 30, duration: 94, rate: 512.4 },
     },
     overall: {
-      total_entities: 54429,
-      total_processed: 54429,
-      total_successful: 54429,
-      total_failed: 0,
+      ...{ total_entities: 54429, total_processed: 54364, total_successful: 54334, total_failed: 30 },
       duration: 95,
     },
     strategy: 'sweep',
@@ -37,14 +35,14 @@ export function sweepSamples(): Sample[] {
   return Array.from({ length: 191 }, (_, index) => {
     const seconds = index / 2;
     const requests = Math.min(140, Math.max(0, (seconds - 5) * 2));
-    if (seconds < 5) return { seconds, phase: 'selecting', done: seconds * 200, total: 1000, requests };
-    if (seconds < 75) return { seconds, phase: 'sweeping', done: requests, total: 140, requests };
-    return { seconds, phase: 'writing owners', done: (seconds - 75) * 50, total: 1000, requests };
+    if (seconds < 5) return { seconds, label: 'selecting', done: seconds * 200, total: 1000, requests };
+    if (seconds < 75) return { seconds, label: 'sweeping', done: requests, total: 140, requests };
+    return { seconds, label: 'writing owners', done: (seconds - 75) * 50, total: 1000, requests };
   });
 }
 
-/** Ten of a type; the last name is long, and not all fit for a page as they are. */
-export function leadersOf(prefix: string): Leader[] {
+/** Ten of a type; the last names are of several kinds, and one is long. */
+function leadersOf(prefix: string) {
   const names = [
     'Éire & Sons',
     "Billy O'Loughnane",
@@ -60,19 +58,37 @@ export function leadersOf(prefix: string): Leader[] {
 }
 
 export function failures(count: number): Failure[] {
-  return Array.from({ length: count }, (_, index) => ({
-    entity_type: 'owners',
-    id: `own_${index}`,
-    name: `Owner ${index}`,
-    reason: 'The Racing API did not answer: 503 Service Unavailable.',
-  }));
+  const reason = 'The Racing API did not answer: 503 Service Unavailable.';
+  return Array.from({ length: count }, (_, index) => {
+    return { entity_type: 'owners', id: `own_${index}`, name: `Owner ${index}`, reason };
+  });
 }
 
-/** Every part of the page has something to show. */
-export function fullInput(): HtmlReportInput {
-  return {
-    report: reportWith({ exit_code: 3, failures: failures(30) }),
-    samples: sweepSamples(),
-    leaders: { jockeys: leadersOf('jky'), trainers: leadersOf('trn'), owners: leadersOf('own') },
-  };
+export const allLeaders: Leaders = {
+  jockeys: leadersOf('jky'),
+  trainers: leadersOf('trn'),
+  owners: leadersOf('own'),
+};
+
+/** A page on which every part has something to show, unless the changes say otherwise. */
+export function pageOf({
+  report = {},
+  samples = sweepSamples(),
+  leaders = allLeaders,
+}: {
+  report?: Partial<Report>;
+  samples?: readonly Sample[];
+  leaders?: Leaders;
+} = {}): string {
+  return runPage(reportWith({ exit_code: 3, failures: failures(30), ...report }), samples, leaders);
+}
+
+/** A page with one text in every place that takes one from outside. */
+export function pageWith(hostile: string): string {
+  const failure: Failure = { entity_type: 'owners', id: hostile, name: hostile, reason: hostile };
+  return pageOf({
+    report: { exit_code: 6, stopped_by: hostile, failures: [failure] },
+    samples: [{ seconds: 1, label: hostile, done: 1, total: 2, requests: 1 }],
+    leaders: { jockeys: [{ id: hostile, name: hostile, wins: 1, runs: 1, winRate: 100 }] },
+  });
 }

@@ -1,9 +1,11 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
-import { type ExitCode, exitCodes } from '../src/errors.js';
-import { countTicks, timeLabel, timeTicks } from '../src/show/page/axis-ticks.js';
-import { type HtmlReportInput, htmlReport } from '../src/show/page/html-report.js';
-import { failures, fullInput, reportWith, sweepSamples } from './html-report-input.js';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type EntityType, entityTypes } from '../src/entity-types.js';
+import { exitCodes } from '../src/errors.js';
+import type { RunEvent, Written } from '../src/events.js';
+import { startPage } from '../src/show/page.js';
+import { plot, type Sample, startSamples } from '../src/show/plot.js';
+import { failures, pageOf, pageWith, reportWith, sweepSamples } from './html-report-input.js';
 
 /** The page's tags in their order, without attributes. */
 function tags(page: string): string[] {
@@ -16,25 +18,12 @@ function text(page: string): string {
     .replace(/<style>.*<\/style>/s, '')
     .replace(/<\/(td|th)>/g, ' ')
     .replace(/<[^>]*>/g, '')
-    .replace(/&(amp|lt|gt|quot|#39);/g, (entity) => unescaped[entity] ?? entity);
+    .replace(/&#(\d+);/g, (_, code) => String.fromCharCode(code));
 }
 
-const unescaped: Record<string, string> = {
-  '&amp;': '&',
-  '&lt;': '<',
-  '&gt;': '>',
-  '&quot;': '"',
-  '&#39;': "'",
-};
-
-function pageOf(changes: Partial<HtmlReportInput> = {}): string {
-  return htmlReport({ ...fullInput(), ...changes });
-}
-
-/** The points of the line with this class, in the box of 1000 by the panel's height. */
-function linesOf(page: string, name: string): number[][][] {
-  const boxes = page.matchAll(new RegExp(`<svg class="${name}".*?class="line" d="M([^"]*)"`, 'gs'));
-  return [...boxes].map(([, path = '']) => path.split('L').map((point) => point.split(' ').map(Number)));
+/** What stands in every element that the pattern opens. */
+function contents(page: string, opening: string): string[] {
+  return [...page.matchAll(new RegExp(`${opening}[^>]*>(.*?)</`, 'g'))].map(([, content = '']) => content);
 }
 
 describe('the page', () => {
@@ -43,11 +32,6 @@ describe('the page', () => {
     expect(page).toMatch(/^<!doctype html>\n<html lang="en">/);
     expect(page).toContain(`content="default-src 'none'; style-src 'unsafe-inline'"`);
     expect(page).not.toMatch(/<(script|link|img|iframe|object|base|form)|https?:|url\(|@import|\son[a-z]+=/i);
-  });
-
-  it('is light or dark as the system is', () => {
-    expect(pageOf()).toContain('@media (prefers-color-scheme: dark)');
-    expect(pageOf()).toContain('<meta name="color-scheme" content="light dark">');
   });
 
   it('closes every element that it opens', () => {
@@ -59,105 +43,110 @@ describe('the page', () => {
     expect(open).toEqual([]);
   });
 
-  it('tells when, how long, how and with what outcome', () => {
-    const page = text(pageOf());
-    expect(page).toContain('Statistics run of 2026-11-23 05:00:12 UTC: finished, some entities failed');
-    for (const fact of ['duration1m 35s', 'modeproduction', 'strategysweep', 'API requests135'])
-      expect(page).toContain(fact);
-    expect(page).toContain('entities written54,429 of 54,429');
-    expect(page).toContain('finished, some entities failed (exit code 3)');
-    expect(page).toContain('30 failed: run again with --resume to try them again.');
-    expect(page).toContain('Written 2026-11-23 05:01:47 UTC');
-  });
-
   it('has words for every exit code', () => {
-    const meanings = Object.values(exitCodes).map((exit_code) => {
-      const [, meaning] = /<strong>(.+)<\/strong>/.exec(pageOf({ report: reportWith({ exit_code }) })) ?? [];
-      return meaning;
-    });
+    const meanings = Object.values(exitCodes).flatMap((exit_code) =>
+      contents(pageOf({ report: { exit_code } }), '<strong'),
+    );
     expect(new Set(meanings).size).toBe(Object.keys(exitCodes).length);
     expect(meanings).not.toContain('undefined');
   });
 
-  it('tells what stopped the run, line by line', () => {
-    const report = reportWith({ exit_code: 130, stopped_by: 'Interrupted.\nRun again with --resume.' });
-    const page = pageOf({ report });
-    expect(page).toContain('<div class="outcome bad">');
-    expect(text(page)).toContain(
-      'interrupted (SIGINT), state saved (exit code 130)\nStopped by: Interrupted.\nRun again with --resume.',
-    );
+  const dryRun = { mode: 'dry_run', strategy: null, requests: 0, exit_code: 0, failures: [] } as const;
+  const limited = { skip_existing: false, stale_after: null, resume: false, limit: 1_500 };
+  it.each<[string, Partial<ReturnType<typeof reportWith>>, string[]]>([
+    [
+      'when, how long, how and with what outcome',
+      {},
+      [
+        'Statistics run of 2026-11-23 05:00:12 UTC: finished, some entities failed\n',
+        ...['duration1m 35s', 'modeproduction', 'strategysweep', 'API requests135'],
+        'entities written54,334 of 54,429',
+        'finished, some entities failed (exit code 3)',
+        '30 failed: run again with --resume to try them again.',
+        'Written 2026-11-23 05:01:47 UTC',
+      ],
+    ],
+    [
+      'what stopped the run, line by line',
+      { exit_code: 130, stopped_by: 'Interrupted.\nRun again with --resume.' },
+      [
+        'interrupted (SIGINT), state saved (exit code 130)\nStopped by: Interrupted.\nRun again with --resume.',
+      ],
+    ],
+    ['that one failed', { failures: failures(1) }, ['1 failed: run again with --resume to try it again.']],
+    ['the limit', { options: limited }, ['limit a type1,500']],
+    [
+      'that a dry run wrote nothing',
+      dryRun,
+      ['a dry run, nothing is written (exit code 0)', 'modedry run', 'strategynone', 'API requests0'],
+    ],
+    ['that a dry run was refused', { ...dryRun, exit_code: 6 }, ['database refused or unreachable (exit']],
+  ])('tells %s', (_, report, expected) => {
+    for (const part of expected) expect(text(pageOf({ report }))).toContain(part);
   });
 
-  it('tells that a dry run wrote nothing', () => {
-    const report = reportWith({ mode: 'dry_run', strategy: null, requests: 0 });
-    const page = text(pageOf({ report, leaders: {} }));
-    expect(page).toContain('a dry run, nothing is written (exit code 0)');
-    expect(page).toContain('modedry run');
-    expect(page).toContain('strategynone');
-    expect(page).toContain('No winner was written in this run.');
+  it.each([
+    [0, null, 'good'],
+    [3, null, 'fair'],
+    [130, 'Interrupted.', 'bad'],
+  ] as const)('with exit code %i, stopped by %s, looks %s', (exit_code, stopped_by, tone) => {
+    const page = pageOf({ report: { exit_code, stopped_by } });
+    expect(page).toContain(`<div class="outcome" style="--tone: var(--${tone})">`);
+    expect(page).toContain(`--${tone}: `);
   });
 });
 
 describe('the tables', () => {
-  it('have the outcome of each type and of all', () => {
-    const page = text(pageOf());
-    expect(page).toContain('type total successful failed skipped duration rate');
-    expect(page).toContain('jockeys 3,483 3,483 0 0 1m 14s 47/s');
-    expect(page).toContain('trainers 2,781 2,781 0 12 1m 16s 37/s');
-    expect(page).toContain('owners 48,165 48,165 0 0 1m 34s 512/s');
-    expect(page).toContain('all 54,429 54,429 0 12 1m 35s 573/s');
-  });
-
   it('have captions, and headers with a scope', () => {
     expect(pageOf().match(/<table>\n<caption>/g)).toHaveLength(5);
     expect(pageOf()).not.toMatch(/<th(?!ead| scope=")/);
   });
 
-  it('count a jockey’s rides and the others’ runs', () => {
-    const page = text(pageOf());
-    expect(page.match(/# name wins (rides|runs) win rate/g)).toEqual([
-      '# name wins rides win rate',
-      '# name wins runs win rate',
-      '# name wins runs win rate',
-    ]);
-    expect(page).toContain('1 Number 1 40 160 25.00%');
-    expect(page).toContain("9 Billy O'Loughnane 32 160 20.00%");
+  it.each([
+    'type total successful failed skipped duration rate',
+    'jockeys 3,483 3,483 0 0 1m 14s 47/s',
+    'trainers 2,781 2,781 0 12 1m 16s 37/s',
+    'owners 48,165 48,070 30 0 1m 34s 512/s',
+    'all 54,429 54,334 30 12 1m 35s 572/s',
+    '# name wins rides win rate \n1 Number 1 40 160 25.00%',
+    "9 Billy O'Loughnane 32 160 20.00%",
+    'type id name reason \nowners own_0 Owner 0 The Racing API did not answer',
+  ])('have the row %s', (row) => {
+    expect(text(pageOf()).replaceAll(/\n+/g, '\n')).toContain(`\n${row}`);
   });
 
-  it('show only the types that have leaders, and no rate where there is none', () => {
-    const leader = { id: 'own_1', name: 'Sole', wins: 0, runs: 0, winRate: null };
-    const page = text(pageOf({ leaders: { jockeys: [], owners: [leader] } }));
-    expect(page).toContain('1 Sole 0 0 –');
-    expect(page.match(/# name/g)).toHaveLength(1);
+  it('mark what failed, and only that', () => {
+    expect(contents(pageOf(), '<td class="failed"')).toEqual(['30', '30']);
+  });
+
+  it('count a jockey’s rides and the others’ runs, of the types that have leaders', () => {
+    const headers = (page: string) => text(page).match(/# name wins \w+ win rate/g);
+    const runs = '# name wins runs win rate';
+    expect(headers(pageOf())).toEqual(['# name wins rides win rate', runs, runs]);
+    const owners = [{ id: 'own_1', name: 'Sole', wins: 1_234, runs: 2_345, winRate: 52.6 }];
+    const page = pageOf({ leaders: { jockeys: [], owners } });
+    expect(headers(page)).toEqual([runs]);
+    expect(text(page)).toContain('1 Sole 1,234 2,345 52.60%');
+    expect(page).toContain('title="own_1"');
   });
 
   it('list every failure, 10,000 of them too', () => {
-    const page = text(pageOf({ report: reportWith({ exit_code: 3, failures: failures(10_000) }) }));
+    const page = text(pageOf({ report: { failures: failures(10_000) } }));
     expect(page).toContain('10,000 entities were selected and not written');
     expect(page.match(/^owners own_\d+ Owner \d+ The Racing API did not answer/gm)).toHaveLength(10_000);
-    expect(text(pageOf({ report: reportWith({ failures: failures(1) }) }))).toContain(
-      '1 entity was selected',
-    );
+    expect(text(pageOf({ report: { failures: failures(1) } }))).toContain('1 entity was selected');
   });
 
   it('give way to a sentence where there is nothing', () => {
-    const page = text(pageOf({ report: reportWith({ statistics: {} }), samples: [], leaders: {} }));
-    expect(page).toContain('The run ended before any entity was selected.');
-    expect(page).toContain('No progress was recorded.');
-    expect(page).toContain('No winner was written in this run.');
-    expect(page).toContain('No entity failed.');
+    const page = pageOf({ report: { statistics: {}, failures: [] }, samples: [], leaders: {} });
+    expect(contents(page, '<p class="nothing"')).toEqual([
+      'The run ended before any entity was selected.',
+      'No progress was recorded.',
+      'No winner was written in this run.',
+      'No entity failed.',
+    ]);
   });
 });
-
-/** A page with one text in every place that takes one from outside. */
-function pageWith(hostile: string): string {
-  const failure = { entity_type: 'owners' as const, id: hostile, name: hostile, reason: hostile };
-  return htmlReport({
-    report: reportWith({ exit_code: 6, stopped_by: hostile, failures: [failure] }),
-    samples: [{ seconds: 1, phase: hostile, done: 1, total: 2, requests: 1 }],
-    leaders: { jockeys: [{ id: hostile, name: hostile, wins: 1, runs: 1, winRate: 100 }] },
-  });
-}
 
 describe('texts from outside', () => {
   it.each([
@@ -171,8 +160,7 @@ describe('texts from outside', () => {
     '$& $1 $$',
   ])('are shown as they are: %s', (hostile) => {
     const page = pageWith(hostile);
-    expect(tags(page)).toEqual(tags(pageWith('plain')));
-    expect(page.split('"').length).toBe(pageWith('plain').split('"').length);
+    expect(page.split("'").length).toBe(pageWith('plain').split("'").length);
     expect(text(page).split(hostile).length).toBe(text(pageWith('plain')).split('plain').length);
   });
 
@@ -190,155 +178,185 @@ describe('texts from outside', () => {
         expect(tags(page)).toEqual(tags(plain));
         expect(page.split('"').length).toBe(plain.split('"').length);
       }),
+      { examples: [['<script>'], ['"'], ['</title></svg>']] },
     );
   });
 });
 
+/** The figure's lines by their titles, as shares of the run and of the panel's height. */
+function linesOf(figure: string): Map<string, [number, number][]> {
+  const panels = figure.split('<svg width="100%"').slice(1);
+  const lines = panels.flatMap((panel) => {
+    const [, height] = /viewBox="0 0 1000 (\d+)"/.exec(panel) ?? [];
+    return [...panel.matchAll(/<title>(.*?)<\/title>.*?class="line" d="M(.*?)"/gs)].map(
+      ([, title = '', path = '']) => {
+        const points = path.split('L').map((point): [number, number] => {
+          const [x = 0, y = 0] = point.split(' ').map(Number);
+          return [x / 1000, Number((1 - y / Number(height)).toFixed(2))];
+        });
+        return [title, points] as const;
+      },
+    );
+  });
+  return new Map(lines);
+}
+
+function figureOf(samples: readonly Sample[], durationSeconds = 95): string {
+  return plot(samples, durationSeconds).markup;
+}
+
 describe('the plot', () => {
-  it('follows each phase from 0 to 100 percent, one after the other', () => {
-    const page = pageOf();
-    const [selecting, sweeping, writing] = [0, 1, 2].map((index) => linesOf(page, `phase-${index}`)[0]);
-    expect(selecting?.[0]).toEqual([0, 160]);
-    expect(selecting?.at(-1)).toEqual([52.6, 16]);
-    expect(sweeping?.[0]).toEqual([52.6, 160]);
-    expect(sweeping).toContainEqual([421.1, 80]);
-    expect(writing?.at(-1)).toEqual([1000, 0]);
-    expect(text(page)).toContain('sweeping: 139 of 140, from 5.0s to 1m 15s');
-    expect(text(page)).toMatch(/selecting 5\.0s\s*sweeping 1m 10s\s*writing owners 20s\s*requests a second/);
+  it('has a line, a colour and a title for each phase, in their order, and one for the requests', () => {
+    const figure = figureOf(sweepSamples());
+    const titles = [
+      'selecting: 900 of 1,000, from 0.0s to 5.0s',
+      'sweeping: 139 of 140, from 5.0s to 1m 15s',
+      'writing owners: 1,000 of 1,000, from 1m 15s to 1m 35s',
+    ];
+    expect([...linesOf(figure).keys()]).toEqual([...titles, 'requests a second']);
+    expect(text(figure)).toContain(`${titles.join('; ')}. At most 2.00 requests a second.`);
+    expect(text(figure)).toMatch(
+      /selecting 5\.0s\s*sweeping 1m 10s\s*writing owners 20s\s*requests a second/,
+    );
+    const tones = ['--phase-0', '--phase-1', '--phase-2', '--ink'];
+    expect(figure.match(/--[\w-]+(?=\))/g)).toEqual([...tones, ...tones]);
   });
 
-  it('has the requests a second, the mean of a window, inside the run only', () => {
-    const [rates = []] = linesOf(pageOf(), 'rate');
-    const rateAt = (seconds: number) => 2 - ((rates[Math.round((seconds / 95) * 250)]?.[1] ?? 0) / 90) * 2;
-    expect(rates).toHaveLength(251);
-    for (const seconds of [8, 40, 72]) expect(rateAt(seconds)).toBeCloseTo(2);
-    for (const seconds of [0, 1, 79, 95]) expect(rateAt(seconds)).toBeCloseTo(0);
-    expect(rateAt(5)).toBeCloseTo(1, 0);
-    expect(text(pageOf())).toContain('At most 2.00 requests a second.');
+  it('follows each phase from nothing to what it reached, one after the other', () => {
+    const [selecting, sweeping, writing, rates] = [...linesOf(figureOf(sweepSamples())).values()];
+    const ends = [selecting, sweeping, writing].map((line) => [line?.[0]?.[1], line?.at(-1)?.[1]]);
+    expect(ends).toEqual([0.9, 0.99, 1].map((reached) => [0, reached]));
+    expect(selecting?.at(-1)?.[0]).toBe(sweeping?.[0]?.[0]);
+    expect(sweeping?.at(-1)?.[0]).toBe(writing?.[0]?.[0]);
+    expect(writing?.at(-1)?.[0]).toBe(1);
+    const rateAt = (seconds: number) => rates?.find(([share]) => share >= seconds / 95)?.[1];
+    expect([0, 1, 8, 40, 72, 79, 95].map(rateAt)).toEqual([0, 0, 1, 1, 1, 0, 0]);
   });
 
   it('has the rate right up to both ends, also before the first sample', () => {
     const samples = sweepSamples().map((one) => ({ ...one, requests: one.seconds * 2 }));
-    const [rates = []] = linesOf(pageOf({ samples: samples.slice(60) }), 'rate');
-    expect(new Set(rates.map(([, y]) => y))).toEqual(new Set([0]));
+    const rates = linesOf(figureOf(samples.slice(60))).get('requests a second');
+    expect(new Set(rates?.map(([, share]) => share))).toEqual(new Set([1]));
   });
 
   it('keeps a phase that was stopped where it was until the run’s end', () => {
     const samples = sweepSamples().filter(({ seconds }) => seconds <= 40);
-    const [sweeping = []] = linesOf(pageOf({ samples }), 'phase-1');
-    expect(sweeping.slice(-2)).toEqual([
-      [421.1, 80],
-      [1000, 80],
-    ]);
-  });
-
-  it('draws one sample as a line to the run’s end', () => {
-    const samples = [{ seconds: 19, phase: 'selecting', done: 1, total: 4, requests: 0 }];
-    expect(linesOf(pageOf({ samples }), 'phase-0')).toEqual([
-      [
-        [200, 120],
-        [1000, 120],
-      ],
-    ]);
+    const sweeping = linesOf(figureOf(samples)).get('sweeping: 70 of 140, from 5.0s to 1m 35s');
+    expect(sweeping?.slice(-2).map(([, share]) => share)).toEqual([0.5, 0.5]);
+    expect(sweeping?.at(-1)?.[0]).toBe(1);
   });
 
   it('takes a phase of nothing as done, and a total that was too low as 100 percent', () => {
     const samples = [
-      { seconds: 0, phase: 'selecting', done: 0, total: 0, requests: 0 },
-      { seconds: 19, phase: 'sweeping', done: 9, total: 4, requests: 0 },
+      { seconds: 0, label: 'selecting', done: 0, total: 0, requests: 0 },
+      { seconds: 19, label: 'sweeping', done: 9, total: 4, requests: 0 },
     ];
-    const page = pageOf({ samples });
-    expect(linesOf(page, 'phase-0')[0]?.map(([, y]) => y)).toEqual([0, 0]);
-    expect(linesOf(page, 'phase-1')[0]?.map(([, y]) => y)).toEqual([0, 0]);
+    const [selecting, sweeping] = [...linesOf(figureOf(samples)).values()];
+    for (const line of [selecting, sweeping]) expect(line?.map(([, share]) => share)).toEqual([1, 1]);
   });
 
-  it('gives a phase that comes back its colour again', () => {
-    const samples = ['sweeping', 'walking jockeys', 'sweeping'].map((phase, seconds) => {
-      return { seconds, phase, done: 1, total: 2, requests: seconds };
-    });
-    const page = pageOf({ samples });
-    expect(linesOf(page, 'phase-0')).toHaveLength(2);
-    expect(linesOf(page, 'phase-1')).toHaveLength(1);
-    expect(page.match(/<li /g)).toHaveLength(3);
+  const sample = { seconds: 0, label: 'sweeping', done: 0, total: 0, requests: 0 };
+  it.each([
+    ['no samples', [], 95],
+    ['one sample at 0', [sample], 95],
+    ['two at one moment', [0, 7].map((n) => ({ ...sample, seconds: 3, done: n, requests: n })), 95],
+    ['a run of no duration', [sample], 0],
+    ['a run of a month', [sample, { ...sample, seconds: 2_600_000, requests: 5e9 }], 2_600_000],
+  ])('has only numbers and few labels with %s', (_, samples, seconds) => {
+    const figure = figureOf(samples, seconds);
+    expect(figure).not.toMatch(/NaN|Infinity|undefined|null|\[object/);
+    expect(contents(figure, '<text class="(?:time|value)"').length).toBeLessThanOrEqual(8 + 5 + 6);
   });
 
-  it('thins out many samples without losing a phase or its end', () => {
-    const samples = Array.from({ length: 100_000 }, (_, index) => {
-      const phase = index === 50_000 ? 'brief' : index < 50_000 ? 'walking jockeys' : 'walking owners';
-      return { seconds: index / 4, phase, done: index % 50_000, total: 49_999, requests: index / 2 };
-    });
-    const page = pageOf({ samples });
-    expect(page.length).toBeLessThan(100_000);
-    expect(text(page)).toContain('walking jockeys: 49,999 of 49,999, from 0.0s to 3h 28m');
-    expect(text(page)).toContain('brief: 0 of 49,999');
-    expect(linesOf(page, 'phase-2')[0]?.[0]).toEqual([500, 160]);
-    expect(text(page)).toContain('At most 2.00 requests a second.');
+  it.each([
+    [0.45, ['0', '0.1s', '0.2s', '0.3s', '0.4s'], 'mean over 5s'],
+    [60, ['0', '10s', '20s', '30s', '40s', '50s', '1m'], 'mean over 5s'],
+    [95, ['0', '30s', '1m', '1m 30s'], 'mean over 5s'],
+    [27_500, ['0', '2h', '4h', '6h'], 'mean over 9m 10s'],
+    [9 * 86_400, ['0', '2d', '4d', '6d', '8d'], 'mean over 4h 19m'],
+  ])('of %d seconds has round times', (seconds, labels, mean) => {
+    const figure = figureOf([{ ...sample, seconds }], seconds);
+    expect(contents(figure, '<text class="time"')).toEqual([...labels, 'time since the start']);
+    expect(figure).toContain(`requests a second (${mean})`);
   });
 
-  it.each<[string, Partial<HtmlReportInput>]>([
-    ['no samples', { samples: [] }],
-    ['one sample at 0', { samples: [{ seconds: 0, phase: 'selecting', done: 0, total: 0, requests: 0 }] }],
-    ['two at one moment', { samples: [0, 7].map((n) => ({ ...sample, done: n, requests: n })) }],
-    ['a run of no duration', { report: withoutDuration(), samples: [{ ...sample, seconds: 0 }] }],
-  ])('has only numbers with %s', (_, changes) => {
-    expect(pageOf(changes)).not.toMatch(/NaN|Infinity|undefined|null|\[object/);
+  it.each([
+    [1.98, ['0.0', '0.5', '1.0', '1.5', '2.0']],
+    [4.4, ['0', '2', '4', '6']],
+    [0.03, ['0.00', '0.01', '0.02', '0.03']],
+    [0, ['0.0', '0.5', '1.0']],
+    [650, ['0', '200', '400', '600', '800']],
+  ])('of at most %d requests a second has round counts up to there', (rate, labels) => {
+    const figure = figureOf([{ ...sample, seconds: 100, requests: rate * 100 }], 100);
+    const percent = ['0%', '25%', '50%', '75%', '100%'];
+    expect(contents(figure, '<text class="value"')).toEqual([...percent, ...labels]);
   });
 });
 
-const sample = { seconds: 3, phase: 'sweeping', done: 1, total: 140, requests: 1 };
+describe('what a page hears', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
+  afterEach(() => void vi.useRealTimers());
 
-function withoutDuration() {
-  const none = {
-    total: 0,
-    processed: 0,
-    successful: 0,
-    failed: 0,
-    skipped: 0,
-    duration: 0,
-    rate: Number.NaN,
-  };
-  const overall = {
-    total_entities: 0,
-    total_processed: 0,
-    total_successful: 0,
-    total_failed: 0,
-    duration: 0,
-  };
-  const exit_code: ExitCode = exitCodes.databaseFailed;
-  return reportWith({ exit_code, stopped_by: 'The database failed.', statistics: { owners: none }, overall });
-}
+  /** Walks for so many seconds, a step and two requests in each. */
+  function walk(take: (event: RunEvent) => void, label: string, seconds: number): void {
+    take({ kind: 'phase', label, total: seconds });
+    for (let done = 1; done <= seconds; done += 1) {
+      vi.advanceTimersByTime(1_000);
+      for (let request = 0; request < 2; request += 1) take({ kind: 'request' });
+      take({ kind: 'step', done, failed: 0 });
+    }
+  }
 
-describe('an axis', () => {
-  it('has round times', () => {
-    const labels = (end: number) => timeTicks(end).map(({ label }) => label);
-    expect(labels(0.45)).toEqual(['0', '0.1s', '0.2s', '0.3s', '0.4s']);
-    expect(labels(95)).toEqual(['0', '30s', '1m', '1m 30s']);
-    expect(labels(27_500)).toEqual(['0', '2h', '4h', '6h']);
-    expect(labels(9 * 86_400)).toEqual(['0', '2d', '4d', '6d', '8d']);
-    expect(timeLabel(550)).toBe('9m 10s');
+  it('are the moments of a run, with its requests', () => {
+    const { take, samples } = startSamples();
+    take({ kind: 'step', done: 1 });
+    walk(take, 'walking jockeys', 3);
+    vi.advanceTimersByTime(100);
+    take({ kind: 'phase', label: 'sweeping', total: 9 });
+    take({ kind: 'step', done: 3 });
+    take({ kind: 'step', done: 4, total: 4 });
+    expect(
+      samples.map(({ seconds, label, done, total, requests }) => [seconds, label, done, total, requests]),
+    ).toEqual([
+      ...[0, 1, 2, 3].map((second) => [second, 'walking jockeys', second, 3, second * 2]),
+      ...[0, 4].map((done) => [3.1, 'sweeping', done, done === 0 ? 9 : 4, 6]),
+    ]);
   });
 
-  it('has round counts up to the highest', () => {
-    const labels = (highest: number) => countTicks(highest).ticks.map(({ label }) => label);
-    expect(labels(1.98)).toEqual(['0.0', '0.5', '1.0', '1.5', '2.0']);
-    expect(labels(4.4)).toEqual(['0', '2', '4', '6']);
-    expect(labels(0.03)).toEqual(['0.00', '0.01', '0.02', '0.03']);
-    expect(labels(0)).toEqual(['0.0', '0.5']);
-  });
-
-  it('has few labels, which differ, and room for the highest value', () => {
-    fc.assert(
-      fc.property(fc.double({ min: 0.001, max: 1e7, noNaN: true }), (value) => {
-        const times = timeTicks(value);
-        const counts = countTicks(value);
-        expect(times.length).toBeLessThanOrEqual(7);
-        expect(counts.ticks.length).toBeLessThanOrEqual(6);
-        expect(times.at(-1)?.value).toBeLessThanOrEqual(value);
-        expect(counts.max).toBeGreaterThanOrEqual(value * 0.99);
-        expect(counts.ticks.at(-1)?.value).toBe(counts.max);
-        for (const ticks of [times, counts.ticks])
-          expect(new Set(ticks.map(({ label }) => label)).size).toBe(ticks.length);
-      }),
+  it('are not too many in 8 hours, with each phase’s start and end', () => {
+    const { take, samples } = startSamples();
+    for (const label of ['long', 'brief', 'longer']) walk(take, label, label === 'brief' ? 1 : 14_400);
+    expect(samples.length).toBeGreaterThan(1_000);
+    expect(samples.length).toBeLessThan(2_500);
+    expect(text(figureOf(samples))).toContain(
+      'long: 14,400 of 14,400, from 0.0s to 4h 00m; brief: 1 of 1, from 4h 00m to 4h 00m; longer: 14,400 of 14,400',
     );
+  });
+
+  function written(type: EntityType, id: string, wins: number, runs: number): Written {
+    const row = { recent_30d_wins: wins, [`recent_30d_${type.words.runs}`]: runs, recent_30d_win_rate: 12.5 };
+    return {
+      entity: { id, name: `Name ${id}`, lastDate: null, statsUpdatedAtMs: null },
+      row: { id, ...row },
+    };
+  }
+
+  it.each(entityTypes)('are the ten $name with most wins, then with fewer runs, who win at all', (type) => {
+    const page = startPage();
+    const rows = [
+      ...[written(type, 'c', 5, 9), written(type, 'none', 0, 9), written(type, 'b', 7, 9)],
+      ...[written(type, 'd', 5, 9), written(type, 'a', 7, 8)],
+      ...Array.from({ length: 8 }, (_, index) => written(type, `e${index}`, 1, 20 + index)),
+    ];
+    for (const one of rows) page.take({ kind: 'batch', type, written: [one], failures: [] });
+    const shown = text(page.ended(reportWith())).match(/^\d+ Name .*$/gm);
+    const order = [
+      'a 7 8',
+      'b 7 9',
+      'c 5 9',
+      'd 5 9',
+      ...[0, 1, 2, 3, 4, 5].map((at) => `e${at} 1 ${20 + at}`),
+    ];
+    expect(shown).toEqual(order.map((figures, index) => `${index + 1} Name ${figures} 12.50% `));
   });
 });
