@@ -2,36 +2,32 @@ import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { type Config, loadConfig } from '../src/config.js';
 
-const complete = {
-  RACING_API_USERNAME: 'user',
-  RACING_API_PASSWORD: 'password',
-  SUPABASE_URL: 'https://project.supabase.co',
-  SUPABASE_SERVICE_KEY: 'sb_secret_key',
-};
 const mail = { NOTIFY_EMAIL_TO: 'me@stable.test', SMTP_URL: 'smtps://canary:canary@mail.test:465' };
+const email = { to: mail.NOTIFY_EMAIL_TO, smtpUrl: mail.SMTP_URL };
 
 function notifications(variables: Record<string, string>): Config['notifications'] {
-  return loadConfig(`${tmpdir()}/without-env-files`, { ...complete, ...variables }).notifications;
+  const racingApi = { RACING_API_USERNAME: 'user', RACING_API_PASSWORD: 'password' };
+  const supabase = { SUPABASE_URL: 'https://project.supabase.co', SUPABASE_SERVICE_KEY: 'sb_secret_key' };
+  const folder = `${tmpdir()}/without-env-files`;
+  return loadConfig(folder, { ...racingApi, ...supabase, ...variables }).notifications;
 }
 
 describe('the notifications', () => {
-  it.each([
-    ['when nothing is said', {}],
-    ['when all is blank', { NOTIFY_EMAIL_TO: '', SMTP_URL: ' ', NOTIFY_ON: '', HEARTBEAT_URL: '' }],
-    ['when only their time is said', { NOTIFY_ON: 'always' }],
-  ])('are off %s', (_, variables) => {
-    expect(notifications(variables)).toEqual({ email: null, heartbeatUrl: null });
-  });
-
-  it.each([
-    [{}, 'failure'],
-    [{ NOTIFY_ON: 'failure' }, 'failure'],
-    [{ NOTIFY_ON: 'always' }, 'always'],
-  ])('are sent by e-mail with %j on %s', (when, on) => {
-    expect(notifications({ ...mail, ...when })).toEqual({
-      email: { to: mail.NOTIFY_EMAIL_TO, smtpUrl: mail.SMTP_URL, on },
-      heartbeatUrl: null,
-    });
+  it.each<[Record<string, string>, Config['notifications']['email']]>([
+    [{}, null],
+    [{ NOTIFY_EMAIL_TO: '', SMTP_URL: ' ', NOTIFY_ON: '', HEARTBEAT_URL: '' }, null],
+    [{ NOTIFY_ON: 'always' }, null],
+    [mail, { ...email, on: 'failure' }],
+    [
+      { ...mail, NOTIFY_ON: 'failure' },
+      { ...email, on: 'failure' },
+    ],
+    [
+      { ...mail, NOTIFY_ON: 'always' },
+      { ...email, on: 'always' },
+    ],
+  ])('with %j are sent by e-mail as %j', (variables, expected) => {
+    expect(notifications(variables)).toEqual({ email: expected, heartbeatUrl: null });
   });
 
   it.each(['https://hc.test/ping/1?create=1', 'http://127.0.0.1:8000/ping'])('may be sent to %s', (url) => {

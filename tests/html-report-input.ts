@@ -64,22 +64,20 @@ export function failures(count: number): Failure[] {
   });
 }
 
-export const allLeaders: Leaders = {
+const allLeaders: Leaders = {
   jockeys: leadersOf('jky'),
   trainers: leadersOf('trn'),
   owners: leadersOf('own'),
 };
 
-/** A page on which every part has something to show, unless the changes say otherwise. */
-export function pageOf({
-  report = {},
-  samples = sweepSamples(),
-  leaders = allLeaders,
-}: {
+interface PageInput {
   report?: Partial<Report>;
   samples?: readonly Sample[];
   leaders?: Leaders;
-} = {}): string {
+}
+
+/** A page on which every part has something to show, unless the input says otherwise. */
+export function pageOf({ report, samples = sweepSamples(), leaders = allLeaders }: PageInput = {}): string {
   return runPage(reportWith({ exit_code: 3, failures: failures(30), ...report }), samples, leaders);
 }
 

@@ -4,158 +4,156 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
-import { exitCodes } from '../src/errors.js';
-import {
-  type Failure,
-  newReport,
-  type Report,
-  savedReports,
-  saveReport,
-  sumUp,
-} from '../src/files/report.js';
+import { exitCodes, FatalError } from '../src/errors.js';
+import type { Failure, Written } from '../src/events.js';
+import { type Report, savedReports, saveReport, startReport } from '../src/files/report.js';
+import { usualOptions } from './world.js';
 
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'report-'));
 });
-afterEach(() => rmSync(folder, { recursive: true }));
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+  vi.useRealTimers();
+});
+
+const [jockeys, trainers] = entityTypes;
+if (jockeys === undefined || trainers === undefined) throw new Error('There are no jockeys and trainers');
+const going = new AbortController().signal;
+const failure: Failure = { entity_type: 'jockeys', id: 'jky_1', name: 'A. Name', reason: 'results vanished' };
 
 function reportOf(timestamp: string, more: Partial<Report> = {}): Report {
-  const selectors = { limit: null, dryRun: false, skipExisting: false, staleAfter: null, resume: true };
-  const report = newReport({ types: entityTypes, ...selectors }, new Date(timestamp));
-  const failures: Failure[] = [
-    { entity_type: 'owners', id: 'own_1', name: 'A. Name', reason: 'results vanished' },
-  ];
-  return { ...report, timestamp, failures, exit_code: exitCodes.someFailed, ...more };
+  const report = startReport(usualOptions, new Date(timestamp)).ended(going);
+  return { ...report, timestamp, failures: [failure], exit_code: exitCodes.someFailed, ...more };
 }
 
-describe('a report', () => {
-  it('has the documented format', () => {
-    const selectors = {
-      types: entityTypes,
-      limit: 10,
-      dryRun: true,
-      skipExisting: true,
-      staleAfter: null,
-      resume: false,
-    };
-    expect(newReport(selectors, new Date('2026-07-01T05:00:00Z'))).toMatchObject({
-      timestamp: '2026-07-01T05:00:00.000Z',
-      entity_types: ['jockeys', 'trainers', 'owners'],
-      mode: 'dry_run',
-      options: { skip_existing: true, resume: false, limit: 10 },
-      statistics: {},
-      overall: { total_entities: 0, total_processed: 0, total_successful: 0, total_failed: 0, duration: 0 },
-      failures: [],
-    });
-    expect(reportOf('2026-07-01T05:00:00Z').mode).toBe('production');
-  });
+function written(count: number): Written[] {
+  const entity = { id: 'jky_2', name: '', lastDate: null, statsUpdatedAtMs: null };
+  return Array(count).fill({ entity, row: { id: 'jky_2' } });
+}
 
-  it.each([
-    ['2026-07-01T05:00:09.999Z', 'statistics_population_report_20260701_050009.json'],
-    ['2026-07-01T00:30:00.000+02:00', 'statistics_population_report_20260630_223000.json'],
-    ['2024-02-29T23:59:59.000Z', 'statistics_population_report_20240229_235959.json'],
-  ])('of %s is %s, by UTC', (timestamp, name) => {
-    const report = reportOf(timestamp);
-    const path = saveReport(folder, report);
-    expect(path).toBe(join(folder, name));
-    expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(report);
-    expect(readdirSync(folder)).toEqual([name]);
-  });
-
-  it('never replaces another one: it takes the name of a later second', () => {
-    const paths = ['first', 'second', 'third'].map((stopped_by) =>
-      saveReport(folder, reportOf('2026-12-31T23:59:59.500Z', { stopped_by })),
-    );
-    expect(paths.map((path) => path.slice(-20))).toEqual([
-      '20261231_235959.json',
-      '20270101_000000.json',
-      '20270101_000001.json',
-    ]);
-    const saved = paths.map((path) => JSON.parse(readFileSync(path, 'utf8')).stopped_by);
-    expect(saved).toEqual(['first', 'second', 'third']);
-  });
-
-  it('never replaces that of another process', async () => {
-    const source = new URL('../src/report.ts', import.meta.url);
-    const script = `
-      import { saveReport } from ${JSON.stringify(source)};
-      const report = ${JSON.stringify(reportOf('2026-07-01T05:00:00Z'))};
-      process.stdin.once('data', () => {
-        for (let count = 0; count < 15; count += 1)
-          console.log(saveReport(process.argv[1], { ...report, stopped_by: process.pid + ' ' + count }));
-        process.exit();
-      });
-      console.error('ready');`;
-    const args = ['--import', 'tsx', '--input-type=module', '-e', script, folder];
-    const children = Array.from({ length: 3 }, () =>
-      spawn(process.execPath, args, { cwd: fileURLToPath(new URL('..', import.meta.url)) }),
-    );
-    const outputs = children.map(({ stdout }) => text(stdout));
-    await Promise.all(children.map(({ stderr }) => new Promise((ready) => stderr.once('data', ready))));
-    for (const child of children) child.stdin.write('go');
-    const paths = (await Promise.all(outputs)).flatMap((output) => output.trim().split('\n'));
-    expect(paths).toHaveLength(45);
-    const reasons = paths.map((path) => JSON.parse(readFileSync(path, 'utf8')).stopped_by);
-    expect(new Set(reasons).size).toBe(45);
-  });
-
-  it('that cannot be written says so', () => {
-    expect(() => saveReport(join(folder, 'missing'), reportOf('2026-07-01T05:00:00Z'))).toThrow(
-      expect.objectContaining({ exitCode: exitCodes.filesUnusable }),
-    );
+it('has the documented format, and what was asked', () => {
+  const asked = { dryRun: true, skipExisting: true, limit: 10, staleAfter: { text: '12h', ms: 1 } };
+  vi.useFakeTimers({ now: new Date('2026-07-01T05:00:09Z') });
+  const report = startReport({ ...usualOptions, ...asked }, new Date('2026-07-01T05:00:00Z')).ended(going);
+  expect(report).toEqual({
+    timestamp: '2026-07-01T05:00:09.000Z',
+    started_at: '2026-07-01T05:00:00.000Z',
+    entity_types: ['jockeys', 'trainers', 'owners'],
+    mode: 'dry_run',
+    options: { skip_existing: true, stale_after: '12h', resume: false, limit: 10 },
+    statistics: {},
+    overall: { total_entities: 0, total_processed: 0, total_successful: 0, total_failed: 0, duration: 0 },
+    ...{ strategy: null, requests: 0, exit_code: 0, stopped_by: null, failures: [] },
   });
 });
 
-it('the saved reports are told newest first, other files passed over', () => {
-  expect([...savedReports(join(folder, 'missing'))]).toEqual([]);
-  for (const [day, stopped_by] of [
-    ['2026-07-02', 'newest'],
-    ['2026-06-30', 'oldest'],
-    ['2026-07-01', 'middle'],
-  ])
-    saveReport(folder, reportOf(`${day}T05:00:00Z`, { stopped_by }));
-  writeFileSync(join(folder, 'statistics_population_report_20260703_050000.json'), '{"torn": ');
-  writeFileSync(join(folder, 'statistics_population_report_20260704_050000.json'), '{"foreign": 1}');
-  writeFileSync(join(folder, 'statistics_population_report_20260705_050000.html'), '<html>');
-  mkdirSync(join(folder, 'statistics_population_report_20260706_050000.json'));
-  expect([...savedReports(folder)].map(({ stopped_by }) => stopped_by)).toEqual([
-    'newest',
-    'middle',
-    'oldest',
+it.each([
+  ['walk', 10, 5],
+  ['sweep', 12, 7],
+] as const)('sums up what a %s did, and how long each type took', (strategy, first, second) => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  const { take, ended } = startReport(usualOptions, new Date());
+  take({ kind: 'selected', type: jockeys, total: 100, skipped: 7 });
+  take({ kind: 'selected', type: trainers, total: 50, skipped: 0 });
+  take({ kind: 'request' });
+  vi.advanceTimersByTime(1_000);
+  take({ kind: 'gathering', strategy });
+  vi.advanceTimersByTime(2_000);
+  take({ kind: 'populating', type: jockeys });
+  take({ kind: 'batch', type: jockeys, written: written(40), failures: [failure] });
+  take({ kind: 'batch', type: jockeys, written: written(20), failures: [failure, failure] });
+  vi.advanceTimersByTime(10_000);
+  take({ kind: 'populating', type: trainers });
+  take({ kind: 'batch', type: trainers, written: written(50), failures: [] });
+  vi.advanceTimersByTime(5_000);
+  const report = ended(going);
+  expect(report).toMatchObject({
+    strategy,
+    requests: 1,
+    exit_code: 3,
+    failures: [failure, failure, failure],
+  });
+  const figures = [report.statistics.jockeys, report.statistics.trainers, report.overall];
+  // Total, processed, successful, failed, skipped, duration, rate.
+  expect(figures.map((one) => Object.values(one ?? {}))).toEqual([
+    [100, 63, 60, 3, 7, first, 63 / first],
+    [50, 50, 50, 0, 0, second, Number((50 / second).toFixed(3))],
+    [150, 113, 110, 3, 18],
   ]);
 });
 
-describe('the sums', () => {
-  const figures = (total: number, successful: number, failed: number) => ({
-    total,
-    processed: successful + failed,
-    successful,
-    failed,
-    skipped: 7,
-    duration: 3,
-    rate: 1,
-  });
+it.each([
+  [undefined, exitCodes.allWritten, null],
+  [new FatalError(exitCodes.apiRefused, 'Refused.'), exitCodes.apiRefused, 'Refused.'],
+  [new Error('A bug.'), exitCodes.ownBug, 'A bug.'],
+])('of a run that %s ended has that one’s exit code and message', (error, exit_code, stopped_by) => {
+  const stop = error ? AbortSignal.abort(error) : going;
+  expect(startReport(usualOptions, new Date()).ended(stop)).toMatchObject({ exit_code, stopped_by });
+});
 
-  it('are those of all types, and the duration is that of the run', () => {
-    const report = reportOf('2026-07-01T05:00:00Z', {
-      statistics: { jockeys: figures(100, 60, 3), owners: figures(50, 50, 0) },
-    });
-    sumUp(report, 12.5);
-    expect(report.overall).toEqual({
-      total_entities: 150,
-      total_processed: 113,
-      total_successful: 110,
-      total_failed: 3,
-      duration: 12.5,
-    });
-  });
+it.each([
+  ['2026-07-01T05:00:09.999Z', 'statistics_population_report_20260701_050009.json'],
+  ['2026-07-01T00:30:00.000+02:00', 'statistics_population_report_20260630_223000.json'],
+  ['2024-02-29T23:59:59.000Z', 'statistics_population_report_20240229_235959.json'],
+])('of %s is saved as %s, by UTC', (timestamp, name) => {
+  const report = reportOf(timestamp);
+  const path = saveReport(folder, report);
+  expect(path).toBe(join(folder, name));
+  expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(report);
+  expect(readdirSync(folder)).toEqual([name]);
+});
 
-  it('of no type are nothing', () => {
-    const report = reportOf('2026-07-01T05:00:00Z');
-    sumUp(report, 0.5);
-    expect(Object.values(report.overall)).toEqual([0, 0, 0, 0, 0.5]);
-  });
+it('never replaces another one: it takes the name of a later second', () => {
+  const runs = ['first', 'second', 'third'];
+  const paths = runs.map((stopped_by) =>
+    saveReport(folder, reportOf('2026-12-31T23:59:59.500Z', { stopped_by })),
+  );
+  const seconds = ['20261231_235959.json', '20270101_000000.json', '20270101_000001.json'];
+  expect(paths.map((path) => path.slice(-20))).toEqual(seconds);
+  expect(paths.map((path) => JSON.parse(readFileSync(path, 'utf8')).stopped_by)).toEqual(runs);
+});
+
+it('never replaces that of another process', async () => {
+  const source = new URL('../src/files/report.ts', import.meta.url);
+  const script = `
+    import { saveReport } from ${JSON.stringify(source)};
+    const report = ${JSON.stringify(reportOf('2026-07-01T05:00:00Z'))};
+    process.stdin.once('data', () => {
+      for (let count = 0; count < 15; count += 1)
+        console.log(saveReport(process.argv[1], { ...report, stopped_by: process.pid + ' ' + count }));
+      process.exit();
+    });
+    console.error('ready');`;
+  const args = ['--import', 'tsx', '--input-type=module', '-e', script, folder];
+  const cwd = fileURLToPath(new URL('..', import.meta.url));
+  const children = Array.from({ length: 3 }, () => spawn(process.execPath, args, { cwd }));
+  const outputs = children.map(({ stdout }) => text(stdout));
+  await Promise.all(children.map(({ stderr }) => new Promise((ready) => stderr.once('data', ready))));
+  for (const child of children) child.stdin.write('go');
+  const paths = (await Promise.all(outputs)).flatMap((output) => output.trim().split('\n'));
+  const reasons = paths.map((path) => JSON.parse(readFileSync(path, 'utf8')).stopped_by);
+  expect(reasons).toHaveLength(45);
+  expect(new Set(reasons).size).toBe(45);
+});
+
+it('says that it cannot be written', () => {
+  const unwritable = expect.objectContaining({ exitCode: exitCodes.filesUnusable });
+  expect(() => saveReport(join(folder, 'missing'), reportOf('2026-07-01T05:00:00Z'))).toThrow(unwritable);
+});
+
+it('is told newest first, other files passed over', () => {
+  expect([...savedReports(join(folder, 'missing'))]).toEqual([]);
+  for (const day of ['2026-07-02', '2026-06-30', '2026-07-01'])
+    saveReport(folder, reportOf(`${day}T05:00:00Z`, { stopped_by: day }));
+  const path = (name: string) => join(folder, `statistics_population_report_${name}`);
+  writeFileSync(path('20260703_050000.json'), '{"torn": ');
+  writeFileSync(path('20260704_050000.json'), '{"foreign": 1}');
+  writeFileSync(path('20260705_050000.html'), '<html>');
+  mkdirSync(path('20260706_050000.json'));
+  const days = [...savedReports(folder)].map(({ stopped_by }) => stopped_by);
+  expect(days).toEqual(['2026-07-02', '2026-07-01', '2026-06-30']);
 });

@@ -1,12 +1,13 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
-import { Checkpoint } from '../src/files/checkpoint.js';
-import { newReport, type Report, saveReport } from '../src/files/report.js';
-import { RunLock } from '../src/files/run-lock.js';
+import { openCheckpoint } from '../src/files/checkpoint.js';
+import { type Report, saveReport, startReport } from '../src/files/report.js';
+import { lockTypes } from '../src/files/run-lock.js';
 import { describeStatus, readStatus } from '../src/show/status.js';
+import { usualOptions } from './world.js';
 
 const now = new Date('2026-07-01T12:00:00Z');
 const [jockeys] = entityTypes;
@@ -15,112 +16,107 @@ let folder: string;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'status-'));
+  vi.useFakeTimers({ toFake: ['Date', 'performance'] });
 });
-afterEach(() => rmSync(folder, { recursive: true }));
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+  vi.useRealTimers();
+});
 
 /** Saves a report of jockeys: by default all ten were written. */
-function saveRun(timestamp: string, change: Partial<Report> & { processed?: number } = {}): string {
-  const { processed = 10, ...more } = change;
-  const selectors = { limit: null, dryRun: false, skipExisting: false, staleAfter: null, resume: false };
-  const report = newReport({ types: entityTypes, ...selectors }, new Date(timestamp));
-  const figures = {
-    total: 10,
-    processed,
-    successful: processed,
-    failed: 0,
-    skipped: 0,
-    duration: 1,
-    rate: 10,
-  };
-  return saveReport(folder, { ...report, timestamp, statistics: { jockeys: figures }, ...more });
+function saveRun(timestamp: string, more: Partial<Report> = {}, processed = 10): string {
+  const report = startReport(usualOptions, new Date(timestamp)).ended(new AbortController().signal);
+  const written = { total: 10, processed, successful: processed - 1, failed: 1 };
+  const statistics = { jockeys: { ...written, skipped: 0, duration: 1, rate: 10 } };
+  return saveReport(folder, { ...report, timestamp, statistics, ...more });
 }
 
-describe('the status', () => {
-  it('of a folder without files is empty, also of one that is not there', () => {
-    for (const directory of [folder, join(folder, 'none')]) {
-      const status = readStatus(directory, now);
-      for (const { name } of entityTypes) {
-        expect(status[name]).toEqual({ running: null, last_run: null, last_completed: null, resume: null });
-      }
-      expect(describeStatus(status)).toContain('no checkpoint');
-    }
-    expect(readdirSync(folder)).toEqual([]);
-  });
-
-  it('tells the run that processes a type, from its lock', () => {
-    const lock = new RunLock(folder, [jockeys]);
-    lock.acquire('2026-07-01T11:59:00.000Z');
-    const phase = { label: 'walking jockeys', since: new Date('2026-07-01T11:59:30Z'), done: 60, total: 180 };
-    lock.update({ started_at: '2026-07-01T11:59:00.000Z', strategy: 'walk' }, phase);
-    const status = readStatus(folder, now);
-    expect(status.jockeys.running).toEqual({
-      pid: process.pid,
-      since: '2026-07-01T11:59:00.000Z',
-      strategy: 'walk',
-      phase: 'walking jockeys',
-      done: 60,
-      total: 180,
-      rate: 2,
-      seconds_left: 60,
-    });
-    expect(status.owners.running).toBeNull();
-    expect(describeStatus(status)).toContain('walking jockeys 60/180, 2.00/s, 1m 00s left');
-    lock.release();
-    expect(readStatus(folder, now).jockeys.running).toBeNull();
-  });
-
-  it('does not take a dead process for a run', () => {
-    const lock = { token: 'x', pid: 2 ** 22 + 1, process_start: null, since: '', strategy: null };
-    const note = { phase: 'selecting', phase_since: '', done: 0, total: 0 };
-    writeFileSync(join(folder, 'run_jockeys.lock'), JSON.stringify({ ...lock, ...note }));
-    expect(readStatus(folder, now).jockeys.running).toBeNull();
-  });
-
-  it('tells the last run and, where that did not reach its end, the last completed one', () => {
-    saveRun('2026-06-28T05:00:00.000Z');
-    const completed = saveRun('2026-06-29T05:00:00.000Z');
-    const last = saveRun('2026-06-30T05:00:00.000Z', {
-      processed: 4,
-      exit_code: 4,
-      stopped_by: 'The API is gone.',
-    });
-    saveRun('2026-07-01T05:00:00.000Z', { mode: 'dry_run' });
-    const { jockeys: status, owners } = readStatus(folder, now);
-    expect(status.last_run).toMatchObject({ report: last, exit_code: 4, successful: 4, total: 10 });
-    expect(status.last_completed).toMatchObject({ report: completed, exit_code: 0, successful: 10 });
-    expect(owners.last_run).toBeNull();
-    const text = describeStatus(readStatus(folder, now));
-    expect(text).toContain('2026-06-30T05:00:00.000Z, exit code 4: 4 of 10 written, 0 failed');
-    expect(text).toContain('The API is gone.');
-    expect(text).toContain('last completed  2026-06-29T05:00:00.000Z, exit code 0: 10 of 10 written');
-  });
-
-  it('reads reports of the original program and passes over what is none', () => {
-    const statistics = {
-      jockeys: { total: 2, processed: 2, successful: 2, failed: 0, duration: 14.67, rate: 0.14 },
-    };
-    const original = { timestamp: '2025-10-19T14:17:14.492810', mode: 'production', statistics };
-    writeFileSync(
-      join(folder, 'statistics_population_report_20251019_141714.json'),
-      JSON.stringify(original),
+it('of a folder without files is empty, also of one that is not there', () => {
+  for (const directory of [folder, join(folder, 'none')]) {
+    const status = readStatus(directory, now);
+    for (const { name } of entityTypes)
+      expect(status[name]).toEqual({ running: null, last_run: null, last_completed: null, resume: null });
+    expect(describeStatus(status)).toContain(
+      'jockeys\n  running         no\n  last run        none\n  --resume        would start from the beginning: no checkpoint',
     );
-    writeFileSync(join(folder, 'statistics_population_report_20251020_141714.json'), '{"half": ');
-    expect(readStatus(folder, now).jockeys.last_completed).toMatchObject({
-      ended: original.timestamp,
-      exit_code: null,
-      successful: 2,
-    });
-  });
+  }
+  expect(readdirSync(folder)).toEqual([]);
+});
 
-  it('tells what --resume would do', () => {
-    const checkpoint = new Checkpoint(folder, jockeys);
-    checkpoint.add(['jky_1', 'jky_2']);
-    checkpoint.save();
-    writeFileSync(join(folder, 'checkpoint_owners.json'), '{"torn');
-    const status = readStatus(folder, now);
-    expect(status.jockeys.resume).toMatchObject({ written: 2 });
-    expect(status.owners.resume).toEqual({ unusable: 'it is not a whole checkpoint' });
-    expect(describeStatus(status)).toContain('would leave out 2 written');
-    expect(describeStatus(status)).toContain('would refuse');
-  });
+it('tells the run that processes a type, from its lock', () => {
+  const since = '2026-07-01T11:59:00.000Z';
+  const lock = lockTypes(folder, [jockeys], since);
+  vi.setSystemTime('2026-07-01T11:59:30Z');
+  lock.take({ kind: 'gathering', strategy: 'walk' });
+  lock.take({ kind: 'phase', label: 'walking jockeys', total: 180 });
+  vi.advanceTimersByTime(2_000);
+  lock.take({ kind: 'step', done: 60 });
+  const status = readStatus(folder, now);
+  const phase = { phase: 'walking jockeys', done: 60, total: 180, rate: 2, seconds_left: 60 };
+  expect(status.jockeys.running).toEqual({ pid: process.pid, since, strategy: 'walk', ...phase });
+  expect(status.owners.running).toBeNull();
+  expect(describeStatus(status)).toContain(
+    `pid ${process.pid} since ${since}, walk\n                  walking jockeys 60/180, 2.00/s, 1m 00s left\n`,
+  );
+  lock.release();
+  expect(readStatus(folder, now).jockeys.running).toBeNull();
+});
+
+it('does not know how long a run will take that has done nothing', () => {
+  const lock = lockTypes(folder, [jockeys], now.toISOString());
+  expect(readStatus(folder, now).jockeys.running).toMatchObject({ rate: 0, seconds_left: null });
+  expect(describeStatus(readStatus(folder, now))).toContain(' selecting 0/0, 0.00/s\n');
+  lock.release();
+});
+
+it('does not take a dead process for a run', () => {
+  const holder = { token: 'x', pid: 2 ** 22 + 1, process_start: null };
+  const note = { since: '', strategy: null, phase: 'selecting', phase_since: '', done: 0, total: 0 };
+  writeFileSync(join(folder, 'run_jockeys.lock'), JSON.stringify({ ...holder, ...note }));
+  expect(readStatus(folder, now).jockeys.running).toBeNull();
+});
+
+it('tells the last run and, where that did not reach its end, the last completed one', () => {
+  saveRun('2026-06-28T05:00:00.000Z');
+  const completed = saveRun('2026-06-29T05:00:00.000Z');
+  const last = saveRun('2026-06-30T05:00:00.000Z', { exit_code: 4, stopped_by: 'The API is gone.' }, 4);
+  saveRun('2026-07-01T05:00:00.000Z', { mode: 'dry_run' });
+  const { jockeys: status, owners } = readStatus(folder, now);
+  const first = { ended: '2026-06-29T05:00:00.000Z', exit_code: 0, stopped_by: null, report: completed };
+  expect(status.last_completed).toEqual({ ...first, total: 10, successful: 9, failed: 1 });
+  expect(status.last_run).toMatchObject({ report: last, exit_code: 4, total: 10, successful: 3, failed: 1 });
+  expect(owners.last_run).toBeNull();
+  const lines = describeStatus(readStatus(folder, now)).split('\n');
+  expect(lines.slice(2, 5)).toEqual([
+    '  last run        2026-06-30T05:00:00.000Z, exit code 4: 3 of 10 written, 1 failed',
+    '                  The API is gone.',
+    '  last completed  2026-06-29T05:00:00.000Z, exit code 0: 9 of 10 written, 1 failed',
+  ]);
+});
+
+it('reads reports of the original program and passes over what is none', () => {
+  const figures = { total: 2, processed: 2, successful: 2, failed: 0, duration: 14.67, rate: 0.14 };
+  const ended = '2025-10-19T14:17:14.492810';
+  const original = { timestamp: ended, mode: 'production', statistics: { jockeys: figures } };
+  const path = (day: number) => join(folder, `statistics_population_report_202510${day}_141714.json`);
+  writeFileSync(path(19), JSON.stringify(original));
+  writeFileSync(path(20), '{"half": ');
+  const status = readStatus(folder, now);
+  expect(status.jockeys.last_completed).toMatchObject({ ended, exit_code: null, successful: 2 });
+  expect(describeStatus(status)).toContain(
+    `  last run        ${ended}: 2 of 2 written, 0 failed\n  --resume`,
+  );
+});
+
+it('tells what --resume would do', () => {
+  vi.setSystemTime(now);
+  const checkpoint = openCheckpoint(folder, jockeys, usualOptions, () => {});
+  checkpoint.add(['jky_1', 'jky_2']);
+  checkpoint.save();
+  writeFileSync(join(folder, 'checkpoint_owners.json'), '{"torn');
+  const status = readStatus(folder, now);
+  expect(status.jockeys.resume).toEqual({ written: 2, saved: now.toISOString() });
+  expect(status.owners.resume).toEqual({ unusable: 'it is not a whole checkpoint' });
+  expect(describeStatus(status)).toContain(`would leave out 2 written, saved ${now.toISOString()}`);
+  expect(describeStatus(status)).toContain('would refuse: the checkpoint cannot be used, it is not a whole');
 });
