@@ -27,7 +27,11 @@ function watch(columns: number | null | undefined, color = false) {
     screen,
     last: () => screen().at(-1) ?? '',
     /** Everything that ever stood on a line. */
-    drawings: () => written.split(/\n|\r\u001b\[2K/).filter((text) => text !== ''),
+    drawings: () =>
+      written
+        .replaceAll(eraseLine, '\n')
+        .split('\n')
+        .filter((text) => text !== ''),
     line: (line: string) => take({ kind: 'line', line }),
     phase: (label: string, total: number) => take({ kind: 'phase', label, total }),
     /** A step so many milliseconds and requests after the one before. */
