@@ -47,7 +47,7 @@ const defaults = {
 };
 
 describe('an option', () => {
-  it.each([
+  it.each<[string[], object]>([
     [['--all'], {}],
     [['--entities', 'owners'], { types: ['owners'] }],
     [['--entities', 'owners', 'jockeys'], { types: ['jockeys', 'owners'] }],
@@ -60,9 +60,9 @@ describe('an option', () => {
     [['--all', '--skip-existing'], { skipExisting: true }],
     [['--all', '--resume'], { resume: true }],
     [['--all', '--clear-checkpoints'], { clearCheckpoints: true }],
-    [['--all', '--strategy', 'auto'], { strategy: 'auto' }],
-    [['--all', '--strategy', 'walk'], { strategy: 'walk' }],
-    [['--all', '--strategy', 'sweep'], { strategy: 'sweep' }],
+    ...['auto', 'walk', 'sweep'].map(
+      (strategy) => [['--all', '--strategy', strategy], { strategy }] as [string[], object],
+    ),
     [['--all', '--rate', '5'], { rate: 5 }],
     [['--all', '--rate', '0.5'], { rate: 0.5 }],
     [['--all', '--force'], { force: true }],
@@ -167,19 +167,14 @@ describe('the documentation', () => {
   const readme = read('README.md');
   const operators = read('docs/operators.md');
 
-  it.each(program.options.map(({ long, flags }) => (flags.includes('<') ? flags : `${long}`)))(
-    'explains %s',
-    (option) => {
-      expect(readme).toContain(`\`${option}\``);
-    },
-  );
-
-  it.each(program.commands.map((command) => [command.name(), command.options.map(({ flags }) => flags)] as const))(
-    'explains the command %s with its options',
-    (name, flags) => {
-      expect(readme).toContain(`\`${name} ${flags.map((flag) => `[${flag}]`).join(' ')}\``);
-    },
-  );
+  it.each([
+    ...program.options.map(({ long, flags }) => (flags.includes('<') ? flags : `${long}`)),
+    ...program.commands.map(
+      (command) => `${command.name()} ${command.options.map(({ flags }) => `[${flags}]`).join(' ')}`,
+    ),
+  ])('explains %s', (option) => {
+    expect(readme).toContain(`\`${option}\``);
+  });
 
   it('names no option that there is not', () => {
     const all = [program, ...program.commands].flatMap(({ options }) => options.map(({ long }) => `${long}`));

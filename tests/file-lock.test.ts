@@ -25,6 +25,11 @@ function age(seconds: number, file = path): void {
   utimesSync(file, then, then);
 }
 
+/** A lock file that says that `pid` holds it. */
+function writeHolder(pid: number | undefined, process_start: string | null | undefined): void {
+  writeFileSync(path, JSON.stringify({ token: 'of another', pid, process_start, done: 5 }));
+}
+
 /** Fails unless a new lock can be had, which leaves no other file behind. */
 function expectFree(): void {
   expect(readLockHolder(path)).toBeUndefined();
@@ -75,17 +80,13 @@ describe('a lock', () => {
     age(4);
     expect(second.tryAcquire()).toMatchObject({ pid: process.pid });
     age(6);
+    // Without a limit it is never stale.
+    expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: process.pid });
     expect(second.tryAcquire()).toBeUndefined();
     expect([first.isOurs(), second.isOurs()]).toEqual([false, true]);
     first.release();
     first.update({ done: 1 });
     expect(second.isOurs()).toBe(true);
-  });
-
-  it('is never stale without a limit', () => {
-    createFileLock(path).tryAcquire();
-    age(1_000_000);
-    expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: process.pid });
   });
 
   it('is had in spite of a process that died while it cleared the lock of a dead one', async () => {
@@ -95,11 +96,6 @@ describe('a lock', () => {
     expectFree();
   });
 });
-
-/** A lock file that says that `pid` holds it. */
-function writeHolder(pid: number | undefined, process_start: string | null | undefined): void {
-  writeFileSync(path, JSON.stringify({ token: 'of another', pid, process_start, done: 5 }));
-}
 
 describe('the lock of another process', () => {
   let other: ChildProcess;
@@ -129,11 +125,6 @@ describe('the lock of another process', () => {
 
   it('is free when its pid is used again by one that started later', () => {
     writeHolder(other.pid, '1');
-    expectFree();
-  });
-
-  it('is free when there is no process of its pid', () => {
-    writeHolder(deadPid, null);
     expectFree();
   });
 
@@ -172,41 +163,38 @@ it.each(['', '{"token": "torn', 'null', '17', '{"pid": 1}', '{"token": "t", "pid
   },
 );
 
-describe('processes that race', () => {
-  const source = new URL('../src/files/file-lock.ts', import.meta.url);
-  const script = `
-    import { createFileLock } from ${JSON.stringify(source)};
-    process.on('message', ({ path, at }) => {
-      const lock = createFileLock(path);
-      while (Date.now() < at);
-      process.send(lock.tryAcquire() === undefined);
-    });
-    process.send('ready');`;
-  // Rare faults show in more races: LOCK_RACES=4000 takes a minute.
-  const rounds = Number(process.env.LOCK_RACES ?? 250);
-
-  it.each([2, 3])('for a dead lock: exactly one of %i wins', { timeout: 60_000 + 50 * rounds }, async (count) => {
-    const racers = Array.from({ length: count }, () =>
-      spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
-        cwd: fileURLToPath(new URL('..', import.meta.url)),
-        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      }),
-    );
-    const answersOfAll = () => Promise.all(racers.map(async (racer) => (await once(racer, 'message'))[0]));
-    try {
-      await answersOfAll();
-      const winners: number[] = [];
-      for (let round = 0; round < rounds; round += 1) {
-        const raced = join(folder, `${round}.lock`);
-        writeFileSync(raced, JSON.stringify({ token: 'dead', pid: deadPid, process_start: '1' }));
-        const answers = answersOfAll();
-        for (const racer of racers) racer.send({ path: raced, at: Date.now() + 4 });
-        winners.push((await answers).filter((won) => won === true).length);
-      }
-      expect(winners.filter((number) => number !== 1)).toEqual([]);
-      expect(readdirSync(folder)).toHaveLength(rounds);
-    } finally {
-      for (const racer of racers) racer.kill('SIGKILL');
-    }
+// Rare faults show in more races: LOCK_RACES=4000 takes a minute.
+const rounds = Number(process.env.LOCK_RACES ?? 250);
+const racer = `
+  import { createFileLock } from ${JSON.stringify(new URL('../src/files/file-lock.ts', import.meta.url))};
+  process.on('message', ({ path, at }) => {
+    const lock = createFileLock(path);
+    while (Date.now() < at);
+    process.send(lock.tryAcquire() === undefined);
   });
+  process.send('ready');`;
+
+it('of three processes that race for a dead lock exactly one wins', { timeout: 60_000 + 50 * rounds }, async () => {
+  const racers = Array.from({ length: 3 }, () =>
+    spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', racer], {
+      cwd: fileURLToPath(new URL('..', import.meta.url)),
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    }),
+  );
+  const answersOfAll = () => Promise.all(racers.map(async (one) => (await once(one, 'message'))[0]));
+  try {
+    await answersOfAll();
+    const winners: number[] = [];
+    for (let round = 0; round < rounds; round += 1) {
+      const raced = join(folder, `${round}.lock`);
+      writeFileSync(raced, JSON.stringify({ token: 'dead', pid: deadPid, process_start: '1' }));
+      const answers = answersOfAll();
+      for (const one of racers) one.send({ path: raced, at: Date.now() + 4 });
+      winners.push((await answers).filter((won) => won === true).length);
+    }
+    expect(winners.filter((number) => number !== 1)).toEqual([]);
+    expect(readdirSync(folder)).toHaveLength(rounds);
+  } finally {
+    for (const one of racers) one.kill('SIGKILL');
+  }
 });

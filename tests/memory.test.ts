@@ -1,22 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Simulator, startSimulator } from './simulator.js';
-import { startWorld, today, type World } from './world.js';
+import { startWorld, type World } from './world.js';
 
 /** ENTITIES=20000 for the size of the promise, which takes some minutes. */
 const owners = Number(process.env.ENTITIES ?? 4_000);
-const season = { jockeys: 40, trainers: 30, owners, races: 60 };
-
 let world: World;
-let simulator: Simulator;
 
 beforeAll(async () => {
-  [world, simulator] = await Promise.all([startWorld({ season }), startSimulator({ season: { today, ...season } })]);
+  world = await startWorld({ season: { jockeys: 40, trainers: 30, owners, races: 60 } });
 });
-afterAll(async () => {
-  simulator.close();
-  await world.close();
-});
+afterAll(() => world.close());
 
 function median(values: readonly number[]): number {
   return Math.round(values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0);
@@ -26,9 +19,7 @@ it.runIf(process.platform === 'linux')(
   `the memory of a walk of ${owners} entities does not grow after the first thousand`,
   { timeout: 900_000 },
   async () => {
-    const running = world.start(['--entities', 'owners', '--strategy', 'walk', '--rate', '1000'], {
-      RACING_API_BASE_URL: simulator.url,
-    });
+    const running = world.start(['--entities', 'owners', '--strategy', 'walk', '--rate', '1000']);
     /** Resident megabytes, by the thousands of entities that the latest line tells as walked. */
     const samples: number[][] = [];
     const sampling = setInterval(() => {

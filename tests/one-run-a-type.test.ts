@@ -1,5 +1,4 @@
-import { spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -101,31 +100,14 @@ describe('beside a run', () => {
   });
 });
 
-it.each([
-  { args: ['--all', '--dry-run'], left: [] },
-  { args: ['verify', '--sample', '5', '--rate', '1000'], left: ['request_budget'] },
-])('$args.0 works in an empty directory and leaves nothing but its report', async ({ args, left }) => {
-  await world.runHere({ strategy: 'sweep' });
-  rmSync(logs(), { recursive: true });
-  expect(await world.run(args)).toMatchObject({ code: 0, stderr: '' });
-  expect(readdirSync(logs()).filter((name) => !name.startsWith('statistics_population_report_'))).toEqual(left);
-});
-
 describe('the lock of a run that is no more', () => {
-  it.each(['right after SIGKILL', 'when its pid now belongs to another process'])('is free %s', async (when) => {
+  it('is free right after SIGKILL', async () => {
     const { running, release } = await startWaiting();
     running.child.kill('SIGKILL');
     await running.ended;
     release();
-    const sleeper = spawn('sleep', ['60']);
-    try {
-      const lock = JSON.parse(readFileSync(lockPath(), 'utf8'));
-      const pid = when === 'right after SIGKILL' ? lock.pid : sleeper.pid;
-      writeFileSync(lockPath(), JSON.stringify({ ...lock, pid }));
-      expect((await world.run(walk('jockeys'))).code).toBe(0);
-    } finally {
-      sleeper.kill();
-    }
+    expect(readdirSync(logs())).toContain('run_jockeys.lock');
+    expect((await world.run(walk('jockeys'))).code).toBe(0);
   });
 
   it.each([

@@ -18,25 +18,18 @@ export interface Arrival {
   path: string;
 }
 
-/** The simulated Racing API, without a rate limit, in a process of its own. */
-export interface Simulator {
-  url: string;
-  arrivals(): Promise<Arrival[]>;
-  close(): void;
-}
+export type Simulator = Awaited<ReturnType<typeof startSimulator>>;
 
-/** In a process of its own nothing but the calls themselves keeps it from noting when they arrive. */
-export async function startSimulator(settings: Pick<SimulatorSettings, 'season' | 'failEvery'>): Promise<Simulator> {
+/** The simulated Racing API, without a rate limit. In a process of its own nothing but the calls themselves keeps it from noting when they arrive. */
+export async function startSimulator(settings: Pick<SimulatorSettings, 'season' | 'failEvery'>) {
   const script = fileURLToPath(new URL('./simulator-process.ts', import.meta.url));
   const argument = JSON.stringify({ ...settings, username, password });
   const child = fork(script, [argument], { execArgv: ['--import', 'tsx'] });
-  const [{ url }] = await once(child, 'message');
   return {
-    url,
-    arrivals: async () => {
+    url: (await once(child, 'message'))[0].url as string,
+    arrivals: async (): Promise<Arrival[]> => {
       child.send('arrivals');
-      const [{ calls }] = await once(child, 'message');
-      return calls;
+      return (await once(child, 'message'))[0].calls;
     },
     close: () => child.disconnect(),
   };
