@@ -77,7 +77,7 @@ export async function wholeRows(world: World, ...types: EntityType[]): Promise<M
 export const wholeTables = (world: World): Promise<Map<string, string>> => wholeRows(world, ...entityTypes);
 
 /** The rows of the world without stats_updated_at, by id. */
-export async function figures(world: World, type: EntityType): Promise<Map<string, unknown>> {
+export async function figures(world: World, type: EntityType): Promise<Map<string, object>> {
   return await timelessRows(world, [type]);
 }
 

@@ -1,24 +1,39 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished, vi } from 'vitest';
+import { entityTypes } from '../src/entity-types.js';
+import type { VerifyOptions } from '../src/options.js';
+import { addDays } from '../src/statistics.js';
+import { verifyStatistics } from '../src/verify.js';
 import {
   callsOf,
   inject,
   runCommand,
+  type StoredStatistics,
   startTinyWorld,
   status,
   storeEarlierStatistics,
+  typeNamed,
   wholeTables,
 } from './faults.js';
-import type { Ended, World } from './world.js';
+import { openServices, today, type World } from './world.js';
+
+const jockeys = { entities: [typeNamed('jockeys')] };
+/** The UTC date of the stored statistics. */
+const storedDate = addDays(today, -3);
 
 let world: World;
-let stored: Awaited<ReturnType<typeof storeEarlierStatistics>>;
+let stored: StoredStatistics;
+let jockey: { id: string; name: string };
 
 beforeAll(async () => {
-  world = await startTinyWorld();
+  // So that every table is read in several pages.
+  world = await startTinyWorld({ maxRows: 7 });
   stored = await storeEarlierStatistics(world);
+  const [first] = world.season.jockeys;
+  if (first === undefined) throw new Error('There is no jockey');
+  jockey = first;
 });
 beforeEach(async () => {
   await stored.restore();
@@ -27,106 +42,130 @@ beforeEach(async () => {
 });
 afterAll(() => world.close());
 
-const verify = (more: string[] = [], environment = {}, cwd = world.folder): Promise<Ended> =>
-  runCommand(['verify', '--rate', '1000', ...more], {
-    cwd,
-    environment: { ...world.environment, ...environment },
-  });
+const sql = (statement: string) => world.database.query(statement);
+
+const runVerify = (more: string[] = [], cwd = world.folder) =>
+  runCommand(['verify', '--rate', '1000', ...more], { cwd, environment: world.environment });
+
+/** Verifies in this process. */
+async function verify(options: Partial<VerifyOptions> = {}): Promise<{ code: number; lines: string[] }> {
+  const services = openServices(world, 1000);
+  try {
+    const asked = { entities: entityTypes, sample: 200, rate: 1000, ...options };
+    const code = await verifyStatistics(asked, { ...services, tell: services.events.tell });
+    return { code, lines: services.lines };
+  } finally {
+    await services.api.close();
+  }
+}
 
 it('finds rows equal that a sweep has written, and writes nothing', async () => {
   expect(await world.runHere({ strategy: 'sweep' })).toMatchObject({ exit_code: 0 });
   const logs = join(world.folder, 'logs');
   const files = () =>
     readdirSync(logs)
-      .filter((name) => /checkpoint|report/.test(name))
-      .map((name) => [name, readFileSync(join(logs, name), 'utf8')]);
-  const [rows, filesBefore] = [await wholeTables(world), files()];
+      .filter((name) => /checkpoint|report|season/.test(name))
+      .map((name) => [name, readFileSync(join(logs, name), 'latin1')]);
+  const before = { rows: await wholeTables(world), files: files() };
   const methods = new Set<string | undefined>();
   world.database.intercept = (request, _, next) => {
     methods.add(request.method);
     return next();
   };
-  const { code, stdout, stderr } = await verify();
+  const { code, stdout, stderr } = await runVerify();
   expect(stdout).toContain('30 equal, 0 different, 0 could not be checked.');
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  expect(await wholeTables(world)).toEqual(rows);
-  expect(files()).toEqual(filesBefore);
+  expect({ rows: await wholeTables(world), files: files() }).toEqual(before);
   expect([...methods]).toEqual(['GET']);
 });
 
 it('works in a folder in which nothing ran before', async () => {
   const cwd = mkdtempSync(join(tmpdir(), 'verify-'));
-  try {
-    const { code, stderr } = await verify(['--sample', '3'], {}, cwd);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  } finally {
-    rmSync(cwd, { recursive: true });
-  }
+  onTestFinished(() => rmSync(cwd, { recursive: true }));
+  expect(await runVerify(['--sample', '3'], cwd)).toMatchObject({ code: 0, stderr: '' });
+});
+
+it('needs a plan that has the results of entities', async () => {
+  world.api.options.plan = 'standard';
+  const { code, stderr } = await runVerify();
+  expect(stderr).toMatch(/^The Racing API refuses the account \(401\)/);
+  expect(code).toBe(5);
 });
 
 it('checks rows of an earlier date as of that date', async () => {
-  const { code, stdout } = await verify();
-  expect(stdout).toContain('30 equal');
-  expect(code).toBe(0);
+  expect(await verify()).toEqual({
+    code: 0,
+    lines: ['Checking 30 entities against their own results.', '30 equal, 0 different, 0 could not be checked.'],
+  });
   const ends = new Set(world.api.calls.map(({ url }) => url.searchParams.get('end_date')));
-  expect([...ends]).toEqual([new Date(Date.now() - 3 * 24 * 3600 * 1000).toISOString().slice(0, 10)]);
+  expect([...ends]).toEqual([storedDate]);
 });
 
-it('reads a timestamp column as UTC', async () => {
-  const column = 'alter table ra_jockeys alter column stats_updated_at type';
-  await world.database.query(`${column} timestamp using '2000-01-01T00:10:00'`);
-  const day = new Date(Date.now() - 3 * 24 * 3600 * 1000).toISOString().slice(0, 10);
-  try {
-    await world.database.query(`update ra_jockeys set stats_updated_at = '${day}T00:10:00'`);
-    await world.database.query(`notify pgrst, 'reload schema'`);
-    for (const TZ of ['America/New_York', 'Pacific/Kiritimati']) {
-      const { code, stdout } = await verify(['--entities', 'jockeys'], { TZ });
-      expect(stdout).toContain('14 equal');
-      expect(code).toBe(0);
-    }
-  } finally {
-    await world.database.query(`${column} timestamptz using stats_updated_at at time zone 'utc'`);
-    await world.database.query(`notify pgrst, 'reload schema'`);
+it('reads a timestamp column as UTC, and a number that is stored as text', async () => {
+  const alter = async (...types: string[]) => {
+    await sql(`alter table ra_jockeys ${types.map((type) => `alter column ${type}`)}`);
+    await sql(`notify pgrst, 'reload schema'`);
+  };
+  onTestFinished(async () => {
+    vi.unstubAllEnvs();
+    await alter(
+      `stats_updated_at type timestamptz using stats_updated_at at time zone 'utc'`,
+      'recent_30d_win_rate type numeric(5, 2) using recent_30d_win_rate::numeric',
+    );
+  });
+  await alter(`stats_updated_at type timestamp using '${storedDate}T00:10:00'`, 'recent_30d_win_rate type text');
+  for (const [zone, offsetMinutes] of Object.entries({ 'America/New_York': 300, 'Pacific/Kiritimati': -840 })) {
+    vi.stubEnv('TZ', zone);
+    expect(new Date('2025-01-01').getTimezoneOffset()).toBe(offsetMinutes);
+    expect((await verify(jockeys)).lines).toContain('14 equal, 0 different, 0 could not be checked.');
   }
 });
 
 it.each([
   ['recent_30d_rides', 'recent_30d_rides + 1'],
-  ['last_win_date', `coalesce(last_win_date, current_date) - 1`],
+  ['last_win_date', 'coalesce(last_win_date, current_date) - 1'],
   ['recent_14d_win_rate', 'coalesce(recent_14d_win_rate, 0) + 0.01'],
-])('names the field and the entity of a tampered row: %s', async (column, value) => {
-  const [jockey] = world.season.jockeys;
-  await world.database.query(`update ra_jockeys set ${column} = ${value} where id = '${jockey?.id}'`);
-  const { code, stdout } = await verify(['--entities', 'jockeys']);
-  expect(code).toBe(10);
-  expect(stdout).toMatch(
-    new RegExp(`jockeys ${jockey?.id} ${jockey?.name}: ${column} is .*, its own results give `),
-  );
-  expect(stdout).toContain('13 equal, 1 different, 0 could not be checked.');
-  // Only that column differs.
-  expect(stdout.match(/its own results give/g)).toHaveLength(1);
+])('names the field and the entity of a tampered row, and no other field: %s', async (column, value) => {
+  await sql(`update ra_jockeys set ${column} = ${value} where id = '${jockey.id}'`);
+  expect(await verify(jockeys)).toEqual({
+    code: 10,
+    lines: [
+      'Checking 14 entities against their own results.',
+      expect.stringMatching(`^jockeys ${jockey.id} ${jockey.name}: ${column} is .+, its own results give `),
+      '13 equal, 1 different, 0 could not be checked.',
+      'Results corrected since the last run differ too: run it again, then verify again.',
+    ],
+  });
 });
 
-it('an entity that cannot be checked is named', async () => {
-  const [jockey] = world.season.jockeys;
-  inject(world, status(404), callsOf(jockey?.id ?? ''));
-  const { code, stdout } = await verify(['--entities', 'jockeys']);
-  expect(stdout).toContain(
-    `jockeys ${jockey?.id} ${jockey?.name}: could not be checked: the API does not know it`,
+it('names an entity that cannot be checked', async () => {
+  inject(world, status(404), callsOf(jockey.id));
+  const { code, lines } = await verify(jockeys);
+  expect(lines).toContainEqual(
+    expect.stringContaining(`jockeys ${jockey.id} ${jockey.name}: could not be checked: the API does not know it`),
   );
-  expect(stdout).toContain('13 equal, 0 different, 1 could not be checked.');
+  expect(lines).toContain('13 equal, 0 different, 1 could not be checked.');
   expect(code).toBe(3);
 });
 
-it('needs a plan that has the results of entities', async () => {
-  world.api.options.plan = 'standard';
-  const { code, stderr } = await verify();
-  expect(stderr).toMatch(/^The Racing API refuses the account \(401\)/);
-  expect(code).toBe(5);
+it('names an entity whose statistics vanish meanwhile', async () => {
+  world.database.intercept = async (request, _, next) => {
+    if (request.url?.includes(`id=eq.${jockey.id}`)) {
+      await sql(`update ra_jockeys set stats_updated_at = null where id = '${jockey.id}'`);
+    }
+    await next();
+  };
+  const { code, lines } = await verify(jockeys);
+  expect(lines).toContain(
+    `jockeys ${jockey.id} ${jockey.name}: could not be checked: its row or its statistics are gone`,
+  );
+  expect(code).toBe(3);
 });
 
 it('takes a sample of the size asked for, of entities with statistics', async () => {
-  await world.database.query('update ra_owners set stats_updated_at = null');
-  expect((await verify(['--sample', '5'])).stdout).toContain('5 equal');
-  expect((await verify(['--entities', 'owners'])).stdout).toContain('0 equal');
+  await sql('update ra_owners set stats_updated_at = null');
+  expect((await verify({ sample: 5 })).lines).toContain('5 equal, 0 different, 0 could not be checked.');
+  const nothing = await verify({ entities: [typeNamed('owners')] });
+  expect(nothing.lines).toContain('Nothing was verified.');
+  expect(nothing.code).toBe(3);
 });

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -32,23 +32,9 @@ export const password = 'canary-password-91c2';
 
 export const smallSeason = { jockeys: 40, trainers: 30, owners: 120, races: 300 };
 
-/** How a run in a child process ended. */
-export interface Ended {
-  code: number | null;
-  signal: NodeJS.Signals | null;
-  stdout: string;
-  stderr: string;
-}
-
-/** The command in a child process of its own, while it runs. */
-export interface RunningCommand {
-  child: ChildProcess;
-  /** What it has printed so far, both outputs together. */
-  output(): string;
-  /** Resolves when the output contains `text`; rejects if the command ends before. */
-  printed(text: string): Promise<void>;
-  ended: Promise<Ended>;
-}
+/** The command in a child process of its own, while it runs, and how it ended. */
+export type RunningCommand = ReturnType<typeof startCommand>;
+export type Ended = Awaited<RunningCommand['ended']>;
 
 /** A season, the API that serves it, a database that has its entities, and an empty working directory. */
 export type World = Awaited<ReturnType<typeof startWorld>>;
@@ -113,12 +99,7 @@ export async function startWorld(
 }
 
 /** The built command as a child process with exactly this environment. `shell` may set limits before it starts. */
-export function startCommand(
-  args: string[],
-  cwd: string,
-  environment: Record<string, string>,
-  shell = '',
-): RunningCommand {
+export function startCommand(args: string[], cwd: string, environment: Record<string, string>, shell = '') {
   const child = spawn('sh', ['-c', `${shell}exec "$0" "$@"`, process.execPath, command, ...args], {
     cwd,
     env: { PATH: process.env.PATH, ...environment },
@@ -132,15 +113,17 @@ export function startCommand(
   }
   const output = () => text.stdout + text.stderr;
   let over = false;
-  const ended = once(child, 'close').then(([code, signal]): Ended => {
+  const ended = once(child, 'close').then(([code, signal]) => {
     over = true;
-    return { code, signal, ...text };
+    return { code: code as number | null, signal: signal as NodeJS.Signals | null, ...text };
   });
   return {
     child,
+    /** What it has printed so far, both outputs together. */
     output,
     ended,
-    printed: async (wanted) => {
+    /** Resolves when the output contains `wanted`; rejects if the command ends before. */
+    printed: async (wanted: string) => {
       while (!output().includes(wanted)) {
         if (over) throw new Error(`Ended without printing ${wanted}:\n${output()}`);
         await sleep(10);
