@@ -74,23 +74,17 @@ describe('an .env file', () => {
     expect(problem({ RACING_API_PASSWORD: '  ' })).toContain('RACING_API_PASSWORD is missing');
   });
 
-  const lines = [
-    '# the account of The Racing API',
-    "RACING_API_USERNAME='quoted user'",
-    'export RACING_API_PASSWORD="pass#word" # not this',
-    '',
-    '   SUPABASE_URL = https://project.supabase.co/   ',
-    'SUPABASE_SERVICE_KEY=sb_secret_plain # nor this',
-    '# RACING_API_BASE_URL=https://elsewhere.test',
-  ];
-
-  it.each([
-    ['Unix line ends', lines.join('\n')],
-    ['Windows line ends', lines.join('\r\n')],
-    ['old Mac line ends', lines.join('\r')],
-    ['a byte-order mark and Windows line ends', `\ufeff${lines.slice(1).join('\r\n')}\r\n`],
-  ])('with %s, quotes, export and comments is read', (_, text) => {
-    writeEnv('.env', text);
+  it('with a byte-order mark, Windows line ends, quotes, export and comments is read', () => {
+    const lines = [
+      "\ufeffRACING_API_USERNAME='quoted user'",
+      '# the account of The Racing API',
+      'export RACING_API_PASSWORD="pass#word" # not this',
+      '',
+      '   SUPABASE_URL = https://project.supabase.co/   ',
+      'SUPABASE_SERVICE_KEY=sb_secret_plain # nor this',
+      '# RACING_API_BASE_URL=https://elsewhere.test',
+    ];
+    writeEnv('.env', lines.join('\r\n'));
     expect(loadConfig(folder, {})).toMatchObject({
       racingApi: { baseUrl: 'https://api.theracingapi.com/v1', username: 'quoted user', password: 'pass#word' },
       supabase: { url: 'https://project.supabase.co', serviceKey: 'sb_secret_plain' },

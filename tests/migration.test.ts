@@ -174,28 +174,36 @@ describe('populate_statistics', () => {
     expect(row?.stored.slice(0, 23)).toBe('2025-11-01 05:00:00.123');
   });
 
-  it.each(Object.keys(jockeyStatistics))('refuses a batch in which one object lacks %s', async (key) => {
+  const without = (name: string) =>
+    Object.fromEntries(Object.entries(jockeyStatistics).filter(([other]) => other !== name));
+  const lacking = Object.keys(jockeyStatistics).map((name) => ({
+    what: `an object without ${name}`,
+    batch: [{ ...jockeyStatistics, id: 'jky_2' }, without(name)],
+    told: 'every object needs an id and each statistics column of jockeys',
+  }));
+  const notAnArray = 'statistics must be a JSON array of objects';
+
+  it.each([
+    ...lacking,
+    { what: 'an id twice', batch: [jockeyStatistics, jockeyStatistics], told: 'occurs twice' },
+    { what: 'null', batch: null, told: notAnArray },
+    { what: 'an object', batch: {}, told: notAnArray },
+    { what: 'a number', batch: 1, told: notAnArray },
+    { what: 'a text', batch: 'text', told: 'invalid input syntax' },
+    { what: 'a list of numbers', batch: [1], told: 'every object needs' },
+    { what: 'a list of null', batch: [null], told: 'every object needs' },
+    ...['horses', 'Jockeys', '', null].map((type) => ({
+      what: `the type ${type}`,
+      type,
+      batch: [jockeyStatistics],
+      told: 'unknown entity type',
+    })),
+  ])('refuses $what and writes nothing', async ({ batch, told, ...more }) => {
     const before = await readAll('ra_jockeys');
-    const incomplete = Object.fromEntries(Object.entries(jockeyStatistics).filter(([name]) => name !== key));
-    expect(await populate('jockeys', [{ ...jockeyStatistics, id: 'jky_2' }, incomplete])).toEqual(
-      refusal(400, '22023', 'every object needs an id and each statistics column of jockeys'),
-    );
+    const refused = refusal(400, expect.stringMatching(/^22/), told);
+    expect(await populate('type' in more ? more.type : 'jockeys', batch)).toEqual(refused);
     expect(await readAll('ra_jockeys')).toEqual(before);
   });
-
-  it('refuses an id that occurs twice', async () => {
-    const twice = [jockeyStatistics, jockeyStatistics];
-    expect(await populate('jockeys', twice)).toEqual(refusal(400, '22023', 'occurs twice'));
-  });
-
-  it.each(['horses', 'Jockeys', '', null])('refuses the entity type %j', async (type) => {
-    expect(await populate(type, [])).toEqual(refusal(400, '22023', 'unknown entity type'));
-  });
-
-  it.each([{ batch: null }, { batch: {} }, { batch: 'text' }, { batch: 1 }, { batch: [1] }, { batch: [null] }])(
-    'refuses $batch in place of a batch',
-    async ({ batch }) => expect((await populate('jockeys', batch)).status).toBe(400),
-  );
 
   it('gives its caller no rights that the caller lacks', async () => {
     onTestFinished(migrateAnew);

@@ -52,22 +52,6 @@ describe('a ride', () => {
   ])('in region %s counts %i times', (region, rides) => {
     expect(rowAfter({ date: today, positions: ['3'], region }, today).recent_14d_rides).toBe(rides);
   });
-
-  it('of nobody gives zeros and nulls', () => {
-    expect(rowAfter({ date: today, positions: [] }, today)).toEqual({
-      id: 'jky_1',
-      last_ride_date: null,
-      last_win_date: null,
-      days_since_last_ride: null,
-      days_since_last_win: null,
-      recent_14d_rides: 0,
-      recent_14d_wins: 0,
-      recent_14d_win_rate: null,
-      recent_30d_rides: 0,
-      recent_30d_wins: 0,
-      recent_30d_win_rate: null,
-    });
-  });
 });
 
 describe.each(['2026-07-01', '2024-02-29', '2024-03-01', '2025-02-28', '2000-12-31', '2026-03-30'])(
