@@ -55,33 +55,29 @@ function hasOpenssl(): boolean {
   }
 }
 
-it.runIf(hasOpenssl())(
-  'a certificate that nobody vouches for: it gets no request (needs openssl)',
-  async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'certificate-'));
-    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=127.0.0.1', '-days', '2'];
-    execFileSync('openssl', [...request, '-keyout', key, '-out', cert], { stdio: 'ignore' });
-    const visitors: unknown[] = [];
-    const server = createServer({ key: readFileSync(key), cert: readFileSync(cert) }, (request, response) => {
-      visitors.push(request.headers);
-      response.end('{}');
-    });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    try {
-      const { port } = server.address() as AddressInfo;
-      await expectUnavailable(`https://127.0.0.1:${port}/v1`, /self.signed certificate/);
-      expect(visitors).toEqual([]);
-    } finally {
-      server.close();
-      rmSync(folder, { recursive: true });
-    }
-  },
-);
+it.runIf(hasOpenssl())('a certificate that nobody vouches for: it gets no request (needs openssl)', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'certificate-'));
+  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+  const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=127.0.0.1', '-days', '2'];
+  execFileSync('openssl', [...request, '-keyout', key, '-out', cert], { stdio: 'ignore' });
+  const visitors: unknown[] = [];
+  const server = createServer({ key: readFileSync(key), cert: readFileSync(cert) }, (request, response) => {
+    visitors.push(request.headers);
+    response.end('{}');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    const { port } = server.address() as AddressInfo;
+    await expectUnavailable(`https://127.0.0.1:${port}/v1`, /self.signed certificate/);
+    expect(visitors).toEqual([]);
+  } finally {
+    server.close();
+    rmSync(folder, { recursive: true });
+  }
+});
 
 it('the command says in one line why it ends: exit code 4, without a stack trace', async () => {
-  world.api.options.intercept = (_, response) =>
-    void response.writeHead(429, { 'retry-after': '6000' }).end();
+  world.api.options.intercept = (_, response) => void response.writeHead(429, { 'retry-after': '6000' }).end();
   const { code, stderr } = await runCommand(['--all'], { cwd: world.folder, environment: world.environment });
   expect(stderr).toMatch(/^The Racing API still refuses requests \(429\).*--resume.*\n$/);
   expect(code).toBe(4);

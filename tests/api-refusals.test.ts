@@ -51,18 +51,15 @@ const always = () => true;
 const fromCall = (number: number) => (call: ApiCall) => call.number >= number;
 
 describe.each([401, 403])('%d', (code) => {
-  it.each([walk, sweep])(
-    'at the start of a $strategy: nothing more is asked, nothing written',
-    async (options) => {
-      inject(world, status(code), always);
-      const before = await wholeTables(world);
-      const report = await runWith(world, options);
-      expect(report).toMatchObject({ exit_code: 5, requests: 1, failures: [] });
-      expect(report.stopped_by).toContain(`refuses the account (${code})`);
-      expect(report.stopped_by).toContain('RACING_API_USERNAME');
-      expect(await wholeTables(world)).toEqual(before);
-    },
-  );
+  it.each([walk, sweep])('at the start of a $strategy: nothing more is asked, nothing written', async (options) => {
+    inject(world, status(code), always);
+    const before = await wholeTables(world);
+    const report = await runWith(world, options);
+    expect(report).toMatchObject({ exit_code: 5, requests: 1, failures: [] });
+    expect(report.stopped_by).toContain(`refuses the account (${code})`);
+    expect(report.stopped_by).toContain('RACING_API_USERNAME');
+    expect(await wholeTables(world)).toEqual(before);
+  });
 
   it('in the middle of a walk: what was gathered is written and in the checkpoint', async () => {
     const before = await wholeRows(world, jockeys);
@@ -237,25 +234,22 @@ describe('503 with Retry-After', () => {
   });
 });
 
-it.each([301, 302, 303, 307, 308])(
-  'a redirect (%d) to another host takes no credentials there',
-  async (code) => {
-    const visitors: unknown[] = [];
-    const elsewhere = createServer((request, response) => {
-      visitors.push(request.headers);
-      response.end('{}');
+it.each([301, 302, 303, 307, 308])('a redirect (%d) to another host takes no credentials there', async (code) => {
+  const visitors: unknown[] = [];
+  const elsewhere = createServer((request, response) => {
+    visitors.push(request.headers);
+    response.end('{}');
+  });
+  await new Promise<void>((resolve) => elsewhere.listen(0, '127.0.0.1', resolve));
+  const { port } = elsewhere.address() as AddressInfo;
+  try {
+    inject(world, status(code, { location: `http://127.0.0.1:${port}/v1/results` }), always);
+    expect(await runWith(world, sweep)).toMatchObject({
+      exit_code: 7,
+      stopped_by: expect.stringContaining(`redirect (${code})`),
     });
-    await new Promise<void>((resolve) => elsewhere.listen(0, '127.0.0.1', resolve));
-    const { port } = elsewhere.address() as AddressInfo;
-    try {
-      inject(world, status(code, { location: `http://127.0.0.1:${port}/v1/results` }), always);
-      expect(await runWith(world, sweep)).toMatchObject({
-        exit_code: 7,
-        stopped_by: expect.stringContaining(`redirect (${code})`),
-      });
-      expect(visitors).toEqual([]);
-    } finally {
-      elsewhere.close();
-    }
-  },
-);
+    expect(visitors).toEqual([]);
+  } finally {
+    elsewhere.close();
+  }
+});

@@ -14,9 +14,7 @@ const imports = new Map(
     .map((path) => {
       const text = readFileSync(join(source, path), 'utf8');
       const found = text.matchAll(/\b(?:from|import\() ?'(\.{1,2}\/[^']+)\.js'/g);
-      const imported = Array.from(found, ([, target = '']) =>
-        relative(source, join(source, path, '..', target)),
-      );
+      const imported = Array.from(found, ([, target = '']) => relative(source, join(source, path, '..', target)));
       return [path.replace(/\.ts$/, ''), imported];
     }),
 );

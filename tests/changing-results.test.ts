@@ -18,8 +18,7 @@ beforeEach(async () => {
   await world.reset();
   for (const race of [...world.api.races]) world.api.withdraw(race.race_id);
   for (const race of seasonRaces) world.api.publish(race);
-  for (let number = 0; number < 250; number += 1)
-    world.api.publish(raceOf(`rac_busy_${number}`, 1 + (number % 24)));
+  for (let number = 0; number < 250; number += 1) world.api.publish(raceOf(`rac_busy_${number}`, 1 + (number % 24)));
   busy = world.api.races.filter(({ race_id }) => race_id.startsWith('rac_busy_'));
 });
 afterAll(() => world.close());
@@ -116,9 +115,7 @@ describe.each(changes)('while paging $change:', ({ make, readings }) => {
       const old = naiveRows(before, type, ids);
       const now = naiveRows(world.api.races, type, ids);
       for (const [id, row] of rows) {
-        const lastReading = world.api.calls.findLast(
-          (call) => call.path.includes(`/${id}/`) && pageOf(call) === '0',
-        );
+        const lastReading = world.api.calls.findLast((call) => call.path.includes(`/${id}/`) && pageOf(call) === '0');
         const busyOne = id === world.season.jockeys[0]?.id;
         const expected = busyOne || (lastReading?.number ?? 0) > changedAt() ? now : old;
         expect(row).toEqual(expected.get(id));
@@ -165,9 +162,7 @@ describe('results that change at every reading', () => {
 });
 
 it('a race whose date moves into a second window counts once or not at all', async () => {
-  const oldest = seasonRaces.findLast(
-    ({ region, date }) => /GB|IRE/.test(region) && date === daysBefore(today, 365),
-  );
+  const oldest = seasonRaces.findLast(({ region, date }) => /GB|IRE/.test(region) && date === daysBefore(today, 365));
   let moves = 0;
   world.api.options.intercept = (call, _response, next) => {
     if (moves === 0 && isBusy(call, 'sweep')) {

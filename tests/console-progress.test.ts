@@ -46,20 +46,17 @@ function watch(columns: number | null | undefined, color = false) {
 }
 
 describe('a bar', () => {
-  it.each([80, 50, 20, 5])(
-    'in a terminal of %i columns is redrawn on one line, and never wider',
-    (columns) => {
-      const { phase, step, over, drawings, screen, last } = watch(columns);
-      phase('walking jockeys', 54_429);
-      for (let done = 0; done <= 54_429; done += 54_429 / 9)
-        step(done, 3_000_000, 100, { failed: Math.floor(done / 1000) });
-      over();
-      expect(drawings().length).toBeGreaterThan(9);
-      expect(Math.max(...drawings().map((line) => line.length))).toBeLessThan(columns);
-      expect(screen()).toHaveLength(1);
-      expect('walking jockeys').toContain(last().slice(0, 4));
-    },
-  );
+  it.each([80, 50, 20, 5])('in a terminal of %i columns is redrawn on one line, and never wider', (columns) => {
+    const { phase, step, over, drawings, screen, last } = watch(columns);
+    phase('walking jockeys', 54_429);
+    for (let done = 0; done <= 54_429; done += 54_429 / 9)
+      step(done, 3_000_000, 100, { failed: Math.floor(done / 1000) });
+    over();
+    expect(drawings().length).toBeGreaterThan(9);
+    expect(Math.max(...drawings().map((line) => line.length))).toBeLessThan(columns);
+    expect(screen()).toHaveLength(1);
+    expect('walking jockeys').toContain(last().slice(0, 4));
+  });
 
   it.each([
     [140, 3, '█{6}░{18} 1,000/4,000 25% · 25m 00s left · 997 ok · 3 failed · 2.00/s · 2.00 req/s'],
@@ -172,12 +169,7 @@ describe('elsewhere', () => {
   }
 
   it.each([
-    [
-      'ten steps',
-      2.5,
-      '04Z walking 10/54,429 0% · 6h 02m left · 2.50/s · 2.50 req/s',
-      '08Z walking 20/54,429',
-    ],
+    ['ten steps', 2.5, '04Z walking 10/54,429 0% · 6h 02m left · 2.50/s · 2.50 req/s', '08Z walking 20/54,429'],
     ['five seconds', 0.5, '06Z walking 3/54,429', '12Z walking 6/54,429'],
     ['a second', 100, '01Z walking 100/54,429', '02Z walking 200/54,429'],
   ])('at first there is a line for %s', (_, stepsPerSecond, ...expected) => {

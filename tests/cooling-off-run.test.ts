@@ -33,10 +33,8 @@ function ban(lastsMs: number, clock: () => number, refuse: (response: ServerResp
   return refusals;
 }
 
-const plain = (response: ServerResponse) =>
-  void response.writeHead(429).end('{"detail":"Too Many Requests"}');
-const withRetryAfter = (response: ServerResponse) =>
-  void response.writeHead(429, { 'retry-after': '3' }).end();
+const plain = (response: ServerResponse) => void response.writeHead(429).end('{"detail":"Too Many Requests"}');
+const withRetryAfter = (response: ServerResponse) => void response.writeHead(429, { 'retry-after': '3' }).end();
 const cloudflare = (response: ServerResponse) =>
   void response
     .writeHead(429, { 'content-type': 'text/html' })
@@ -97,23 +95,20 @@ function probesOf(refusals: readonly number[]): number[] {
 }
 
 describe.each(['walk', 'sweep'] as const)('by a clock of its own, a %s', (strategy) => {
-  it.each([5, 30])(
-    'waits out a ban of %i minutes with at most six probes in half an hour',
-    async (length) => {
-      const { refusals, time } = banOf(minutes(length));
-      const { exit_code, failures, lines } = await world.runHere({ strategy }, { time });
-      const text = lines.join('\n');
-      expect({ exit_code, failures }).toEqual({ exit_code: 0, failures: [] });
-      expect(pauseLines(text)).toHaveLength(1);
-      expect(resumptionLines(text)).toHaveLength(1);
-      const probes = probesOf(refusals);
-      expect(probes.filter((at) => at < minutes(30)).length).toBeLessThanOrEqual(6);
-      const waits = probes.map((at, index) => at - (probes[index - 1] ?? 0));
-      // The fourth wait is of 50 seconds.
-      expect(Math.max(...waits)).toBeGreaterThanOrEqual(50_000);
-      await expectNaiveRows(world);
-    },
-  );
+  it.each([5, 30])('waits out a ban of %i minutes with at most six probes in half an hour', async (length) => {
+    const { refusals, time } = banOf(minutes(length));
+    const { exit_code, failures, lines } = await world.runHere({ strategy }, { time });
+    const text = lines.join('\n');
+    expect({ exit_code, failures }).toEqual({ exit_code: 0, failures: [] });
+    expect(pauseLines(text)).toHaveLength(1);
+    expect(resumptionLines(text)).toHaveLength(1);
+    const probes = probesOf(refusals);
+    expect(probes.filter((at) => at < minutes(30)).length).toBeLessThanOrEqual(6);
+    const waits = probes.map((at, index) => at - (probes[index - 1] ?? 0));
+    // The fourth wait is of 50 seconds.
+    expect(Math.max(...waits)).toBeGreaterThanOrEqual(50_000);
+    await expectNaiveRows(world);
+  });
 
   it('gives up after 90 minutes with exit code 4, and --resume does the rest', async () => {
     const { refusals, time } = banOf(Number.POSITIVE_INFINITY);

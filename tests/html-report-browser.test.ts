@@ -6,13 +6,10 @@ import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { failures, pageOf, pageWith } from './html-report-input.js';
+import { neededProgram } from './needed-program.js';
 
-const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
-const browser = (process.env.PATH ?? '')
-  .split(delimiter)
-  .flatMap((folder) => names.map((name) => join(folder, name)))
-  .find((path) => existsSync(path));
-const where = browser ?? `a browser (skipped: none of ${names.join(', ')} is in PATH)`;
+const browser = neededProgram('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable');
+const where = browser ?? 'a browser (skipped: none is in PATH)';
 
 let folder: string;
 beforeAll(() => {
@@ -89,11 +86,7 @@ describe.skipIf(browser === undefined)(`the run's page in ${where}`, () => {
   it.each<[string, string, Record<string, number>]>([
     ['whole', pageOf(), { '<tr>': rows, '<path class="line"': 4, '</footer>\n\n\n</body></html>': 1 }],
     ['without samples, leaders, failures and types', pageOf(nothing), { 'class="nothing"': 4, '<tr>': 0 }],
-    [
-      'with 10,000 failures',
-      pageOf({ report: { failures: failures(10_000) } }),
-      { 'class="reason"': 10_000 },
-    ],
+    ['with 10,000 failures', pageOf({ report: { failures: failures(10_000) } }), { 'class="reason"': 10_000 }],
     ['with texts from outside', pageWith(hostile), asText],
     ['with texts from outside, without its policy', unprotected, asText],
   ])('renders %s, without a word on the console', async (_, page, parts) => {

@@ -43,11 +43,7 @@ export function sweepSamples(): Sample[] {
 
 /** Ten of a type; the last names are of several kinds, and one is long. */
 function leadersOf(prefix: string) {
-  const names = [
-    'Éire & Sons',
-    "Billy O'Loughnane",
-    'Maximilian von Hohenlohe-Langenburg zu Waldburg-Wolfegg',
-  ];
+  const names = ['Éire & Sons', "Billy O'Loughnane", 'Maximilian von Hohenlohe-Langenburg zu Waldburg-Wolfegg'];
   return Array.from({ length: 10 }, (_, index) => ({
     id: `${prefix}_${100 + index}`,
     name: names[9 - index] ?? `Number ${index + 1}`,

@@ -27,9 +27,7 @@ describe('the page', () => {
   it('needs no network and no script, and forbids both', () => {
     expect(pageOf()).toMatch(/^<!doctype html>\n<html lang="en">/);
     expect(pageOf()).toContain(`content="default-src 'none'; style-src 'unsafe-inline'"`);
-    expect(pageOf()).not.toMatch(
-      /<(script|link|img|iframe|object|base|form)|https?:|url\(|@import|\son[a-z]+=/i,
-    );
+    expect(pageOf()).not.toMatch(/<(script|link|img|iframe|object|base|form)|https?:|url\(|@import|\son[a-z]+=/i);
   });
 
   it('closes every element that it opens, and has tables with captions and headers with a scope', () => {
@@ -58,20 +56,14 @@ describe('the page', () => {
   const refused = { ...dryRun, exit_code: exitCodes.databaseFailed };
   it.each<[string, Partial<Report>?]>([
     ['Statistics run of 2026-11-23 05:00:12 UTC: finished, some entities failed\n'],
-    [
-      '\nfinished, some entities failed (exit code 3)\n30 failed: run again with --resume to try them again.\n',
-    ],
+    ['\nfinished, some entities failed (exit code 3)\n30 failed: run again with --resume to try them again.\n'],
     ['\nduration1m 35s\nmodeproduction\nstrategysweep\nAPI requests135\nentities written54,334 of 54,429\n'],
     ['\ntype total successful failed skipped duration rate \njockeys 3,483 3,483 0 0 1m 14s 47/s \n'],
     ['\ntrainers 2,781 2,781 0 12 1m 16s 37/s \nowners 48,165 48,070 30 0 1m 34s 512/s \n'],
     ['\nall 54,429 54,334 30 12 1m 35s 572/s \n'],
     ['\njockeys\n# name wins rides win rate \n1 Number 1 40 160 25.00% \n'],
-    [
-      "\n9 Billy O'Loughnane 32 160 20.00% \n10 Éire & Sons 31 160 19.38% \ntrainers\n# name wins runs win rate \n",
-    ],
-    [
-      '\n30 entities were selected and not written\ntype id name reason \nowners own_0 Owner 0 The Racing API did',
-    ],
+    ["\n9 Billy O'Loughnane 32 160 20.00% \n10 Éire & Sons 31 160 19.38% \ntrainers\n# name wins runs win rate \n"],
+    ['\n30 entities were selected and not written\ntype id name reason \nowners own_0 Owner 0 The Racing API did'],
     ['\nWritten 2026-11-23 05:01:47 UTC by populate-all-statistics'],
     ['\n1 failed: run again with --resume to try it again.\n', { failures: failures(1) }],
     ['\n1 entity was selected and not written\n', { failures: failures(1) }],
@@ -90,9 +82,7 @@ describe('the page', () => {
   it('shows only the types that have leaders, with their ids', () => {
     const owners = [{ id: 'own_1', name: 'Sole', wins: 1_234, runs: 2_345, winRate: 52.6 }];
     const page = pageOf({ leaders: { jockeys: [], owners } });
-    expect(text(page)).toContain(
-      '\nowners\n# name wins runs win rate \n1 Sole 1,234 2,345 52.60% \nFailures\n',
-    );
+    expect(text(page)).toContain('\nowners\n# name wins runs win rate \n1 Sole 1,234 2,345 52.60% \nFailures\n');
     expect(page).toContain('title="own_1"');
     expect(page.match(/class="scroll leader"/g)).toHaveLength(1);
   });

@@ -10,8 +10,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { NotificationConfig } from '../src/config.js';
 import { type ExitCode, exitCodes } from '../src/errors.js';
 import type { Failure } from '../src/events.js';
-import type { Report } from '../src/files/report.js';
-import type { EndedRun } from '../src/run.js';
+import type { EndedRun, Report } from '../src/files/report.js';
 import { createNotifications } from '../src/show/notifications.js';
 import { summaryTable } from '../src/show/summary.js';
 import { failures, reportWith } from './html-report-input.js';
@@ -97,17 +96,12 @@ function decodedQuotedPrintable(encoded: string): string {
 function subjectIn(headers = ''): string {
   const subject = /^Subject: (.*)$/m.exec(headers.replaceAll(/\r\n[ \t]/g, ' '))?.[1] ?? '';
   const words = subject.replaceAll(/\?= +=\?/g, '?==?');
-  return words.replaceAll(/=\?UTF-8\?Q\?(.*?)\?=/gi, (_, word) =>
-    decodedQuotedPrintable(word.replaceAll('_', ' ')),
-  );
+  return words.replaceAll(/=\?UTF-8\?Q\?(.*?)\?=/gi, (_, word) => decodedQuotedPrintable(word.replaceAll('_', ' ')));
 }
 
 const recipient = 'ops@example.com';
 
-function smtp(
-  port: number,
-  { scheme = 'smtp', user = 'robot@example.com', pass = password, trusting = true } = {},
-) {
+function smtp(port: number, { scheme = 'smtp', user = 'robot@example.com', pass = password, trusting = true } = {}) {
   const credentials = `${encodeURIComponent(user)}:${encodeURIComponent(pass)}`;
   return `${scheme}://${credentials}@127.0.0.1:${port}${trusting ? '/?tls.rejectUnauthorized=false' : ''}`;
 }
@@ -185,11 +179,7 @@ describe('the heartbeat', () => {
 
   it.each<[string, RequestListener, string[]]>([
     ['is told where else', (_, response) => response.writeHead(302, { location: '/elsewhere' }).end(), []],
-    [
-      'is refused',
-      (_, response) => response.writeHead(500).end('broken'),
-      warnings('the server answered 500'),
-    ],
+    ['is refused', (_, response) => response.writeHead(500).end('broken'), warnings('the server answered 500')],
     ['has an answer without an end', (_, response) => response.write('OK'), []],
   ])('that %s is sent or a warning', async (_, answer, expected) => {
     const ended = await heard(outcome(), (request, response) =>
@@ -202,16 +192,12 @@ describe('the heartbeat', () => {
     ['start', exitCodes.allWritten, 1_000],
     ['end', exitCodes.interrupted, 30_000],
     ['end', exitCodes.terminated, 30_000],
-  ])(
-    'of the %s that nobody answers, with exit code %i, is a warning in time',
-    async (silent, exit_code, timeoutMs) => {
-      const answer: RequestListener = ({ url }, response) =>
-        isStart(url) !== (silent === 'start') && response.end();
-      const { requests, warned } = await heard(outcome({ exit_code }), answer, timeoutMs);
-      expect(warned).toEqual(warnings('no answer within 1.0s'));
-      expect(requests).toHaveLength(2);
-    },
-  );
+  ])('of the %s that nobody answers, with exit code %i, is a warning in time', async (silent, exit_code, timeoutMs) => {
+    const answer: RequestListener = ({ url }, response) => isStart(url) !== (silent === 'start') && response.end();
+    const { requests, warned } = await heard(outcome({ exit_code }), answer, timeoutMs);
+    expect(warned).toEqual(warnings('no answer within 1.0s'));
+    expect(requests).toHaveLength(2);
+  });
 
   it('that cannot connect is a warning', async () => {
     const heartbeatUrl = `http://127.0.0.1:${await closedPort()}/${token}`;
@@ -235,9 +221,7 @@ describe('the e-mail', () => {
     const headers = mail?.headers.split('\r\n');
     for (const header of [`To: ${to}`, `From: ${from}`, 'Auto-Submitted: auto-generated'])
       expect(headers).toContain(header);
-    expect(subjectIn(mail?.headers)).toBe(
-      'populate-all-statistics FAILED (exit 3): 54,426 written, 3 failed',
-    );
+    expect(subjectIn(mail?.headers)).toBe('populate-all-statistics FAILED (exit 3): 54,426 written, 3 failed');
     for (const secret of spellings) expect(JSON.stringify(mails)).not.toContain(secret);
   });
 
@@ -353,21 +337,9 @@ describe('an e-mail that cannot be sent is one warning', () => {
   });
 
   it.each<[string, typeof smtp, RegExp]>([
-    [
-      'a certificate that nobody vouches for',
-      (port) => smtp(port, { trusting: false }),
-      /connection \(\w+\)/,
-    ],
-    [
-      'a URL that is none',
-      () => token,
-      /a host that its URL does not name failed: no conn.*\(ERR_INVALID_URL/,
-    ],
-    [
-      'a URL that cannot be decoded',
-      () => `smtp://%zz:${token}@127.0.0.1`,
-      /URL or the answer is not usable/,
-    ],
+    ['a certificate that nobody vouches for', (port) => smtp(port, { trusting: false }), /connection \(\w+\)/],
+    ['a URL that is none', () => token, /a host that its URL does not name failed: no conn.*\(ERR_INVALID_URL/],
+    ['a URL that cannot be decoded', () => `smtp://%zz:${token}@127.0.0.1`, /URL or the answer is not usable/],
   ])('for %s', async (_, url, expected) => {
     const { mails, warned } = await mailed(someFailed, { url });
     expect(warned).toEqual([expect.stringMatching(expected)]);

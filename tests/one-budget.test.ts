@@ -48,11 +48,7 @@ function longestWaitMs(arrivals: readonly Arrival[], type: string): number {
 
 it('two runs and a verification together keep to the rate, retries included, and none starves', async () => {
   await world.runHere({ strategy: 'sweep' });
-  const together = [
-    walk('jockeys'),
-    walk('owners'),
-    start('verify', '--entities', 'trainers', '--sample', '30'),
-  ];
+  const together = [walk('jockeys'), walk('owners'), start('verify', '--entities', 'trainers', '--sample', '30')];
   for (const { ended } of together) expect(await ended).toMatchObject({ code: 0 });
   const arrivals = await simulator.arrivals();
   expect(arrivals.length).toBeGreaterThan(100);

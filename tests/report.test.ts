@@ -65,11 +65,11 @@ it.each([
   vi.advanceTimersByTime(2_000);
   take({ kind: 'populating', type: jockeys });
   take({ kind: 'batch', type: jockeys, written: written(40), failures: [failure] });
-  take({ kind: 'batch', type: jockeys, written: written(20), failures: [failure, failure] });
   vi.advanceTimersByTime(10_000);
+  take({ kind: 'batch', type: jockeys, written: written(20), failures: [failure, failure] });
   take({ kind: 'populating', type: trainers });
-  take({ kind: 'batch', type: trainers, written: written(50), failures: [] });
   vi.advanceTimersByTime(5_000);
+  take({ kind: 'batch', type: trainers, written: written(50), failures: [] });
   const report = ended(going);
   expect(report).toMatchObject({
     strategy,
@@ -101,16 +101,16 @@ it.each([
   ['2024-02-29T23:59:59.000Z', 'statistics_population_report_20240229_235959.json'],
 ])('of %s is saved as %s, by UTC', (timestamp, name) => {
   const report = reportOf(timestamp);
-  const path = saveReport(folder, report);
-  expect(path).toBe(join(folder, name));
+  const path = join(folder, name);
+  expect(saveReport(folder, report)).toEqual({ report, reportPath: path });
   expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(report);
   expect(readdirSync(folder)).toEqual([name]);
 });
 
 it('never replaces another one: it takes the name of a later second', () => {
   const runs = ['first', 'second', 'third'];
-  const paths = runs.map((stopped_by) =>
-    saveReport(folder, reportOf('2026-12-31T23:59:59.500Z', { stopped_by })),
+  const paths = runs.map(
+    (stopped_by) => saveReport(folder, reportOf('2026-12-31T23:59:59.500Z', { stopped_by })).reportPath ?? '',
   );
   const seconds = ['20261231_235959.json', '20270101_000000.json', '20270101_000001.json'];
   expect(paths.map((path) => path.slice(-20))).toEqual(seconds);
@@ -124,7 +124,7 @@ it('never replaces that of another process', async () => {
     const report = ${JSON.stringify(reportOf('2026-07-01T05:00:00Z'))};
     process.stdin.once('data', () => {
       for (let count = 0; count < 15; count += 1)
-        console.log(saveReport(process.argv[1], { ...report, stopped_by: process.pid + ' ' + count }));
+        console.log(saveReport(process.argv[1], { ...report, stopped_by: process.pid + ' ' + count }).reportPath);
       process.exit();
     });
     console.error('ready');`;
@@ -140,9 +140,20 @@ it('never replaces that of another process', async () => {
   expect(new Set(reasons).size).toBe(45);
 });
 
-it('says that it cannot be written', () => {
-  const unwritable = expect.objectContaining({ exitCode: exitCodes.filesUnusable });
-  expect(() => saveReport(join(folder, 'missing'), reportOf('2026-07-01T05:00:00Z'))).toThrow(unwritable);
+it('that cannot be written is the outcome, unless something worse is', () => {
+  const missing = join(folder, 'missing');
+  const report = reportOf('2026-07-01T05:00:00Z');
+  const failed = { exit_code: exitCodes.filesUnusable, stopped_by: expect.stringContaining(missing) };
+  expect(saveReport(missing, report)).toMatchObject({ report: failed, reportPath: null });
+  const stopped = { ...report, exit_code: exitCodes.apiRefused, stopped_by: 'Refused.' };
+  expect(saveReport(missing, stopped)).toEqual({ report: stopped, reportPath: null });
+});
+
+it('of which the page cannot be written tells that, without the page', () => {
+  mkdirSync(join(folder, 'statistics_population_report_20260701_050000.html'));
+  const { report, reportPath, pagePath } = saveReport(folder, reportOf('2026-07-01T05:00:00Z'), () => '<html>');
+  expect({ ...report, pagePath }).toMatchObject({ exit_code: exitCodes.filesUnusable, pagePath: undefined });
+  expect(JSON.parse(readFileSync(reportPath ?? '', 'utf8'))).toEqual(report);
 });
 
 it('is told newest first, other files passed over', () => {

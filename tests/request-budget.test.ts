@@ -1,14 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -105,15 +96,12 @@ describe('what an earlier process left', () => {
     await takes(shareRequestBudget(folder, requestsPerSecond), 1);
   });
 
-  it.each(['', 'torn', '\u0000\u0000'])(
-    'counts as a request that starts now when it is %j',
-    async (state) => {
-      writeFileSync(statePath, state);
-      const askedAtMs = nowMs();
-      const [start] = await takes(shareRequestBudget(folder, requestsPerSecond), 1);
-      expect((start?.seenAtMs ?? 0) - askedAtMs).toBeGreaterThanOrEqual(intervalMs);
-    },
-  );
+  it.each(['', 'torn', '\u0000\u0000'])('counts as a request that starts now when it is %j', async (state) => {
+    writeFileSync(statePath, state);
+    const askedAtMs = nowMs();
+    const [start] = await takes(shareRequestBudget(folder, requestsPerSecond), 1);
+    expect((start?.seenAtMs ?? 0) - askedAtMs).toBeGreaterThanOrEqual(intervalMs);
+  });
 
   it('delays by an interval at most when its clock was ahead of ours', async () => {
     writeFileSync(statePath, '1e15');

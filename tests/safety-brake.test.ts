@@ -55,8 +55,7 @@ describe('the safety brake', () => {
   ])('with %i of 100 recently active entities without a race: %s', (vanished, stops) => {
     const swept = sweepOf({ owners: idsOf(100).slice(vanished) });
     const selections = [selectionOf(owners, idsOf(100), addDays(today, -10))];
-    if (stops)
-      expect(() => brake(swept, selections, window)).toThrow(unsafe(new RegExp(`^.*: ${vanished} of`)));
+    if (stops) expect(() => brake(swept, selections, window)).toThrow(unsafe(new RegExp(`^.*: ${vanished} of`)));
     else brake(swept, selections, window);
   });
 
@@ -75,10 +74,7 @@ describe('the safety brake', () => {
 
   it('counts the types together, each by its own tallies', () => {
     const swept = sweepOf({ owners: idsOf(100), jockeys: [] });
-    const active = [
-      selectionOf(owners, idsOf(100), today),
-      selectionOf(jockeys, idsOf(6, 'jky'), addDays(today, -1)),
-    ];
+    const active = [selectionOf(owners, idsOf(100), today), selectionOf(jockeys, idsOf(6, 'jky'), addDays(today, -1))];
     expect(() => brake(swept, active, window)).toThrow(unsafe(/6 of the 106 /));
     brake(swept, [...active.slice(0, 1), selectionOf(jockeys, idsOf(5, 'jky'), today)], window);
   });

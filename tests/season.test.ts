@@ -30,12 +30,8 @@ function expectPromises(season: Season): void {
   const sizes = home.map((race) => race.runners.length);
   expect([Math.min(...sizes), Math.max(...sizes)]).toEqual([5, 16]);
   const positions = new Set(home.flatMap(positionsOf));
-  expect(
-    ['1', 'WON', 'PU', 'F', 'UR', 'RO', 'BD', ''].filter((position) => !positions.has(position)),
-  ).toEqual([]);
-  expect(home.some((race) => positionsOf(race).filter((position) => position === '1').length === 2)).toBe(
-    true,
-  );
+  expect(['1', 'WON', 'PU', 'F', 'UR', 'RO', 'BD', ''].filter((position) => !positions.has(position))).toEqual([]);
+  expect(home.some((race) => positionsOf(race).filter((position) => position === '1').length === 2)).toBe(true);
 
   expect(home.some((race) => hasTwice(race.runners.map((runner) => runner.owner_id)))).toBe(true);
   expect(home.some((race) => hasTwice(race.runners.map((runner) => runner.jockey_id)))).toBe(false);
@@ -146,8 +142,7 @@ describe('the naive statistics', () => {
 
   it('round half up', () => {
     const oneWinIn = (runs: number) => [race('x', today, runner('1'), ...Array(runs - 1).fill(runner('')))];
-    const rate = (runs: number) =>
-      naiveStatistics(oneWinIn(runs), 'owner_id', 'own_1', today).recent14dWinRate;
+    const rate = (runs: number) => naiveStatistics(oneWinIn(runs), 'owner_id', 'own_1', today).recent14dWinRate;
     expect([rate(3), rate(32), rate(160), rate(800)]).toEqual([33.33, 3.13, 0.63, 0.13]);
   });
 

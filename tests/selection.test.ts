@@ -58,12 +58,7 @@ describe('the selection', () => {
       ['jky_2', 'jky_5', 'jky_3', 'jky_6'],
       2,
     ],
-    [
-      'both, each entity once',
-      { skipExisting: true, writtenIds: new Set(['jky_2', 'jky_5']) },
-      ['jky_4', 'jky_1'],
-      4,
-    ],
+    ['both, each entity once', { skipExisting: true, writtenIds: new Set(['jky_2', 'jky_5']) }, ['jky_4', 'jky_1'], 4],
     [
       'statistics of that instant or later',
       { freshSince: '2026-07-01T04:00:00.500Z' },

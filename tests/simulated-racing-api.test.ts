@@ -149,19 +149,14 @@ describe('which races are found', () => {
     ['jockeys', 'jockey_id'],
     ['trainers', 'trainer_id'],
     ['owners', 'owner_id'],
-  ] as const)(
-    "an entity's own among %s, each once and also before the last 365 days",
-    async (type, field) => {
-      const api = await start();
-      const id = newest?.runners[0]?.[field] ?? '';
-      const own = season.races.filter((race) => race.runners.some((runner) => runner[field] === id));
-      expect(idsOf(await allRaces(api, `/${type}/${id}/results`))).toEqual(idsOf(own.filter(inWindow)));
-      const earlier = await allRaces(api, `/${type}/${id}/results?start_date=2024-07-01&end_date=2025-06-30`);
-      expect(idsOf(earlier)).toEqual(
-        idsOf(own.filter((race) => race.date >= '2024-07-01' && race.date <= '2025-06-30')),
-      );
-    },
-  );
+  ] as const)("an entity's own among %s, each once and also before the last 365 days", async (type, field) => {
+    const api = await start();
+    const id = newest?.runners[0]?.[field] ?? '';
+    const own = season.races.filter((race) => race.runners.some((runner) => runner[field] === id));
+    expect(idsOf(await allRaces(api, `/${type}/${id}/results`))).toEqual(idsOf(own.filter(inWindow)));
+    const earlier = await allRaces(api, `/${type}/${id}/results?start_date=2024-07-01&end_date=2025-06-30`);
+    expect(idsOf(earlier)).toEqual(idsOf(own.filter((race) => race.date >= '2024-07-01' && race.date <= '2025-06-30')));
+  });
 });
 
 describe('what is refused', () => {

@@ -28,7 +28,7 @@ function saveRun(timestamp: string, more: Partial<Report> = {}, processed = 10):
   const report = startReport(usualOptions, new Date(timestamp)).ended(new AbortController().signal);
   const written = { total: 10, processed, successful: processed - 1, failed: 1 };
   const statistics = { jockeys: { ...written, skipped: 0, duration: 1, rate: 10 } };
-  return saveReport(folder, { ...report, timestamp, statistics, ...more });
+  return saveReport(folder, { ...report, timestamp, statistics, ...more }).reportPath ?? '';
 }
 
 it('of a folder without files is empty, also of one that is not there', () => {
@@ -103,9 +103,7 @@ it('reads reports of the original program and passes over what is none', () => {
   writeFileSync(path(20), '{"half": ');
   const status = readStatus(folder, now);
   expect(status.jockeys.last_completed).toMatchObject({ ended, exit_code: null, successful: 2 });
-  expect(describeStatus(status)).toContain(
-    `  last run        ${ended}: 2 of 2 written, 0 failed\n  --resume`,
-  );
+  expect(describeStatus(status)).toContain(`  last run        ${ended}: 2 of 2 written, 0 failed\n  --resume`);
 });
 
 it('tells what --resume would do', () => {

@@ -7,11 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type EmbeddedDatabase, seedEntities } from '../demo/database.js';
 import { makeSeason, type SeasonOptions } from '../demo/season.js';
-import {
-  type SimulatedRacingApi,
-  type SimulatedRacingApiOptions,
-  startSimulatedRacingApi,
-} from '../demo/simulator.js';
+import { type SimulatedRacingApi, type SimulatedRacingApiOptions, startSimulatedRacingApi } from '../demo/simulator.js';
 import { createDatabase } from '../src/database.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { exitCodes } from '../src/errors.js';
