@@ -1,38 +1,31 @@
-/** What the process tells its caller (cron, a script); docs/operators.md says what to do about each. */
-export const exitCodes = {
-  allWritten: 0,
-  ownBug: 1,
-  usage: 2,
-  someFailed: 3,
-  apiUnavailable: 4,
-  apiRefused: 5,
-  databaseFailed: 6,
-  unsafeToWrite: 7,
-  filesUnusable: 8,
-  differencesFound: 10,
-  alreadyRunning: 11,
-  interrupted: 130,
-  terminated: 143,
+/**
+ * How the process ends: the code that its caller (cron, a script) gets, and what it means, for --help and the run's
+ * page. docs/operators.md says what to do about each.
+ */
+const endings = {
+  allWritten: [0, 'everything selected is written'],
+  ownBug: [1, 'our own bug'],
+  usage: [2, 'usage or configuration'],
+  someFailed: [3, 'finished, some entities failed'],
+  apiUnavailable: [4, 'API unavailable or cooling off for too long, resumable'],
+  apiRefused: [5, 'API credentials or plan refused'],
+  databaseFailed: [6, 'database refused or unreachable'],
+  unsafeToWrite: [7, "safety brake, or the API's answers changed shape"],
+  filesUnusable: [8, 'checkpoint, logs or disk unusable'],
+  differencesFound: [10, 'verify found differences'],
+  alreadyRunning: [11, 'another run is active'],
+  interrupted: [130, 'interrupted (SIGINT), state saved'],
+  terminated: [143, 'interrupted (SIGTERM), state saved'],
 } as const;
+type Endings = typeof endings;
 
-export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+export type ExitCode = Endings[keyof Endings][0];
 
-/** The exit codes in words, for --help and the run's page. */
-export const exitCodeMeanings: Record<ExitCode, string> = {
-  0: 'everything selected is written',
-  1: 'our own bug',
-  2: 'usage or configuration',
-  3: 'finished, some entities failed',
-  4: 'API unavailable or cooling off for too long, resumable',
-  5: 'API credentials or plan refused',
-  6: 'database refused or unreachable',
-  7: "safety brake, or the API's answers changed shape",
-  8: 'checkpoint, logs or disk unusable',
-  10: 'verify found differences',
-  11: 'another run is active',
-  130: 'interrupted (SIGINT), state saved',
-  143: 'interrupted (SIGTERM), state saved',
+export const exitCodes = Object.fromEntries(Object.entries(endings).map(([name, [code]]) => [name, code])) as {
+  [Name in keyof Endings]: Endings[Name][0];
 };
+
+export const exitCodeMeanings = Object.fromEntries(Object.values(endings)) as Record<ExitCode, string>;
 
 /** Ends the run. Its message is for people: what happened and what to do next. */
 export class FatalError extends Error {
