@@ -37,20 +37,15 @@ export type RunEvent =
 
 export type Tell = (event: RunEvent) => void;
 
-/** Those who watch, and a way to tell them all. */
-export interface Events {
-  tell: Tell;
-  listen(listener: Tell): void;
-}
+export type Events = ReturnType<typeof createEvents>;
 
-export function createEvents(): Events {
+/** Those who watch, and a way to tell them all. */
+export function createEvents() {
   const listeners: Tell[] = [];
-  return {
-    tell: (event) => {
-      for (const listener of listeners) listener(event);
-    },
-    listen: (listener) => void listeners.push(listener),
+  const tell: Tell = (event) => {
+    for (const listener of listeners) listener(event);
   };
+  return { tell, listen: (listener: Tell) => void listeners.push(listener) };
 }
 
 /** A phase as far as it is. */
