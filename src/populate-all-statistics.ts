@@ -13,14 +13,6 @@ import { parseCommandLine } from './options.js';
 setFlagsFromString('--optimize-for-size');
 setFlagsFromString('--semi-space-growth-factor=1');
 
-async function main(): Promise<ExitCode> {
-  const request = parseCommandLine(process.argv);
-  if (request === undefined) return exitCodes.allWritten;
-  // Only now: --help and --version start in half the time without what asks the API and the database.
-  const { carryOut } = await import('./commands.js');
-  return await carryOut(request);
-}
-
 /** No stack trace for what is not our own bug. */
 function explain(error: unknown): ExitCode {
   if (error instanceof FatalError) {
@@ -38,22 +30,16 @@ function explain(error: unknown): ExitCode {
  */
 function traceOf(error: unknown): string {
   const trace = inspect(error);
-  const map = readSourceMap();
-  if (map === undefined) return trace;
-  return trace.replaceAll(/(file:\/\/\S+?):(\d+):(\d+)/g, (place, file, line, column) => {
-    if (file !== import.meta.url) return place;
-    const origin = map.findOrigin(Number(line), Number(column));
-    if (!('fileName' in origin)) return place;
-    return `${origin.fileName.replace(/^(\.\.\/)+/, '')}:${origin.lineNumber}:${origin.columnNumber}`;
-  });
-}
-
-/** Undefined where the file stands alone, and where src/ itself is run. */
-function readSourceMap(): SourceMap | undefined {
   try {
-    return new SourceMap(JSON.parse(readFileSync(`${fileURLToPath(import.meta.url)}.map`, 'utf8')));
+    const map = new SourceMap(JSON.parse(readFileSync(`${fileURLToPath(import.meta.url)}.map`, 'utf8')));
+    return trace.replaceAll(/(file:\/\/\S+?):(\d+):(\d+)/g, (place, file, line, column) => {
+      const origin = map.findOrigin(Number(line), Number(column));
+      if (file !== import.meta.url || !('fileName' in origin)) return place;
+      return `${origin.fileName.replace(/^(\.\.\/)+/, '')}:${origin.lineNumber}:${origin.columnNumber}`;
+    });
   } catch {
-    return undefined;
+    // The file stands alone, or src/ itself is run.
+    return trace;
   }
 }
 
@@ -62,7 +48,12 @@ for (const output of [process.stdout, process.stderr]) output.on('error', () => 
 // What is thrown where nobody waits for it.
 process.on('uncaughtException', (error) => process.exit(explain(error)));
 try {
-  process.exitCode = await main();
+  const request = parseCommandLine(process.argv);
+  if (request) {
+    // Only now: --help and --version start in half the time without what asks the API and the database.
+    const { carryOut } = await import('./commands.js');
+    process.exitCode = await carryOut(request);
+  }
 } catch (error) {
   process.exitCode = explain(error);
 }
