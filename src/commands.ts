@@ -23,39 +23,33 @@ const lastWritesMs = 7_000;
 
 /** Builds what a command works with, lets it work, and returns its exit code. Throws FatalError, or a bug of ours. */
 export async function carryOut(request: Request): Promise<ExitCode> {
-  switch (request.command) {
-    case 'populate':
-      return await populate(request.options);
-    case 'verify':
-      return await verify(request.options);
-    case 'status':
-      return status(request.options.json);
-  }
+  if (request.command === 'populate') return await populate(request.options);
+  if (request.command === 'verify') return await verify(request.options);
+  return status(request.options.json);
 }
 
 async function populate(options: PopulateOptions): Promise<ExitCode> {
   const startedAt = new Date();
   const config = loadConfig(process.cwd(), process.env);
-  const notifications = createNotifications(config.notifications, (line) => console.error(line));
+  // Nobody need know of a dry run.
+  const recipients = options.dryRun ? { email: null, heartbeatUrl: null } : config.notifications;
+  const notifications = createNotifications(recipients, (line) => console.error(line));
   const unsaid: string[] = [];
   const output = options.quiet ? { write: (text: string) => unsaid.push(text) } : process.stdout;
   const services = openServices(config, options.rate, output, 'Run again with --resume to go on.');
   const { screen, stop } = services;
-  const onStart = () => {
-    if (!options.dryRun) notifications.started();
-  };
   try {
-    const ended = await run(options, { ...services, directory, startedAt, onStart });
+    const ended = await run(options, { ...services, directory, startedAt, onStart: notifications.started });
     const { exit_code: exitCode, stopped_by: stoppedBy } = ended.report;
     screen.take({ kind: 'line', line: summarize(ended, screen.columns()) });
     if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));
     if (exitCode !== exitCodes.ownBug && stoppedBy !== null) console.error(stoppedBy);
-    if (!options.dryRun) await notifications.ended(ended);
+    await notifications.ended(ended);
     if (exitCode === exitCodes.ownBug) throw stop.signal.reason;
     return exitCode;
   } catch (error) {
     // The run did not even begin. That another one is active is nothing to worry about.
-    if (!options.dryRun && error instanceof FatalError && error.exitCode !== exitCodes.alreadyRunning) {
+    if (error instanceof FatalError && error.exitCode !== exitCodes.alreadyRunning) {
       const report = startReport(options, startedAt).ended(AbortSignal.abort(error));
       await notifications.ended({ report, reportPath: null });
     }
@@ -120,8 +114,7 @@ function handleSignals(stop: AbortController, writing: AbortController, advice: 
   const onSignal = (signal: 'SIGINT' | 'SIGTERM', exitCode: 130 | 143) => {
     if (stopping) process.exit(exitCode);
     stopping = true;
-    const line = `${signal}: writing what is gathered, then ending. Once more ends it at once.`;
-    tell({ kind: 'line', line });
+    tell({ kind: 'line', line: `${signal}: writing what is gathered, then ending. Once more ends it at once.` });
     stop.abort(new FatalError(exitCode, `Interrupted by ${signal}. ${advice}`));
     setTimeout(() => writing.abort(stop.signal.reason), lastWritesMs).unref();
   };
