@@ -4,8 +4,6 @@ import { parse } from 'dotenv';
 import * as z from 'zod';
 import { errorCode, exitCodes, FatalError } from './errors.js';
 
-type Environment = Record<string, string | undefined>;
-
 /** In order of precedence, after the real variables. */
 const envFiles = ['.env.local', '.env'];
 
@@ -13,14 +11,10 @@ const text = z
   .string('is missing')
   .trim()
   // A header or a URL would carry a control character to a wrong place or fail far from its cause.
-  .refine((value) => !/\p{Cc}/u.test(value), {
-    error: 'contains a line break or a control character',
-    abort: true,
-  });
+  .refine((value) => !/\p{Cc}/u.test(value), { error: 'contains a line break or a control character', abort: true });
 
-const url = text.superRefine((value, context) => {
-  const problem = urlProblem(value);
-  if (problem !== undefined) context.addIssue(problem);
+const url = text.refine((value) => urlProblem(value) === undefined, {
+  error: ({ input }) => urlProblem(String(input)),
 });
 
 function urlProblem(value: string): string | undefined {
@@ -43,8 +37,7 @@ const serviceUrl = url
 /** Supabase's key formats: https://supabase.com/docs/guides/api/api-keys */
 function isServiceKey(key: string): boolean {
   if (key.startsWith('sb_publishable_')) return false;
-  const claims = key.split('.')[1];
-  if (claims === undefined) return true;
+  const claims = key.split('.')[1] ?? '';
   try {
     const { role } = JSON.parse(Buffer.from(claims, 'base64url').toString());
     return role !== 'anon' && role !== 'authenticated';
@@ -53,31 +46,30 @@ function isServiceKey(key: string): boolean {
   }
 }
 
-const variables = z.object({
-  RACING_API_USERNAME: text.refine(
-    (name) => !name.includes(':'),
-    'contains a colon, which HTTP Basic authentication cannot send',
-  ),
-  RACING_API_PASSWORD: text,
-  RACING_API_BASE_URL: serviceUrl.default('https://api.theracingapi.com/v1'),
-  SUPABASE_URL: serviceUrl.refine(
-    (value) => !value.endsWith('/rest/v1'),
-    'is the URL of the Data API: leave out /rest/v1',
-  ),
-  SUPABASE_SERVICE_KEY: text.refine(
-    isServiceKey,
-    'is a publishable (anon) key, which may not write: use the secret (service_role) key',
-  ),
-  /** Addresses, separated by commas. */
-  NOTIFY_EMAIL_TO: text.optional(),
-  /** User and password are percent-encoded. */
-  SMTP_URL: text.regex(/^smtps?:\/\/[^/]/, 'is not a URL that begins with smtp:// or smtps://').optional(),
-  NOTIFY_ON: z.enum(['failure', 'always'], 'is neither failure nor always').default('failure'),
-  /** Its path is a secret: whoever knows it can report runs. */
-  HEARTBEAT_URL: url.optional(),
-});
-
-const configSchema = variables
+const configSchema = z
+  .object({
+    RACING_API_USERNAME: text.refine(
+      (name) => !name.includes(':'),
+      'contains a colon, which HTTP Basic authentication cannot send',
+    ),
+    RACING_API_PASSWORD: text,
+    RACING_API_BASE_URL: serviceUrl.default('https://api.theracingapi.com/v1'),
+    SUPABASE_URL: serviceUrl.refine(
+      (value) => !value.endsWith('/rest/v1'),
+      'is the URL of the Data API: leave out /rest/v1',
+    ),
+    SUPABASE_SERVICE_KEY: text.refine(
+      isServiceKey,
+      'is a publishable (anon) key, which may not write: use the secret (service_role) key',
+    ),
+    /** Addresses, separated by commas. */
+    NOTIFY_EMAIL_TO: text.optional(),
+    /** User and password are percent-encoded. */
+    SMTP_URL: text.regex(/^smtps?:\/\/[^/]/, 'is not a URL that begins with smtp:// or smtps://').optional(),
+    NOTIFY_ON: z.enum(['failure', 'always'], 'is neither failure nor always').default('failure'),
+    /** Its path is a secret: whoever knows it can report runs. */
+    HEARTBEAT_URL: url.optional(),
+  })
   .refine((found) => (found.NOTIFY_EMAIL_TO === undefined) === (found.SMTP_URL === undefined), {
     error: 'NOTIFY_EMAIL_TO and SMTP_URL go together: set both or none',
     when: () => true,
@@ -99,7 +91,7 @@ const configSchema = variables
 export type Config = z.infer<typeof configSchema>;
 export type NotificationConfig = Config['notifications'];
 
-function readEnvFile(path: string): Environment {
+function readEnvFile(path: string): NodeJS.ProcessEnv {
   try {
     return parse(readFileSync(path));
   } catch (error) {
@@ -113,7 +105,7 @@ function readEnvFile(path: string): Environment {
  * The configuration from the real variables, then .env.local, then .env of `directory`; a blank one is not set.
  * @throws FatalError (usage) that names every problem and the files that were looked for.
  */
-export function loadConfig(directory: string, variables: Environment): Config {
+export function loadConfig(directory: string, variables: NodeJS.ProcessEnv): Config {
   const [local, shared] = envFiles.map((file) => readEnvFile(join(directory, file)));
   const all = Object.entries({ ...shared, ...local, ...variables });
   const parsed = configSchema.safeParse(Object.fromEntries(all.filter(([, value]) => value?.trim())));
