@@ -19,8 +19,6 @@ ${Object.entries(exitCodeMeanings)
   .map(([code, meaning]) => `${code.padStart(5)}  ${meaning}`)
   .join('\n')}`;
 
-const noTypes: readonly EntityType[] = [];
-
 const entitiesOption = (standard: readonly EntityType[], standardName: string) =>
   new Option('--entities <types...>', 'only these types: jockeys, trainers, owners')
     .argParser(entityTypeNames)
@@ -32,7 +30,7 @@ function populateCommand() {
   return new Command('populate-all-statistics')
     .description('Fills the statistics of jockeys, trainers and owners in Supabase from The Racing API.')
     .addOption(new Option('--all', 'all three types').default(false).implies({ entities: entityTypes }))
-    .addOption(entitiesOption(noTypes, 'none'))
+    .addOption(entitiesOption([], 'none'))
     .option('--limit <n>', 'at most n entities of each type', positiveInteger)
     .option('--dry-run', 'show what would be done: asks the API nothing, writes no row', false)
     .option('--skip-existing', 'only entities without statistics', false)
@@ -73,13 +71,12 @@ function statusCommand() {
 /** What a run was asked, as the command line has it. */
 export type PopulateOptions = ReturnType<ReturnType<typeof populateCommand>['opts']>;
 export type VerifyOptions = ReturnType<ReturnType<typeof verifyCommand>['opts']>;
-type StatusOptions = ReturnType<ReturnType<typeof statusCommand>['opts']>;
 
 /** What the command line asks for. */
 export type Request =
   | { command: 'populate'; options: PopulateOptions }
   | { command: 'verify'; options: VerifyOptions }
-  | { command: 'status'; options: StatusOptions };
+  | { command: 'status'; options: { json: boolean } };
 
 /** The whole command line; `onRequest` gets what was asked for. */
 export function createProgram(onRequest: (request: Request) => void) {
@@ -127,10 +124,9 @@ export function parseCommandLine(argv: readonly string[]): Request | undefined {
 
 /** A count from 1 up. */
 function positiveInteger(value: string): number {
-  if (!/^\d+$/.test(value) || Number(value) < 1 || !Number.isSafeInteger(Number(value))) {
-    throw new InvalidArgumentError('It must be a whole number from 1 up.');
-  }
-  return Number(value);
+  const count = /^\d+$/.test(value) ? Number(value) : 0;
+  if (count < 1 || !Number.isSafeInteger(count)) throw new InvalidArgumentError('It must be a whole number from 1 up.');
+  return count;
 }
 
 const durationUnitsMs = { m: 60_000, h: 3_600_000, d: 86_400_000 };
@@ -159,6 +155,6 @@ function entityTypeNames(value: string, previous: readonly EntityType[]): readon
     const names = entityTypes.map(({ name }) => name).join(', ');
     throw new InvalidArgumentError(meant ? `Did you mean ${meant.name}?` : `The types are ${names}.`);
   }
-  const named = new Set([...(previous === entityTypes ? noTypes : previous), type]);
+  const named = new Set(previous === entityTypes ? [type] : [...previous, type]);
   return entityTypes.filter((one) => named.has(one));
 }
