@@ -28,28 +28,12 @@ export interface DatabaseOptions {
   firstRetryMs?: number;
 }
 
-/** The three tables, over Supabase's Data API. Every method throws a FatalError when the database fails for good. */
-export interface Database {
-  /** Checks that the table has every column that we write, by reading a row of it. Returns how many rows it has. */
-  checkTable(type: EntityType): Promise<number>;
-  /**
-   * All rows of the type's table but the test rows, page by page in the order of their ids. Each page begins after
-   * the last id of the one before, so that rows that appear or vanish meanwhile shift nothing.
-   */
-  entities(type: EntityType): AsyncGenerator<Entity[]>;
-  /** An entity's stored statistics, with stats_updated_at; undefined if its row is gone. */
-  storedStatistics(type: EntityType, id: string): Promise<StatisticsRow | undefined>;
-  /** Writes rows that exist; returns those that could not be written, by id, with the reason. */
-  writeStatistics(type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>>;
-}
-
-const storedInstant = z.string().transform(instantMs);
 const entityRows = z.array(
   z.object({
     id: z.string(),
     name: z.string(),
     lastDate: z.string().nullable(),
-    statsUpdatedAtMs: storedInstant.nullable(),
+    statsUpdatedAtMs: z.string().transform(instantMs).nullable(),
   }),
 );
 const statisticsRows = z.array(z.object({ id: z.string() }).catchall(z.union([z.string(), z.number(), z.null()])));
@@ -67,30 +51,38 @@ function writtenColumns(type: EntityType): string[] {
   return [...statisticsColumns(type), 'stats_updated_at'];
 }
 
-export function createDatabase(options: DatabaseOptions): Database {
-  const api = openDataApi(options);
+export type Database = ReturnType<typeof createDatabase>;
+
+/** The three tables, over Supabase's Data API. What it does throws a FatalError when the database fails for good. */
+export function createDatabase(options: DatabaseOptions) {
+  const ask = openDataApi(options);
   return {
-    checkTable: (type) => checkTable(api, type),
-    entities: (type) => entities(api, type),
-    storedStatistics: (type, id) => storedStatistics(api, type, id),
-    writeStatistics: statisticsWriter(api, options.tell),
+    checkTable: (type: EntityType) => checkTable(ask, type),
+    entities: (type: EntityType) => entities(ask, type),
+    storedStatistics: (type: EntityType, id: string) => storedStatistics(ask, type, id),
+    writeStatistics: statisticsWriter(ask, options.tell),
   };
 }
 
-async function checkTable({ client, ask }: DataApi, type: EntityType): Promise<number> {
+/** Checks that the table has every column that we write, by reading a row of it. Returns how many rows it has. */
+async function checkTable(ask: Ask, type: EntityType): Promise<number> {
   const columns = ['id', 'name', ...writtenColumns(type)].join(',');
-  const { count } = await ask(type.table, z.unknown(), () =>
-    client.from(type.table).select(columns, { count: 'exact' }).limit(1).retry(false),
+  const { count } = await ask(type, z.unknown(), (client) =>
+    client.from(type.table).select(columns, { count: 'exact' }).limit(1),
   );
   return count;
 }
 
-async function* entities({ client, ask }: DataApi, type: EntityType): AsyncGenerator<Entity[]> {
+/**
+ * All rows of the type's table but the test rows, page by page in the order of their ids. Each page begins after
+ * the last id of the one before, so that rows that appear or vanish meanwhile shift nothing.
+ */
+async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
   const columns = `id,name,lastDate:${lastDateColumn(type)},statsUpdatedAtMs:stats_updated_at`;
   let after: string | undefined;
   for (;;) {
-    const { data: page } = await ask(type.table, entityRows, () => {
-      const query = client.from(type.table).select(columns).order('id').limit(pageRows).retry(false);
+    const { data: page } = await ask(type, entityRows, (client) => {
+      const query = client.from(type.table).select(columns).order('id').limit(pageRows);
       return after === undefined ? query : query.gt('id', after);
     });
     const last = page.at(-1);
@@ -101,29 +93,28 @@ async function* entities({ client, ask }: DataApi, type: EntityType): AsyncGener
   }
 }
 
-async function storedStatistics(
-  { client, ask }: DataApi,
-  type: EntityType,
-  id: string,
-): Promise<StatisticsRow | undefined> {
+/** An entity's stored statistics, with stats_updated_at; undefined if its row is gone. */
+async function storedStatistics(ask: Ask, type: EntityType, id: string): Promise<StatisticsRow | undefined> {
   const columns = ['id', ...writtenColumns(type)].join(',');
-  const { data: rows } = await ask(type.table, statisticsRows, () =>
-    client.from(type.table).select(columns).eq('id', id).retry(false),
+  const { data: rows } = await ask(type, statisticsRows, (client) =>
+    client.from(type.table).select(columns).eq('id', id),
   );
   return rows[0];
 }
 
-/** Writes a batch by the database function; row by row where that is missing or refuses a value of some row. */
-function statisticsWriter(api: DataApi, tell: Tell): Database['writeStatistics'] {
-  const { client, ask } = api;
+/** By id the reasons why rows could not be written. */
+type Unwritten = Map<string, string>;
+
+/** Writes rows that exist by the database function; row by row where that is missing or refuses a value of some row. */
+function statisticsWriter(ask: Ask, tell: Tell) {
   let functionInstalled = true;
-  return async (type, rows) => {
+  return async (type: EntityType, rows: StatisticsRow[]): Promise<Unwritten> => {
     if (functionInstalled) {
       try {
-        const { data: unknownIds } = await ask(type.table, ids, () =>
-          client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }).retry(false),
+        const { data: unknownIds } = await ask(type, ids, (client) =>
+          client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }),
         );
-        return await explainUnknown(api, type, unknownIds);
+        return await explainUnknown(ask, type, unknownIds);
       } catch (error) {
         if (!(error instanceof DatabaseFault)) throw error;
         if (error.kind === 'function-missing' && functionInstalled) {
@@ -132,7 +123,7 @@ function statisticsWriter(api: DataApi, tell: Tell): Database['writeStatistics']
         }
       }
     }
-    return await writeRowByRow(api, type, rows);
+    return await writeRowByRow(ask, type, rows);
   };
 }
 
@@ -140,13 +131,13 @@ const rowByRowLine =
   'The database function populate_statistics is not installed: writing row by row, which is much slower. ' +
   'Apply supabase/migrations (supabase db push) to install it.';
 
-async function writeRowByRow(api: DataApi, type: EntityType, rows: StatisticsRow[]): Promise<Map<string, string>> {
-  const reasons = new Map<string, string>();
+async function writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[]): Promise<Unwritten> {
+  const reasons: Unwritten = new Map();
   const unknownIds: string[] = [];
   const writes = mapConcurrently(rows, rowWritesInFlight, async ({ id, ...values }) => {
     try {
-      const { data: updated } = await api.ask(type.table, idRows, () =>
-        api.client.from(type.table).update(values).eq('id', id).select('id').retry(false),
+      const { data: updated } = await ask(type, idRows, (client) =>
+        client.from(type.table).update(values).eq('id', id).select('id'),
       );
       if (updated.length === 0) unknownIds.push(id);
     } catch (error) {
@@ -155,32 +146,23 @@ async function writeRowByRow(api: DataApi, type: EntityType, rows: StatisticsRow
     }
   });
   for await (const _ of writes);
-  for (const [id, reason] of await explainUnknown(api, type, unknownIds)) reasons.set(id, reason);
-  return reasons;
+  return new Map([...reasons, ...(await explainUnknown(ask, type, unknownIds))]);
 }
 
 /** Rows that an update did not match are gone, or the database hides them from updates: then from all of them. */
-async function explainUnknown(
-  { client, ask }: DataApi,
-  type: EntityType,
-  unknownIds: string[],
-): Promise<Map<string, string>> {
+async function explainUnknown(ask: Ask, type: EntityType, unknownIds: string[]): Promise<Unwritten> {
   for (let from = 0; from < unknownIds.length; from += idsInUrl) {
     const some = unknownIds.slice(from, from + idsInUrl).map(quoted);
-    const { data: visible } = await ask(type.table, idRows, () =>
-      client.from(type.table).select('id').filter('id', 'in', `(${some})`).retry(false),
+    const { data } = await ask(type, idRows, (client) =>
+      client.from(type.table).select('id').filter('id', 'in', `(${some})`),
     );
-    if (visible[0]) throw hiddenFromUpdates(type, visible[0].id);
+    const [visible] = data;
+    if (visible === undefined) continue;
+    const what = `${type.table} shows rows such as ${printable(visible.id)} but lets no update match them`;
+    const advice = 'Use the secret (service_role) key as SUPABASE_SERVICE_KEY.';
+    throw new FatalError(exitCodes.databaseFailed, `${what}: row-level security. ${advice}`);
   }
   return new Map(unknownIds.map((id) => [id, `its row is no longer in ${type.table}`]));
-}
-
-function hiddenFromUpdates({ table }: EntityType, id: string): FatalError {
-  return new FatalError(
-    exitCodes.databaseFailed,
-    `${table} shows rows such as ${printable(id)} but lets no update match them: row-level security. ` +
-      'Use the secret (service_role) key as SUPABASE_SERVICE_KEY.',
-  );
 }
 
 /** As PostgREST reads a value of a list that holds commas, parentheses or quotes. */
@@ -193,7 +175,7 @@ interface DatabaseAnswer {
   status: number;
   data: unknown;
   count?: number | null;
-  error: { code?: string; message: string; details?: string | null } | null;
+  error: { code?: string; message: string } | null;
 }
 
 type FaultKind = 'passing' | 'function-missing' | 'value-refused' | 'schema' | 'refused' | 'other';
@@ -217,29 +199,25 @@ const kindsByCode: [RegExp, FaultKind][] = [
   [/^(22...|23...|P0001|44...)$/, 'value-refused'],
 ];
 
-/** Supabase's Data API (PostgREST). */
-interface DataApi {
-  client: SupabaseClient;
-  /**
-   * Asks about a table until the database answers, up to six times: the answer's data in the shape of `schema`, and
-   * its count where the request asks for one. Throws a DatabaseFault `function-missing` or `value-refused`, for
-   * which the caller has another way; otherwise a FatalError.
-   */
-  ask<Data>(
-    table: string,
-    schema: z.ZodType<Data>,
-    request: () => PromiseLike<DatabaseAnswer>,
-  ): Promise<{ data: Data; count: number }>;
-}
+/**
+ * Asks the Data API (PostgREST) about a type's table until the database answers, up to six times: the answer's data in
+ * the shape of `schema`, and its count where the request asks for one. Throws a DatabaseFault `function-missing` or
+ * `value-refused`, for which the caller has another way; otherwise a FatalError.
+ */
+type Ask = <Data>(
+  type: EntityType,
+  schema: z.ZodType<Data>,
+  request: (client: SupabaseClient) => { retry(enabled: false): PromiseLike<DatabaseAnswer> },
+) => Promise<{ data: Data; count: number }>;
 
-function openDataApi(options: DatabaseOptions): DataApi {
+function openDataApi(options: DatabaseOptions): Ask {
   const { signal, serviceKey, firstRetryMs = 700 } = options;
-  const redact = redactor(serviceKey);
-  const ask: DataApi['ask'] = async (table, schema, request) => {
+  const client = createSupabaseClient(options);
+  return async ({ table }, schema, request) => {
     const attempt = async () => {
-      const answer = await request();
+      const answer = await request(client).retry(false);
       signal.throwIfAborted();
-      if (answer.error) throw faultOf(answer, redact);
+      if (answer.error) throw faultOf(answer, serviceKey);
       return answer;
     };
     try {
@@ -250,12 +228,11 @@ function openDataApi(options: DatabaseOptions): DataApi {
         signal,
         shouldRetry: ({ error }) => error instanceof DatabaseFault && error.kind === 'passing',
       });
-      return { data: checked(table, schema, data), count: count ?? 0 };
+      return { data: schema.parse(data), count: count ?? 0 };
     } catch (error) {
-      throw error instanceof DatabaseFault ? advised(table, error) : error;
+      throw advised(table, error);
     }
   };
-  return { client: createSupabaseClient(options), ask };
 }
 
 function createSupabaseClient({ url, serviceKey, signal }: DatabaseOptions): SupabaseClient {
@@ -272,16 +249,14 @@ function createSupabaseClient({ url, serviceKey, signal }: DatabaseOptions): Sup
   });
 }
 
-/** A proxy or a talkative server may repeat what we sent. */
-function redactor(serviceKey: string): (text: string) => string {
-  const base64 = Buffer.from(serviceKey).toString('base64').replace(/=+$/, '');
-  return (text) => text.replaceAll(serviceKey, '[key]').replaceAll(base64, '[key]');
-}
-
-function faultOf({ status, error }: DatabaseAnswer, redact: (text: string) => string): DatabaseFault {
+function faultOf({ status, error }: DatabaseAnswer, serviceKey: string): DatabaseFault {
   const code = error?.code ?? '';
-  // A body that is not PostgREST's (a proxy's page, say) becomes the message as it is.
-  const message = redact(printable(error?.message ?? '')).slice(0, 300) || `HTTP ${status}`;
+  // A body that is not PostgREST's (a proxy's page, say) becomes the message as it is, and may repeat what we sent.
+  const base64 = Buffer.from(serviceKey).toString('base64').replace(/=+$/, '');
+  const told = printable(error?.message ?? '')
+    .replaceAll(serviceKey, '[key]')
+    .replaceAll(base64, '[key]');
+  const message = told.slice(0, 300) || `HTTP ${status}`;
   const text = code === '' ? message : `${message} (${code})`;
   const byCode = kindsByCode.find(([pattern]) => pattern.test(code))?.[1];
   if (byCode) return new DatabaseFault(byCode, text);
@@ -290,25 +265,17 @@ function faultOf({ status, error }: DatabaseAnswer, redact: (text: string) => st
   return new DatabaseFault(passing ? 'passing' : 'other', text);
 }
 
-function checked<Data>(table: string, schema: z.ZodType<Data>, data: unknown): Data {
-  const parsed = schema.safeParse(data);
-  if (parsed.success) return parsed.data;
-  throw new FatalError(
-    exitCodes.databaseFailed,
-    `What answers for ${table} is not Supabase's Data API. Check SUPABASE_URL: it is the project's URL, https://<project>.supabase.co.`,
-    { cause: parsed.error },
-  );
-}
-
-/** The fault as it is if the caller has another way; otherwise what to do about it. */
-function advised(table: string, fault: DatabaseFault): Error {
-  if (fault.kind === 'function-missing' || fault.kind === 'value-refused') return fault;
-  const advice = {
+/** What is wrong and what to do about it; the error as it is where the caller has another way, or it is not ours. */
+function advised(table: string, error: unknown): unknown {
+  const shape = `What answers for ${table} is not Supabase's Data API. Check SUPABASE_URL: it is the project's URL, https://<project>.supabase.co.`;
+  const advices: Partial<Record<FaultKind, string>> = {
     passing:
       'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again with --resume.',
     schema: `The table ${table} or a column of it is missing: apply supabase/migrations/20251101000000_entity_statistics.sql (supabase db push), then run again.`,
     refused: `The database refuses access to ${table}. Use the project's secret (service_role) key as SUPABASE_SERVICE_KEY.`,
     other: `The database answers ${table} with an error.`,
-  }[fault.kind];
-  return new FatalError(exitCodes.databaseFailed, `${advice} (${fault.message})`, { cause: fault });
+  };
+  if (error instanceof z.ZodError) return new FatalError(exitCodes.databaseFailed, shape, { cause: error });
+  const advice = error instanceof DatabaseFault && advices[error.kind];
+  return advice ? new FatalError(exitCodes.databaseFailed, `${advice} (${error.message})`, { cause: error }) : error;
 }
