@@ -75,8 +75,7 @@ async function populate(options: PopulateOptions, parts: RunParts): Promise<void
   } catch (error) {
     const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
     if (!refused || alternative === undefined || api.hasAnswered() || stop.signal.aborted) throw error;
-    const line = `Cannot ${strategy}, so trying to ${alternative}: ${error.message}`;
-    tell({ kind: 'line', line });
+    tell({ kind: 'line', line: `Cannot ${strategy}, so trying to ${alternative}: ${error.message}` });
     await populateBy(alternative, selections, checkpoints, options, parts);
   }
 }
@@ -98,17 +97,18 @@ async function populateBy(
     // What a sweep has gathered is still written when the run is stopped; a walk has gathered nothing more.
     if (strategy === 'walk') stop.signal.throwIfAborted();
     tell({ kind: 'populating', type });
-    const outcomes = watched(gathering, strategy, { type, entities }, tell);
-    const batches = inBatches(outcomes, gathering.batchSize);
-    const written = mapConcurrently(batches, gathering.writesInFlight, (batch) =>
-      writeBatch(database, type, batch, startedAt),
-    );
+    const label = strategy === 'walk' ? `walking ${type.name}` : `writing ${type.name}`;
+    tell({ kind: 'phase', label, total: entities.length });
+    const batches = inBatches(watched(gathering.outcomes(type, entities), tell), gathering.batchSize);
+    const write = (batch: Outcome[]) => writeBatch(database, type, batch, startedAt);
     const checkpoint = checkpoints.get(type.name);
-    for await (const batch of written) {
+    for await (const batch of mapConcurrently(batches, gathering.writesInFlight, write)) {
       checkpoint?.add(batch.written.map(({ entity }) => entity.id));
       checkpoint?.save();
       tell({ kind: 'batch', type, ...batch });
-      for (const failure of batch.failures) tell({ kind: 'line', line: describeFailure(failure) });
+      for (const { id, name, reason } of batch.failures) {
+        tell({ kind: 'line', line: `${type.name} ${id} ${name}: ${reason}` });
+      }
       accounted += batch.written.length + batch.failures.length;
     }
   }
@@ -119,17 +119,10 @@ async function populateBy(
 }
 
 /** The outcomes of a type as they pass, counted for those who watch. */
-async function* watched(
-  gathering: Gathering,
-  strategy: Strategy,
-  { type, entities }: Pick<Selection, 'type' | 'entities'>,
-  tell: Tell,
-): AsyncGenerator<Outcome> {
-  const label = strategy === 'walk' ? `walking ${type.name}` : `writing ${type.name}`;
-  tell({ kind: 'phase', label, total: entities.length });
+async function* watched(outcomes: ReturnType<Gathering['outcomes']>, tell: Tell): AsyncGenerator<Outcome> {
   let done = 0;
   let failed = 0;
-  for await (const outcome of gathering.outcomes(type, entities)) {
+  for await (const outcome of outcomes) {
     yield outcome;
     done += 1;
     if ('failure' in outcome) failed += 1;
@@ -149,26 +142,14 @@ async function writeBatch(
   const written: Written[] = [];
   const failures: Failure[] = [];
   for (const outcome of batch) {
-    const { entity } = outcome;
-    const reason = 'failure' in outcome ? outcome.failure : reasons.get(entity.id);
-    if (reason !== undefined) failures.push(failureOf(type, entity, reason));
-    else if ('row' in outcome) written.push(outcome);
+    const { id, name } = outcome.entity;
+    const reason = 'failure' in outcome ? outcome.failure : reasons.get(id);
+    if (reason !== undefined) {
+      // They come from outside and go to terminals.
+      failures.push({ entity_type: type.name, id: printable(id), name: printable(name), reason: printable(reason) });
+    } else if ('row' in outcome) written.push(outcome);
   }
   return { written, failures };
-}
-
-/** Names, ids and reasons come from outside and go to terminals. */
-function failureOf(type: EntityType, { id, name }: Entity, reason: string): Failure {
-  return {
-    entity_type: type.name,
-    id: printable(id),
-    name: printable(name),
-    reason: printable(reason),
-  };
-}
-
-function describeFailure({ entity_type, id, name, reason }: Failure): string {
-  return `${entity_type} ${id} ${name}: ${reason}`;
 }
 
 /** Selects from all types at once, each without what its checkpoint holds. */
@@ -227,25 +208,21 @@ export async function selectEntities(
     }
   }
   // The sort is stable: entities of the same date stay in the order of their ids.
-  entities.sort((a, b) => compareText(b.lastDate ?? '', a.lastDate ?? ''));
+  entities.sort(byLastDate);
   return { type, entities: entities.slice(0, limit), skipped, recentlyActive };
 }
 
-function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+/** The latest first, those without a date last. */
+function byLastDate({ lastDate: a }: Entity, { lastDate: b }: Entity): number {
+  return a === b ? 0 : (a ?? '') > (b ?? '') ? -1 : 1;
 }
 
-/** How a run will gather its statistics. */
-export interface Plan {
-  strategy: Strategy;
-  /** What to try when the account may not do the first; only when the user left the choice to us. */
-  alternative: Strategy | undefined;
-  /** One line for people: what will be done, how many requests, how long. */
-  description: string;
-}
-
-/** Chooses the strategy with fewer requests, unless one is prescribed. `entities` is their number, of all types. */
-export function planRun({ strategy: wish, rate }: Pick<PopulateOptions, 'strategy' | 'rate'>, entities: number): Plan {
+/**
+ * Chooses the strategy with fewer requests, unless one is prescribed; otherwise there is an alternative for an account
+ * that may not do the first. `entities` is their number, of all types. The description is one line for people: what
+ * will be done, how many requests, how long.
+ */
+export function planRun({ strategy: wish, rate }: Pick<PopulateOptions, 'strategy' | 'rate'>, entities: number) {
   const cheaper: Strategy = entities <= typicalSweepRequests ? 'walk' : 'sweep';
   const strategy = wish === 'auto' ? cheaper : wish;
   const other: Strategy = strategy === 'walk' ? 'sweep' : 'walk';
@@ -260,9 +237,7 @@ export function planRun({ strategy: wish, rate }: Pick<PopulateOptions, 'strateg
 }
 
 function showSamples(selections: readonly Selection[], tell: Tell): void {
-  for (const selection of selections) {
-    if (selection.entities.length > 0) tell({ kind: 'line', line: sampleTable(selection) });
-  }
-  const line = 'Dry run: nothing was asked of The Racing API and no row was written.';
-  tell({ kind: 'line', line });
+  const samples = selections.filter(({ entities }) => entities.length > 0).map(sampleTable);
+  const end = 'Dry run: nothing was asked of The Racing API and no row was written.';
+  for (const line of [...samples, end]) tell({ kind: 'line', line });
 }
