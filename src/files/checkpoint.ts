@@ -14,47 +14,34 @@ const checkpointSchema = z.object({
   timestamp: z.string().transform(printable).optional(),
 });
 
-/** What `logs/checkpoint_<type>.json` holds: the ids whose rows have been written. */
-export interface SavedCheckpoint {
-  ids: Set<string>;
-  /** When it was saved, as written in the file. */
-  timestamp: string | undefined;
-}
-
 function checkpointPath(directory: string, name: EntityTypeName): string {
   return join(directory, `checkpoint_${name}.json`);
 }
 
-/** The checkpoint of a type, or why the file there is not one; undefined if there is no file. */
+/**
+ * What `logs/checkpoint_<type>.json` holds: the ids whose rows have been written, and when it was saved, as the file
+ * says; or why the file is no checkpoint. Undefined if there is no file.
+ */
 export function readCheckpoint(
   directory: string,
-  type: EntityType,
-): SavedCheckpoint | { unusable: string } | undefined {
-  const path = checkpointPath(directory, type.name);
-  let text: string;
+  { name }: EntityType,
+): { ids: Set<string>; timestamp: string | undefined } | { unusable: string } | undefined {
+  const path = checkpointPath(directory, name);
   try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return undefined;
-    if (errorCode(error) === 'EISDIR') return { unusable: 'it is a folder' };
-    throw filesUnusable(`${path} cannot be read`, error);
-  }
-  try {
-    const { entity_type, processed_ids, timestamp } = checkpointSchema.parse(JSON.parse(text));
-    if (entity_type !== type.name) return { unusable: `it is a checkpoint of ${printable(entity_type)}` };
+    const { entity_type, processed_ids, timestamp } = checkpointSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+    if (entity_type !== name) return { unusable: `it is a checkpoint of ${printable(entity_type)}` };
     return { ids: new Set(processed_ids), timestamp };
-  } catch {
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'ENOENT') return undefined;
+    if (code === 'EISDIR') return { unusable: 'it is a folder' };
+    if (code !== undefined) throw filesUnusable(`${path} cannot be read`, error);
     return { unusable: 'it is not a whole checkpoint' };
   }
 }
 
 /** The growing checkpoint of a run. */
-export interface Checkpoint {
-  readonly writtenIds: ReadonlySet<string>;
-  /** Call this only with ids whose rows have been written. */
-  add(ids: Iterable<string>): void;
-  save(): void;
-}
+export type Checkpoint = ReturnType<typeof openCheckpoint>;
 
 /**
  * Opens a run's checkpoint with the ids that the run leaves out because their rows are written. The file is written
@@ -62,21 +49,19 @@ export interface Checkpoint {
  * and a folder that cannot be written had better fail now. A file that is not this type's checkpoint is kept aside.
  * @throws FatalError (files unusable), also when the run was to go on from such a file
  */
-export function openCheckpoint(directory: string, type: EntityType, options: PopulateOptions, tell: Tell): Checkpoint {
+export function openCheckpoint(directory: string, type: EntityType, options: PopulateOptions, tell: Tell) {
   const ids = idsToLeaveOut(directory, type, options, tell);
+  /** Call this only with ids whose rows have been written. */
+  const add = (more: Iterable<string>) => {
+    for (const id of more) ids.add(id);
+  };
   const save = () => {
     const timestamp = new Date().toISOString();
     const checkpoint = { entity_type: type.name, processed_ids: [...ids], count: ids.size, timestamp };
     writeWholeFile(checkpointPath(directory, type.name), `${JSON.stringify(checkpoint)}\n`);
   };
   if (!options.dryRun) save();
-  return {
-    writtenIds: ids,
-    add: (more) => {
-      for (const id of more) ids.add(id);
-    },
-    save,
-  };
+  return { writtenIds: ids, add, save };
 }
 
 function idsToLeaveOut(
@@ -85,38 +70,30 @@ function idsToLeaveOut(
   { resume, clearCheckpoints, dryRun }: PopulateOptions,
   tell: Tell,
 ): Set<string> {
-  const log = (line: string) => tell({ kind: 'line', line });
+  const say = (line: string) => tell({ kind: 'line', line });
+  const path = checkpointPath(directory, type.name);
   const found = clearCheckpoints ? undefined : readCheckpoint(directory, type);
-  if (found === undefined) {
-    if (resume) log(`${type.name}: no checkpoint to resume from; starting from the beginning.`);
+  if (found && 'unusable' in found) {
+    const suffix = `unusable-${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}`;
+    const kept = dryRun ? '' : ` It is kept as ${keepAside(path, suffix)}.`;
+    const what = `${path} cannot be used: ${found.unusable}.${kept}`;
+    const advice = 'Mend it and put it back, or run without --resume to start over.';
+    if (resume) throw new FatalError(exitCodes.filesUnusable, `${what} ${advice}`);
+    say(what);
     return new Set();
   }
-  if ('ids' in found) {
-    if (!resume) {
-      // Not lost at once: somebody may only have forgotten --resume.
-      if (found.ids.size > 0 && !dryRun) keepAside(directory, type, 'previous');
-      return new Set();
-    }
+  if (found && resume) {
     const { ids, timestamp = 'an unknown time' } = found;
-    log(`${type.name}: resuming after ${formatCount(ids.size)} written, checkpoint of ${timestamp}.`);
+    say(`${type.name}: resuming after ${formatCount(ids.size)} written, checkpoint of ${timestamp}.`);
     return ids;
   }
-  const what = `${checkpointPath(directory, type.name)} cannot be used: ${found.unusable}.`;
-  const kept = dryRun ? '' : ` It is kept as ${keepAside(directory, type, unusableSuffix())}.`;
-  if (resume) {
-    const advice = 'Mend it and put it back, or run without --resume to start over.';
-    throw new FatalError(exitCodes.filesUnusable, `${what}${kept} ${advice}`);
-  }
-  log(`${what}${kept}`);
+  if (resume) say(`${type.name}: no checkpoint to resume from; starting from the beginning.`);
+  // Not lost at once: somebody may only have forgotten --resume.
+  if (found && found.ids.size > 0 && !dryRun) keepAside(path, 'previous');
   return new Set();
 }
 
-function unusableSuffix(): string {
-  return `unusable-${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}`;
-}
-
-function keepAside(directory: string, type: EntityType, suffix: string): string {
-  const path = checkpointPath(directory, type.name);
+function keepAside(path: string, suffix: string): string {
   const aside = `${path}.${suffix}`;
   try {
     renameSync(path, aside);
