@@ -17,84 +17,73 @@ export interface LockHolder {
 const unreadableGraceMs = 2_000;
 
 /**
- * A lock between processes of one machine: a file that exists while somebody holds it. The lock of a process
- * that died is free at once, whatever has become of its pid.
+ * A lock between processes of one machine: a file that exists while somebody holds it. The lock of a process that
+ * died is free at once, whatever has become of its pid; one older than `staleAfterMs` even though its holder lives
+ * (stopped by Ctrl-Z, say). What it does throws a FatalError when the file is unusable.
  */
-export interface FileLock {
-  readonly path: string;
-  /**
-   * Takes the lock and notes `note` in it. Returns undefined, or the living process that holds it.
-   * @throws FatalError (files unusable)
-   */
-  tryAcquire(note?: object): LockHolder | undefined;
-  /** Replaces the note of a lock that we hold; a reader sees the old one or the new one. */
-  update(note: object): void;
-  /** False when another process has taken the lock over because ours had become stale. */
-  isOurs(): boolean;
-  /** Never throws: a lock that cannot be removed is free when its process has ended. */
-  release(): void;
-}
-
-/** `staleAfterMs`: a lock older than this is free even though its holder lives (stopped by Ctrl-Z, say). */
-export function createFileLock(path: string, staleAfterMs = Number.POSITIVE_INFINITY): FileLock {
+export function createFileLock(path: string, staleAfterMs = Number.POSITIVE_INFINITY) {
   const token = randomUUID();
-  const describe = (note: object) =>
-    `${JSON.stringify({ token, pid: process.pid, process_start: ownStart(), ...note })}\n`;
-  const isOurs = () => readLock(path)?.holder?.token === token;
+  const holder: LockHolder = { token, pid: process.pid, process_start: processStart(process.pid) };
+  const describe = (note: object) => `${JSON.stringify({ ...holder, ...note })}\n`;
 
+  /** Takes the lock and notes `note` in it. Returns undefined, or the living process that holds it. */
   function tryAcquire(note: object = {}): LockHolder | undefined {
     for (;;) {
       if (claimFile(path, describe(note))) return undefined;
       const found = readLock(path);
       if (found === undefined) continue;
       if (isHeld(found, staleAfterMs)) return found.holder ?? { token: '', pid: 0, process_start: null };
-      clear();
+      clear(path, staleAfterMs);
     }
   }
 
-  /** Removes a lock that nobody holds. One process at a time: another one may have taken it over meanwhile. */
-  function clear(): void {
-    const claim = `${path}.clearing`;
-    if (!claimFile(claim)) {
-      // Left by a process that died while it cleared.
-      if (isOld(ageMs(claim))) rmSync(claim, { force: true });
-      return;
-    }
+  /** False when another process has taken the lock over because ours had become stale. */
+  function isOurs(): boolean {
+    return readLock(path)?.holder?.token === token;
+  }
+
+  /** Replaces the note of a lock that we hold; a reader sees the old one or the new one. */
+  function update(note: object): void {
+    if (!isOurs()) return;
+    // Only the holder writes it, so that one name will do.
+    const draft = `${path}.tmp`;
+    writeFileSync(draft, describe(note));
+    renameSync(draft, path);
+  }
+
+  /** Never throws: a lock that cannot be removed is free when its process has ended. */
+  function release(): void {
     try {
-      const found = readLock(path);
-      if (found && !isHeld(found, staleAfterMs)) rmSync(path, { force: true });
-    } finally {
-      rmSync(claim, { force: true });
+      if (isOurs()) rmSync(path, { force: true });
+    } catch {
+      // It stays.
     }
   }
 
-  return {
-    path,
-    tryAcquire,
-    isOurs,
-    update: (note) => {
-      if (!isOurs()) return;
-      // Only the holder writes it, so that one name will do.
-      const draft = `${path}.tmp`;
-      writeFileSync(draft, describe(note));
-      renameSync(draft, path);
-    },
-    release: () => {
-      try {
-        if (isOurs()) rmSync(path, { force: true });
-      } catch {
-        // It stays.
-      }
-    },
+  return { tryAcquire, isOurs, update, release };
+}
+
+/** Removes a lock that nobody holds. One process at a time: another one may have taken it over meanwhile. */
+function clear(path: string, staleAfterMs: number): void {
+  const claim = `${path}.clearing`;
+  const removeUnlessHeld = (file: string) => {
+    const found = readLock(file);
+    if (found && !isHeld(found, staleAfterMs)) rmSync(file, { force: true });
   };
+  if (!claimFile(claim)) {
+    // Left, perhaps, by a process that died while it cleared.
+    removeUnlessHeld(claim);
+    return;
+  }
+  try {
+    removeUnlessHeld(path);
+  } finally {
+    rmSync(claim, { force: true });
+  }
 }
 
-interface FoundLock {
-  holder: LockHolder | undefined;
-  ageMs: number;
-}
-
-function readLock(path: string): FoundLock | undefined {
+/** Who has written it, where that can be read, and how long ago; undefined without a file. */
+function readLock(path: string) {
   try {
     const ageMs = Date.now() - statSync(path).mtimeMs;
     return { holder: parseHolder(readFileSync(path, 'utf8')), ageMs };
@@ -104,19 +93,10 @@ function readLock(path: string): FoundLock | undefined {
   }
 }
 
-function isHeld({ holder, ageMs }: FoundLock, staleAfterMs: number): boolean {
-  if (holder === undefined) return !isOld(ageMs);
+function isHeld({ holder, ageMs }: NonNullable<ReturnType<typeof readLock>>, staleAfterMs: number): boolean {
+  // A file from the future was written before the clock was set back.
+  if (holder === undefined) return Math.abs(ageMs) <= unreadableGraceMs;
   return ageMs < staleAfterMs && isRunning(holder);
-}
-
-/** A file from the future was written before the clock was set back. */
-function isOld(ageMs: number): boolean {
-  return ageMs > unreadableGraceMs || ageMs < -unreadableGraceMs;
-}
-
-/** Zero for a file that is gone. */
-function ageMs(path: string): number {
-  return Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
 }
 
 /** Who holds the lock at `path`, if that process is alive. Reads only. */
@@ -160,10 +140,4 @@ function processStart(pid: number): string | null {
   } catch {
     return null;
   }
-}
-
-let ownStartRead: string | null | undefined;
-function ownStart(): string | null {
-  ownStartRead ??= processStart(process.pid);
-  return ownStartRead;
 }
