@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import type { EntityTypeName } from '../entity-types.js';
 import { type ExitCode, exitCodes, FatalError } from '../errors.js';
-import type { Failure, RunEvent, Strategy, Tell } from '../events.js';
-import { rounded } from '../format.js';
+import type { Failure, RunEvent, Strategy } from '../events.js';
 import type { PopulateOptions } from '../options.js';
 import { claimFile, removeQuietly, writeWholeFile } from './whole-file.js';
 
@@ -30,13 +29,7 @@ export interface Report {
   mode: 'production' | 'dry_run';
   options: { skip_existing: boolean; stale_after: string | null; resume: boolean; limit: number | null };
   statistics: Partial<Record<EntityTypeName, TypeStatistics>>;
-  overall: {
-    total_entities: number;
-    total_processed: number;
-    total_successful: number;
-    total_failed: number;
-    duration: number;
-  };
+  overall: ReturnType<typeof sumUp>;
   strategy: Strategy | null;
   requests: number;
   exit_code: ExitCode;
@@ -55,13 +48,7 @@ export interface EndedRun {
 }
 
 /** The report of a run, which grows as it listens. */
-export interface GrowingReport {
-  take: Tell;
-  /** The report as it stands; a run stopped by an error has that one's exit code and message. */
-  ended(stop: AbortSignal): Report;
-}
-
-export function startReport(options: PopulateOptions, startedAt: Date): GrowingReport {
+export function startReport(options: PopulateOptions, startedAt: Date) {
   const { entities, limit = null, skipExisting, staleAfter, resume, dryRun } = options;
   const statistics: Report['statistics'] = {};
   const failures: Failure[] = [];
@@ -83,30 +70,29 @@ export function startReport(options: PopulateOptions, startedAt: Date): GrowingR
       const failed = figures.failed + event.failures.length;
       const processed = successful + failed;
       const seconds = clock.seconds();
-      const duration = rounded(seconds, 2);
-      const rate = rounded(processed / Math.max(seconds, 0.001), 3);
+      const duration = Number(seconds.toFixed(2));
+      const rate = Number((processed / Math.max(seconds, 0.001)).toFixed(3));
       statistics[event.type.name] = { ...figures, successful, failed, processed, duration, rate };
     }
   }
 
   const startedAtMs = performance.now();
-  return {
-    take,
-    ended: (stop) => ({
-      timestamp: new Date().toISOString(),
-      started_at: startedAt.toISOString(),
-      entity_types: entities.map(({ name }) => name),
-      mode: dryRun ? 'dry_run' : 'production',
-      options: { skip_existing: skipExisting, stale_after: staleAfter?.text ?? null, resume, limit },
-      statistics,
-      overall: sumUp(statistics, (performance.now() - startedAtMs) / 1000),
-      strategy,
-      requests,
-      exit_code: exitCodeOf(failures, stop),
-      stopped_by: stop.aborted ? stop.reason.message : null,
-      failures,
-    }),
-  };
+  /** The report as it stands; a run stopped by an error has that one's exit code and message. */
+  const ended = (stop: AbortSignal): Report => ({
+    timestamp: new Date().toISOString(),
+    started_at: startedAt.toISOString(),
+    entity_types: entities.map(({ name }) => name),
+    mode: dryRun ? 'dry_run' : 'production',
+    options: { skip_existing: skipExisting, stale_after: staleAfter?.text ?? null, resume, limit },
+    statistics,
+    overall: sumUp(statistics, (performance.now() - startedAtMs) / 1000),
+    strategy,
+    requests,
+    exit_code: exitCodeOf(failures, stop),
+    stopped_by: stop.aborted ? stop.reason.message : null,
+    failures,
+  });
+  return { take, ended };
 }
 
 const noFigures = { total: 0, processed: 0, successful: 0, failed: 0, skipped: 0, duration: 0, rate: 0 };
@@ -128,7 +114,7 @@ function typeClock() {
   };
 }
 
-function sumUp(statistics: Report['statistics'], seconds: number): Report['overall'] {
+function sumUp(statistics: Report['statistics'], seconds: number) {
   const types = Object.values(statistics);
   const sum = (key: keyof TypeStatistics) => types.reduce((total, one) => total + one[key], 0);
   return {
@@ -136,7 +122,7 @@ function sumUp(statistics: Report['statistics'], seconds: number): Report['overa
     total_processed: sum('processed'),
     total_successful: sum('successful'),
     total_failed: sum('failed'),
-    duration: rounded(seconds, 2),
+    duration: Number(seconds.toFixed(2)),
   };
 }
 
@@ -146,6 +132,7 @@ function exitCodeOf(failures: readonly Failure[], stop: AbortSignal): ExitCode {
   return failures.length > 0 ? exitCodes.someFailed : exitCodes.allWritten;
 }
 
+/** A report of this program, or of the original one, as far as others need it. */
 const savedReportSchema = z.object({
   timestamp: z.string(),
   mode: z.string(),
@@ -157,11 +144,8 @@ const savedReportSchema = z.object({
   stopped_by: z.string().nullable().optional(),
 });
 
-/** A report of this program, or of the original one, as far as others need it. */
-export type SavedReport = z.infer<typeof savedReportSchema> & { path: string };
-
 /** The reports in a folder, newest first; files that are none are passed over. */
-export function* savedReports(directory: string): Generator<SavedReport> {
+export function* savedReports(directory: string) {
   const names = existsSync(directory) ? readdirSync(directory) : [];
   const reports = names.filter((name) => /^statistics_population_report_\d{8}_\d{6}\.json$/.test(name));
   for (const name of reports.sort().reverse()) {
@@ -179,31 +163,31 @@ export function* savedReports(directory: string): Generator<SavedReport> {
  * it. That either cannot be written is the run's outcome if nothing worse is.
  */
 export function saveReport(directory: string, report: Report, page?: (report: Report) => string): EndedRun {
-  let reportPath: string | null = null;
-  let pagePath: string | undefined;
-  let saved = report;
+  const ended: EndedRun = { report, reportPath: null };
+  let path = '';
   try {
-    reportPath = claimName(directory, report.timestamp);
-    const besideIt = reportPath.replace(/json$/, 'html');
-    if (page) writeWholeFile(besideIt, page(report));
-    if (page) pagePath = besideIt;
+    path = claimName(directory, report.timestamp);
+    const pagePath = path.replace(/json$/, 'html');
+    if (page) writeWholeFile(pagePath, page(report));
+    if (page) ended.pagePath = pagePath;
   } catch (error) {
-    saved = failedToSave(report, error);
+    ended.report = failedToSave(report, error);
   }
+  if (path === '') return ended;
   try {
-    if (reportPath !== null) writeWholeFile(reportPath, `${JSON.stringify(saved, null, 2)}\n`);
-    return { report: saved, reportPath, pagePath };
+    writeWholeFile(path, `${JSON.stringify(ended.report, null, 2)}\n`);
+    ended.reportPath = path;
   } catch (error) {
-    if (reportPath !== null) removeQuietly(reportPath);
-    return { report: failedToSave(saved, error), reportPath: null, pagePath };
+    removeQuietly(path);
+    ended.report = failedToSave(ended.report, error);
   }
+  return ended;
 }
 
 function claimName(directory: string, timestamp: string): string {
   for (let at = Date.parse(timestamp); ; at += 1000) {
-    const [date, time] = new Date(at).toISOString().split(/[T.]/);
-    const name = `statistics_population_report_${date?.replaceAll('-', '')}_${time?.replaceAll(':', '')}.json`;
-    const path = join(directory, name);
+    const time = new Date(at).toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_');
+    const path = join(directory, `statistics_population_report_${time}.json`);
     if (claimFile(path)) return path;
   }
 }
