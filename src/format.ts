@@ -10,11 +10,6 @@ export function formatEntities(count: number): string {
   return `${formatCount(count)} ${count === 1 ? 'entity' : 'entities'}`;
 }
 
-/** A figure with so many decimals at most. */
-export function rounded(value: number, decimals: number): number {
-  return Number(value.toFixed(decimals));
-}
-
 /** So many a second: 0.14/s, 1,234/s. */
 export function formatRate(rate: number): string {
   if (!Number.isFinite(rate)) return '–';
@@ -40,14 +35,9 @@ export function formatDuration(seconds: number): string {
 /** Columns of text, the first aligned left and the others right. */
 export function formatTable(rows: string[][]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0)))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  const aligned = (cell: string, column: number) =>
+    column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0);
+  return rows.map((row) => row.map(aligned).join('  ').trimEnd()).join('\n');
 }
 
 /**
@@ -78,12 +68,7 @@ export function html(strings: TemplateStringsArray, ...values: Content[]): Html 
 function markupOf(content: Content): string {
   if (content instanceof Html) return content.markup;
   if (typeof content === 'object') return content.map(({ markup }) => markup).join('');
-  return escapeText(String(content));
-}
-
-/** Characters that have no place in a page, or turn the direction of a text; line ends and tabs stay. */
-const unfit = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu;
-
-function escapeText(text: string): string {
-  return text.replace(unfit, ' ').replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+  // Line ends and tabs have a place in a page, unlike other control characters and what turns a text's direction.
+  const fit = String(content).replace(/(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu, ' ');
+  return fit.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
