@@ -18,10 +18,7 @@ const pollMs = 10;
  * resolves when the account's next request may start, which it then has to do at once; it throws a FatalError when
  * the folder is unusable, and the signal's reason when that is aborted.
  */
-export function shareRequestBudget(
-  directory: string,
-  requestsPerSecond: number,
-): (signal: AbortSignal) => Promise<void> {
+export function shareRequestBudget(directory: string, requestsPerSecond: number) {
   const intervalMs = (1000 / requestsPerSecond) * safetyFactor;
   const statePath = join(directory, 'request_budget');
   const lock = createFileLock(`${statePath}.lock`, 2_000 + 2 * intervalMs);
@@ -44,7 +41,7 @@ export function shareRequestBudget(
     }
   }
 
-  return async (signal) => {
+  return async (signal: AbortSignal): Promise<void> => {
     try {
       await waitForTurn(signal);
     } catch (error) {
