@@ -10,23 +10,18 @@ import { summaryTable } from './summary.js';
 
 const program = 'populate-all-statistics';
 
-/** Tells people and monitors of a run. That it cannot is a warning and changes nothing else. */
-export interface Notifications {
-  /** Sends the start's heartbeat without waiting for it. */
-  started(): void;
-  /** Resolves when everything was sent or has failed; never rejects. */
-  ended(run: EndedRun): Promise<void>;
-}
+export type Notifications = ReturnType<typeof createNotifications>;
 
 /**
- * `warn` takes one line for each notification that could not be sent; it names the host and no secret. `timeoutMs`
- * is for one whole notification, from the look-up of the host to the last answer.
+ * Tells people and monitors of a run. That it cannot is a warning and changes nothing else: `warn` takes one line for
+ * each notification that could not be sent, which names the host and no secret. `timeoutMs` is for one whole
+ * notification, from the look-up of the host to the last answer.
  */
 export function createNotifications(
   { email, heartbeatUrl }: NotificationConfig,
   warn: (line: string) => void,
   timeoutMs = 10_000,
-): Notifications {
+) {
   let startSent: Promise<void> = Promise.resolve();
 
   async function sendHeartbeat(allowedMs: number, report?: Report): Promise<void> {
@@ -43,10 +38,12 @@ export function createNotifications(
   }
 
   return {
+    /** Sends the start's heartbeat without waiting for it. */
     started: () => {
       startSent = sendHeartbeat(timeoutMs);
     },
-    ended: async (run) => {
+    /** Resolves when everything was sent or has failed; never rejects. */
+    ended: async (run: EndedRun) => {
       const { exit_code } = run.report;
       // A stopped run has ten seconds in all, most of them for its last writes.
       const interrupted = exit_code === exitCodes.interrupted || exit_code === exitCodes.terminated;
@@ -122,8 +119,8 @@ async function mail(
       headers: { 'Auto-Submitted': 'auto-generated' },
       signal,
     });
-    const refused = `the server refuses ${rejected.length} of ${recipients.length} recipients`;
-    return rejected.length > 0 ? refused : undefined;
+    if (rejected.length > 0) return `the server refuses ${rejected.length} of ${recipients.length} recipients`;
+    return undefined;
   } finally {
     transport.close();
   }
