@@ -1,24 +1,17 @@
 import { type EntityType, type EntityTypeName, entityTypes } from '../entity-types.js';
 import { readCheckpoint } from '../files/checkpoint.js';
 import { savedReports, type TypeStatistics } from '../files/report.js';
-import { activeRun, type RunNote } from '../files/run-lock.js';
+import { activeRun } from '../files/run-lock.js';
 import { formatCount, formatDuration, formatRate } from '../format.js';
 
 /** What the local files tell about one entity type; instants are ISO text. */
 export interface TypeStatus {
-  running: RunningNow | null;
+  running: ReturnType<typeof runningNow>;
   last_run: LastRun | null;
   /** The last run in which every selected entity was processed. */
   last_completed: LastRun | null;
   /** What --resume would leave out. */
-  resume: { written: number; saved: string | null } | { unusable: string } | null;
-}
-
-interface RunningNow extends Omit<RunNote, 'phase_since'> {
-  pid: number;
-  /** Steps a second in this phase. */
-  rate: number;
-  seconds_left: number | null;
+  resume: ReturnType<typeof resumable>;
 }
 
 interface LastRun extends Pick<TypeStatistics, 'total' | 'successful' | 'failed'> {
@@ -41,7 +34,8 @@ export function readStatus(directory: string, now: Date): Status {
   return Object.fromEntries(entityTypes.map((type) => [type.name, statusOf(type)])) as Status;
 }
 
-function runningNow(directory: string, type: EntityType, now: Date): TypeStatus['running'] {
+/** Its rate in steps a second of the phase. */
+function runningNow(directory: string, type: EntityType, now: Date) {
   const run = activeRun(directory, type);
   if (run === undefined) return null;
   const { pid, phase_since, ...note } = run;
@@ -65,7 +59,7 @@ function lastRuns(directory: string, { name }: EntityType): Pick<TypeStatus, 'la
   return { last_run, last_completed: null };
 }
 
-function resumable(directory: string, type: EntityType): TypeStatus['resume'] {
+function resumable(directory: string, type: EntityType) {
   const found = readCheckpoint(directory, type);
   if (found === undefined || 'unusable' in found) return found ?? null;
   return { written: found.ids.size, saved: found.timestamp ?? null };
