@@ -42,23 +42,16 @@ interface Line {
 /** A value of an axis that has a label. */
 type Tick = readonly [value: number, label: string];
 
-/** Lines over a run's seconds, from 0 to the topmost of the ticks; `top` and `height` in pixels. */
-interface Panel {
-  name: string;
-  top: number;
-  height: number;
-  ticks: readonly Tick[];
-  lines: readonly Line[];
-}
-
 /** The page's style has colours --phase-0 to --phase-5. */
 const phaseColours = 6;
 const shortestWindowSeconds = 5;
 const ratePoints = 250;
 /** The lines are drawn in a box of this width, which the browser stretches; finer than a screen shows. */
 const boxWidth = 1000;
+/** In pixels from the top. */
 const progressPlace = { top: 26, height: 160 };
 const ratesPlace = { top: 232, height: 90 };
+type Place = typeof ratesPlace;
 const timesTop = ratesPlace.top + ratesPlace.height;
 
 /**
@@ -79,8 +72,8 @@ ${[...phases, rates].map(({ tone, legend }) => html`<li style="--tone: var(${ton
 <svg class="plot" role="img" aria-labelledby="plot-title plot-description" width="100%" height="${timesTop + 44}">
 <title id="plot-title">Progress and requests a second over time</title>
 <desc id="plot-description">${phases.map(({ title }) => title).join('; ')}. At most ${highest.toFixed(2)} requests a second.</desc>
-${panel({ name: 'progress of each phase', ...progressPlace, ticks: percentTicks, lines: phases }, end)}
-${panel({ name: ratesName, ...ratesPlace, ticks: countTicks(highest), lines: [rates] }, end)}
+${panel('progress of each phase', progressPlace, percentTicks, phases, end)}
+${panel(ratesName, ratesPlace, countTicks(highest), [rates], end)}
 ${timeTicks(end).map(([seconds, label]) => html`<text class="time" x="${(seconds / end) * 100}%" y="${timesTop + 18}">${label}</text>`)}
 <text class="time" x="50%" y="${timesTop + 38}">time since the start</text>
 </svg>
@@ -125,8 +118,17 @@ function requestsAt(samples: readonly Sample[], seconds: number): number {
   return before.requests + share * (next.requests - before.requests);
 }
 
-/** Each line with the area below it, and with a title for those who point at it. */
-function panel({ name, top, height, ticks, lines }: Panel, end: number): Html {
+/**
+ * Lines over a run's seconds, from 0 to the topmost of the ticks, each with the area below it and with a title for
+ * those who point at it.
+ */
+function panel(
+  name: string,
+  { top, height }: Place,
+  ticks: readonly Tick[],
+  lines: readonly Line[],
+  end: number,
+): Html {
   const highest = ticks.at(-1)?.[0] ?? 1;
   const x = (seconds: number) => ((seconds / end) * boxWidth).toFixed(1);
   const y = (value: number) => (height - (value / highest) * height).toFixed(1);
