@@ -10,24 +10,67 @@ export interface HttpAnswer {
   body: string;
 }
 
-export interface CoolingOffOptions {
+export interface PaceOptions {
+  requestsPerSecond: number;
+  /** Resolves when the account's next request may start, which it then has to do at once. */
+  takeTurn: (signal: AbortSignal) => Promise<void>;
   /** Milliseconds of a clock that is never set back. */
   clock: () => number;
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   tell: Tell;
+  /** Aborted when the run is to ask nothing more; its reason is thrown to those who wait. */
+  signal: AbortSignal;
 }
 
-/** Holds all requests back after a 429, then lets one at a time probe until the API answers again. */
-export interface CoolingOff {
-  /** Resolves when a request could start. */
-  wait(signal: AbortSignal): Promise<void>;
-  /** The number of a request that starts now, as the probe if there is a pause; undefined if it has to wait. */
-  start(): number | undefined;
-  answered(request: number): void;
-  /** The API answered 429. Throws a FatalError when it has been refusing for too long. */
-  refused(request: number, retryAfterMs?: number): void;
-  /** The request met no answer at all: a probe that failed, so the pause goes on. */
-  unanswered(request: number): void;
+/** Lets requests start evenly spaced, several in flight at once, and none while the API cools off (429). */
+export interface Pace {
+  /** Runs `send` when its turn has come. Throws what `send` throws, or the signal's reason. */
+  run(send: () => Promise<HttpAnswer>): Promise<HttpAnswer>;
+  readonly maxInFlight: number;
+}
+
+export function createPace(options: PaceOptions): Pace {
+  const { requestsPerSecond, takeTurn, tell, signal } = options;
+  const coolingOff = createCoolingOff(options);
+  // Enough to use the whole rate even when the API takes ten seconds for each answer.
+  const maxInFlight = Math.min(64, Math.max(8, Math.ceil(requestsPerSecond * 10)));
+  const inFlight = new Set<Promise<unknown>>();
+  let lastAdmission: Promise<unknown> = Promise.resolve();
+
+  async function admit(): Promise<number> {
+    while (inFlight.size >= maxInFlight) await Promise.race(inFlight);
+    for (;;) {
+      await coolingOff.wait();
+      await takeTurn(signal);
+      // Undefined if the API refused another request while this one waited for its turn.
+      const request = coolingOff.start();
+      if (request === undefined) continue;
+      tell({ kind: 'request' });
+      return request;
+    }
+  }
+
+  async function exchange(request: number, send: () => Promise<HttpAnswer>): Promise<HttpAnswer> {
+    const answer = await send().catch((error) => {
+      coolingOff.unanswered(request);
+      throw error;
+    });
+    if (answer.status === 429) coolingOff.refused(request, answer.retryAfterMs);
+    else coolingOff.answered(request);
+    return answer;
+  }
+
+  return {
+    maxInFlight,
+    run: async (send) => {
+      const admission = lastAdmission.then(admit);
+      lastAdmission = admission.catch(() => {});
+      const exchanged = exchange(await admission, send);
+      const landed = exchanged.catch(() => {}).finally(() => inFlight.delete(landed));
+      inFlight.add(landed);
+      return await exchanged;
+    },
+  };
 }
 
 /**
@@ -48,13 +91,15 @@ interface Pause {
   probing: boolean;
 }
 
-export function createCoolingOff({ clock, sleep, tell }: CoolingOffOptions): CoolingOff {
+/** Holds all requests back after a 429, then lets one at a time probe until the API answers again. */
+function createCoolingOff({ clock, sleep, tell, signal }: PaceOptions) {
   let nextRequest = 0;
   let pause: Pause | undefined;
 
   const isHeldBack = () => pause !== undefined && (pause.probing || clock() < pause.untilMs);
   const beganBefore = (request: number) => pause !== undefined && request < pause.firstProbe;
 
+  /** The API answered 429. Throws a FatalError when it has been refusing for too long. */
   function refused(request: number, retryAfterMs = 0): void {
     const nowMs = clock();
     if (pause && beganBefore(request)) {
@@ -71,26 +116,29 @@ export function createCoolingOff({ clock, sleep, tell }: CoolingOffOptions): Coo
   }
 
   return {
-    wait: async (signal) => {
+    refused,
+    /** Resolves when a request could start. */
+    wait: async () => {
       while (isHeldBack()) {
         const remainingMs = (pause?.untilMs ?? 0) - clock();
         await sleep(remainingMs > 0 ? Math.min(remainingMs, longestSleepMs) : longestSleepMs, signal);
       }
     },
+    /** The number of a request that starts now, as the probe if there is a pause; undefined if it has to wait. */
     start: () => {
       if (isHeldBack()) return undefined;
       if (pause) pause.probing = true;
       nextRequest += 1;
       return nextRequest - 1;
     },
-    answered: (request) => {
+    answered: (request: number) => {
       if (pause === undefined || beganBefore(request)) return;
       const length = formatDuration((clock() - pause.sinceMs) / 1000);
       pause = undefined;
       tell({ kind: 'line', line: `The Racing API answers again after ${length}; going on.` });
     },
-    refused,
-    unanswered: (request) => {
+    /** The request met no answer at all: a probe that failed, so the pause goes on. */
+    unanswered: (request: number) => {
       if (pause && !beganBefore(request)) refused(request);
     },
   };
@@ -116,66 +164,4 @@ function tooLong(): FatalError {
     `The Racing API still refuses requests (429), and waiting on would take more than ${length}. ` +
       'Nothing is lost: run again with --resume later, when no other program uses the account.',
   );
-}
-
-export interface PaceOptions extends CoolingOffOptions {
-  requestsPerSecond: number;
-  /** Resolves when the account's next request may start, which it then has to do at once. */
-  takeTurn: (signal: AbortSignal) => Promise<void>;
-  /** Aborted when the run is to ask nothing more; its reason is thrown to those who wait. */
-  signal: AbortSignal;
-}
-
-/** Lets requests start evenly spaced, several in flight at once, and none while the API cools off (429). */
-export interface Pace {
-  /** Runs `send` when its turn has come. Throws what `send` throws, or the signal's reason. */
-  run(send: () => Promise<HttpAnswer>): Promise<HttpAnswer>;
-  readonly maxInFlight: number;
-}
-
-export function createPace({ requestsPerSecond, takeTurn, signal, ...options }: PaceOptions): Pace {
-  const coolingOff = createCoolingOff(options);
-  // Enough to use the whole rate even when the API takes ten seconds for each answer.
-  const maxInFlight = Math.min(64, Math.max(8, Math.ceil(requestsPerSecond * 10)));
-  const inFlight = new Set<Promise<unknown>>();
-  let lastAdmission: Promise<unknown> = Promise.resolve();
-
-  async function admit(): Promise<number> {
-    while (inFlight.size >= maxInFlight) await Promise.race(inFlight);
-    for (;;) {
-      await coolingOff.wait(signal);
-      await takeTurn(signal);
-      // Undefined if the API refused another request while this one waited for its turn.
-      const request = coolingOff.start();
-      if (request === undefined) continue;
-      options.tell({ kind: 'request' });
-      return request;
-    }
-  }
-
-  async function exchange(request: number, send: () => Promise<HttpAnswer>): Promise<HttpAnswer> {
-    let answer: HttpAnswer;
-    try {
-      answer = await send();
-    } catch (error) {
-      coolingOff.unanswered(request);
-      throw error;
-    }
-    if (answer.status === 429) coolingOff.refused(request, answer.retryAfterMs);
-    else coolingOff.answered(request);
-    return answer;
-  }
-
-  return {
-    maxInFlight,
-    run: async (send) => {
-      const admission = lastAdmission.then(admit);
-      lastAdmission = admission.catch(() => {});
-      const request = await admission;
-      const exchanged = exchange(request, send);
-      const landed = exchanged.catch(() => {}).finally(() => inFlight.delete(landed));
-      inFlight.add(landed);
-      return await exchanged;
-    },
-  };
 }

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { EntityType } from '../entity-types.js';
 import { exitCodes, FatalError } from '../errors.js';
 import { type Phase, phaseAfter, type RunEvent } from '../events.js';
