@@ -220,7 +220,11 @@ describe('a stop is thrown as it is', () => {
   });
 
   it('to those who wait for the budget', async () => {
-    startPace({ takeTurn: (signal) => once(signal, 'abort').then(() => signal.throwIfAborted()) });
+    const takeTurn = async (signal: AbortSignal) => {
+      if (!signal.aborted) await once(signal, 'abort');
+      throw signal.reason;
+    };
+    startPace({ takeTurn });
     const outcomes = await requests(2);
     stop.abort(interrupted);
     expect(await Promise.all(outcomes)).toEqual(['Interrupted.', 'Interrupted.']);
