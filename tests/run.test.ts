@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import { instantMs } from '../src/database.js';
+import type { Entity } from '../src/entity-types.js';
+import { typicalSweepRequests } from '../src/gather.js';
+import { planRun, selectEntities } from '../src/run.js';
+import { typeNamed } from './faults.js';
+
+describe('the plan', () => {
+  it.each([
+    [1, 'walk', 'sweep'],
+    [typicalSweepRequests, 'walk', 'sweep'],
+    [typicalSweepRequests + 1, 'sweep', 'walk'],
+    [54_429, 'sweep', 'walk'],
+  ] as const)('for %i entities is by itself what needs fewer requests: %s, otherwise %s', (count, strategy, other) => {
+    expect(planRun({ strategy: 'auto', rate: 2 }, count)).toMatchObject({ strategy, alternative: other });
+  });
+
+  it.each([
+    ['walk', 54_429],
+    ['sweep', 1],
+  ] as const)('is %s for %i entities when that is asked for, without an alternative', (strategy, count) => {
+    expect(planRun({ strategy, rate: 2 }, count)).toMatchObject({ strategy, alternative: undefined });
+  });
+
+  it.each([
+    ['auto', 54_429, 2, 'sweeping about 135 pages, about 1m 08s at 2 requests/s (walking: at least 7h 33m)'],
+    ['auto', 10, 2, 'walking, at least 10 requests, 5.0s at 2 requests/s (sweeping: about 135 pages, 1m 08s)'],
+    [
+      'walk',
+      3_483,
+      0.5,
+      'walking, at least 3,483 requests, 1h 56m at 0.5 requests/s (sweeping: about 135 pages, 4m 30s)',
+    ],
+    ['sweep', 1, 5, 'sweeping about 135 pages, about 27s at 5 requests/s (walking: at least 0.2s)'],
+  ] as const)('%s for %i entities at %d requests a second is told in a line', (strategy, count, rate, line) => {
+    const entities = count === 1 ? '1 entity' : `${count.toLocaleString('en')} entities`;
+    expect(planRun({ strategy, rate }, count).description).toBe(`${entities}: ${line}`);
+  });
+});
+
+describe('the selection', () => {
+  const jockeys = typeNamed('jockeys');
+  const row = (id: string, lastDate: string | null, statsUpdatedAt?: string): Entity => ({
+    id,
+    name: `Name of ${id}`,
+    lastDate,
+    statsUpdatedAtMs: statsUpdatedAt === undefined ? null : instantMs(statsUpdatedAt),
+  });
+  const rows = [
+    [row('jky_1', null), row('jky_2', '2026-06-30', '2026-06-30T12:00:00+00:00')],
+    [],
+    // 301 days ago, today, and 300 days ago.
+    [row('jky_3', '2025-09-03', '2026-07-01T05:00:00'), row('jky_4', '2026-07-01')],
+    [row('jky_5', '2026-06-30'), row('jky_6', null, '2026-07-01T06:00:00.5+02:00'), row('jky_7', '2025-09-04')],
+  ];
+  const startedAt = new Date('2026-07-01T12:00:00Z');
+  /** --stale-after that leaves out what was updated at this instant or later. */
+  const freshSince = (instant: string) => ({ text: '', ms: startedAt.getTime() - Date.parse(instant) });
+
+  async function select(options: Partial<Parameters<typeof selectEntities>[3]> = {}, writtenIds: string[] = []) {
+    const pages = (async function* () {
+      yield* rows;
+    })();
+    const rules = { skipExisting: false, ...options };
+    const selection = await selectEntities(jockeys, pages, new Set(writtenIds), rules, startedAt);
+    // Of all rows, whatever is selected.
+    expect(selection).toMatchObject({ type: jockeys, recentlyActive: 4 });
+    return selection;
+  }
+  const numbers = (entities: Entity[]) => entities.map(({ id }) => Number(id.slice(4)));
+
+  it('has the most recently active first, those of one date by id, those without a date last', async () => {
+    const { entities, skipped } = await select();
+    expect(numbers(entities)).toEqual([4, 2, 5, 7, 3, 1, 6]);
+    expect(entities[0]).toEqual(row('jky_4', '2026-07-01'));
+    expect(skipped).toBe(0);
+  });
+
+  it.each([
+    ['those with statistics', { skipExisting: true }, [], [4, 5, 7, 1], 3],
+    ['those written by an earlier run', {}, ['jky_4', 'jky_1', 'jky_elsewhere'], [2, 5, 7, 3, 6], 2],
+    ['both, each entity once', { skipExisting: true }, ['jky_2', 'jky_5'], [4, 7, 1], 4],
+    ['what is as new', { staleAfter: freshSince('2026-07-01T04:00:00.500Z') }, [], [4, 2, 5, 7, 1], 2],
+    ['what is newer', { staleAfter: freshSince('2026-07-01T04:00:00.501Z') }, [], [4, 2, 5, 7, 1, 6], 1],
+    ['some, then takes 1 of the rest', { skipExisting: true, limit: 1 }, ['jky_4'], [5], 4],
+    ['some, then takes 2 of the rest', { skipExisting: true, limit: 2 }, ['jky_4'], [5, 7], 4],
+    ['some, then takes up to 100 of the rest', { skipExisting: true, limit: 100 }, ['jky_4'], [5, 7, 1], 4],
+  ])('leaves out %s', async (_, options, writtenIds, selected, skipped) => {
+    const selection = await select(options, writtenIds);
+    expect(numbers(selection.entities)).toEqual(selected);
+    expect(selection.skipped).toBe(skipped);
+  });
+});
