@@ -4,6 +4,7 @@ import { expect, it, vi } from 'vitest';
 import { inBatches, mapConcurrently } from '../src/concurrently.js';
 
 const failure = new Error('It failed');
+const patience = { timeout: 60_000, interval: 1 };
 
 async function* thenFail<Item>(items: Item[]): AsyncGenerator<Item> {
   yield* items;
@@ -36,7 +37,7 @@ function openMappings() {
         ends.set(item, (error) => (error ? reject(error) : resolve(item)));
       }),
     end: async (item: number, error?: Error) => {
-      const end = await vi.waitUntil(() => ends.get(item), { interval: 1 });
+      const end = await vi.waitUntil(() => ends.get(item), patience);
       end(error);
     },
   };
@@ -46,7 +47,7 @@ it('takes items in their order, at most `concurrency` at once, and yields result
   const { log, map, end } = openMappings();
   const drained = drain(mapConcurrently([1, 2, 3, 4], 2, map), (item) => log.push(`yield ${item}`));
   for (const item of [2, 3, 4]) await end(item);
-  await vi.waitUntil(() => log.includes('yield 4'), { interval: 1 });
+  await vi.waitUntil(() => log.includes('yield 4'), patience);
   await end(1);
   expect((await drained).error).toBeUndefined();
   expect(log).toEqual(['start 1', 'start 2', 'yield 2', 'start 3', 'yield 3', 'start 4', 'yield 4', 'yield 1']);
@@ -102,9 +103,7 @@ it.each([
 });
 
 it('throws the first of several errors', async () => {
-  const fail = async (item: number) => {
-    throw new Error(`Item ${item}`);
-  };
+  const fail = (item: number) => Promise.reject(new Error(`Item ${item}`));
   expect((await drain(mapConcurrently([1, 2], 2, fail))).error).toEqual(new Error('Item 1'));
 });
 

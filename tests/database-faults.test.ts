@@ -215,6 +215,9 @@ describe('one row', () => {
     const reasons = await database.writeStatistics(jockeys, rows);
     expect([...reasons.keys()].sort()).toEqual(unknown.sort());
     expect(new Set(reasons.values())).toEqual(new Set(['its row is no longer in ra_jockeys']));
+    // Among so many, one that is there after all.
+    injectAnswer(answer(200, [...unknown.slice(0, 150), ids[0]]), isWrite);
+    await expect(database.writeStatistics(jockeys, [])).rejects.toThrow('row-level security');
   });
 });
 

@@ -109,11 +109,11 @@ export async function storeEarlierStatistics(world: World): Promise<StoredStatis
 }
 
 /** The command as a child process with exactly this environment. `shell` may set limits before it starts. */
-export async function runCommand(
+export function runCommand(
   args: string[],
   { cwd, environment, shell }: { cwd: string; environment: Record<string, string>; shell?: string },
 ): Promise<Ended> {
-  return await startCommand(args, cwd, environment, shell).ended;
+  return startCommand(args, cwd, environment, shell).ended;
 }
 
 export function typeNamed(name: EntityType['name']): EntityType {
@@ -133,9 +133,8 @@ export async function idsInOrder(world: World, type: EntityType): Promise<string
 /** How many races of the window the API has for an entity. */
 export function raceCount(world: World, type: EntityType, id: string): number {
   const { start, today: end } = statisticsWindow(today);
-  const url = new URL(
-    `${world.api.url}/${type.name}/${id}/results?start_date=${start}&end_date=${end}&region=gb&region=ire`,
-  );
+  const query = `start_date=${start}&end_date=${end}&region=gb&region=ire`;
+  const url = new URL(`${world.api.url}/${type.name}/${id}/results?${query}`);
   return (world.api.answer(url).body as { total: number }).total;
 }
 

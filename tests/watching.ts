@@ -1,6 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
 import { z } from 'zod';
 import type { SeasonRace } from '../demo/season.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
@@ -11,8 +11,10 @@ import { readJson, today, type World } from './world.js';
 
 /** Resolves when `holds` does. Rejects, naming `what`, if it does not within a minute. */
 export async function until(what: string, holds: () => boolean): Promise<void> {
-  const inVain = `Waited a minute in vain for ${what}`;
-  await expect.poll(holds, { message: inVain, timeout: 60_000, interval: 5 }).toBe(true);
+  const check = () => {
+    if (!holds()) throw new Error(`Waited a minute in vain for ${what}`);
+  };
+  await vi.waitFor(check, { timeout: 60_000, interval: 5 });
 }
 
 /** The reports in the world's logs folder, the oldest first. */
