@@ -14,7 +14,7 @@ import { exitCodes } from '../src/errors.js';
 import { createEvents } from '../src/events.js';
 import type { Report } from '../src/files/report.js';
 import type { PopulateOptions } from '../src/options.js';
-import { type CoolingOffOptions, createPace } from '../src/pace.js';
+import { createPace, type PaceOptions } from '../src/pace.js';
 import { createRacingApi } from '../src/racing-api.js';
 import { type RunParts, run } from '../src/run.js';
 import { type StatisticsRow, statisticsColumns } from '../src/statistics.js';
@@ -155,7 +155,7 @@ export interface HereOptions extends Partial<Pick<RunParts, 'stop' | 'startedAt'
   timeoutMs?: number;
   firstRetryMs?: number;
   /** What pauses after a 429 go by. */
-  time?: Pick<CoolingOffOptions, 'clock' | 'sleep'>;
+  time?: Pick<PaceOptions, 'clock' | 'sleep'>;
 }
 
 /** A time that goes so many times as fast. */
