@@ -1,0 +1,288 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { daysBefore, makeSeason, type Season, type SeasonRace, type SeasonRunner } from '../demo/season.js';
+import { type ApiCall, type SimulatedRacingApi, startSimulatedRacingApi } from '../demo/simulator.js';
+import { type EntityType, entityTypes } from '../src/entity-types.js';
+import { exitCodes } from '../src/errors.js';
+import type { Strategy } from '../src/events.js';
+import { gather, type Selection } from '../src/gather.js';
+import { createPace } from '../src/pace.js';
+import { createRacingApi } from '../src/racing-api.js';
+import { type StatisticsRow, statisticsWindow } from '../src/statistics.js';
+import { typeNamed } from './faults.js';
+import { naiveRows } from './watching.js';
+import { fasterTime, password, today, username } from './world.js';
+
+const [jockeys, owners] = [typeNamed('jockeys'), typeNamed('owners')];
+let api: SimulatedRacingApi;
+afterEach(() => api.close());
+
+/** Starts an API with these races; those who are in none are known to it from the season. */
+async function serve(races: readonly SeasonRace[], season: Partial<Season> = {}): Promise<void> {
+  const nobody = { today, jockeys: [], trainers: [], owners: [], races: [] };
+  const requestsPerSecond = Number.POSITIVE_INFINITY;
+  api = await startSimulatedRacingApi({ season: { ...nobody, ...season }, username, password, requestsPerSecond });
+  for (const race of races) api.publish(race);
+}
+
+function race(race_id: string, daysAgo: number, ...runners: Partial<SeasonRunner>[]): SeasonRace {
+  const other = { position: '2', jockey_id: 'jky_other', trainer_id: 'trn_other', owner_id: 'own_other' };
+  const all = runners.map((runner) => ({ ...other, ...runner }));
+  return { race_id, date: daysBefore(today, daysAgo), region: 'GB', runners: all };
+}
+
+const series = <Item>(count: number, make: (index: number) => Item) =>
+  Array.from({ length: count }, (_, index) => make(index));
+
+function select(
+  type: EntityType,
+  ids: Iterable<string>,
+  lastDate: string | null = null,
+  recentlyActive = 0,
+): Selection {
+  const entities = Array.from(ids, (id) => ({ id, name: id, lastDate, statsUpdatedAtMs: null }));
+  return { type, entities, skipped: 0, recentlyActive };
+}
+
+/** Gathers from the API; returns the row of each entity by its id, or why there is none. Throws what ends a run. */
+async function outcomes(strategy: Strategy, selections: Selection[], force = false) {
+  const stop = new AbortController();
+  const { signal } = stop;
+  const tell = () => {};
+  const pace = createPace({ requestsPerSecond: 2, takeTurn: async () => {}, ...fasterTime(1), tell, signal });
+  const client = createRacingApi({ baseUrl: api.url, username, password, pace, signal, firstRetryMs: 1 });
+  const found = new Map<string, StatisticsRow | string>();
+  try {
+    const window = statisticsWindow(today);
+    const gathering = await gather(strategy, selections, { api: client, window, tell, stop, force });
+    for (const { type, entities } of selections) {
+      for await (const outcome of gathering.outcomes(type, entities)) {
+        found.set(outcome.entity.id, 'row' in outcome ? outcome.row : outcome.failure);
+      }
+    }
+    signal.throwIfAborted();
+    return found;
+  } finally {
+    await client.close();
+  }
+}
+
+const skipOf = ({ url }: ApiCall) => url.searchParams.get('skip');
+const unsafe = (message: RegExp) => ({
+  exitCode: exitCodes.unsafeToWrite,
+  message: expect.stringMatching(message),
+});
+
+describe('the pages of a walked entity', () => {
+  const own = (index: number) => race(`rac_${index}`, 0, { jockey_id: 'jky_busy' });
+
+  it.each([
+    [1, ['0']],
+    [100, ['0']],
+    [101, ['0', '100']],
+    [250, ['0', '100', '200']],
+  ])('with %i races are %j', async (count, skips) => {
+    await serve(series(count, own), { jockeys: [{ id: 'jky_idle', name: 'Idle' }] });
+    const found = await outcomes('walk', [select(jockeys, ['jky_busy', 'jky_idle'])]);
+    expect(found.get('jky_busy')).toMatchObject({ recent_14d_rides: count });
+    expect(found.get('jky_idle')).toMatchObject({ recent_14d_rides: 0, last_ride_date: null });
+    expect(api.calls.map(skipOf).sort()).toEqual([...skips, '0'].sort());
+  });
+
+  it.each([
+    [20_100, 201, /^20100 rides$/],
+    [20_101, 1, /^more than 20100 races, which the API cannot page$/],
+  ])('with %i races are as many as the API pages, or too many', async (total, pages, told) => {
+    await serve([own(0)]);
+    api.options.intercept = ({ url }, response) => {
+      const skip = Number(url.searchParams.get('skip'));
+      const results = series(Math.min(100, total - skip), (index) => own(skip + index));
+      response.end(JSON.stringify({ results, total }));
+    };
+    const outcome = (await outcomes('walk', [select(jockeys, ['jky_busy'])])).get('jky_busy');
+    expect(typeof outcome === 'string' ? outcome : `${outcome?.recent_14d_rides} rides`).toMatch(told);
+    expect(api.calls.length).toBeGreaterThanOrEqual(pages);
+  });
+});
+
+/** Some races in the whole window, and 250 in its last weeks: pages of 100 begin at 0, 100 and 200. */
+describe('results that change between pages', () => {
+  const season = makeSeason({ today, jockeys: 20, trainers: 12, owners: 30, races: 40 });
+  const busyId = season.jockeys[0]?.id ?? '';
+  const selections = entityTypes.map((type) =>
+    select(
+      type,
+      season[type.name].map(({ id }) => id),
+    ),
+  );
+
+  function busyRace(raceId: string, daysAgo: number): SeasonRace {
+    const other = 1 + (Number(raceId.replace(/\D/g, '')) % 8);
+    const runner = (index: number, position: string) => ({
+      position,
+      jockey_id: season.jockeys[index]?.id,
+      trainer_id: season.trainers[index]?.id,
+      owner_id: season.owners[index]?.id,
+    });
+    const winner = daysAgo % 3 === 0;
+    return race(raceId, daysAgo, runner(0, winner ? '1' : 'PU'), runner(other, winner ? '2' : '1'));
+  }
+
+  async function serveBusy(): Promise<void> {
+    const busy = series(250, (index) => busyRace(`rac_busy_${index}`, 1 + (index % 24)));
+    await serve(busy, season);
+  }
+
+  /** In the order of the API. */
+  const raceId = (index: number) =>
+    api.races.filter(({ race_id }) => race_id.startsWith('rac_busy_'))[index]?.race_id ?? '';
+  const moveTo = (daysAgo: number) => (one: SeasonRace) => ({ ...one, date: daysBefore(today, daysAgo) });
+  const disqualify = (one: SeasonRace) => ({
+    ...one,
+    runners: one.runners.map((runner) => ({ ...runner, position: runner.position === '1' ? '9' : '1' })),
+  });
+
+  /** Calls for a page of the last weeks, or of the first jockey. */
+  const isBusy = ({ path, url }: ApiCall) =>
+    path === '/v1/results' ? url.searchParams.get('end_date') === today : path.includes(`/${busyId}/`);
+  const readings = () => api.calls.filter((call) => isBusy(call) && skipOf(call) === '0').length;
+
+  /** Makes a change before calls for a second busy page are answered. */
+  function beforeSecondPage(change: (times: number) => void): void {
+    let times = 0;
+    api.options.intercept = (call, _response, next) => {
+      if (isBusy(call) && skipOf(call) === '100') change(++times);
+      return next();
+    };
+  }
+
+  const changes: [string, number, () => void][] = [
+    ['a late result arrives', 2, () => api.publish(busyRace('rac_late_1', 0))],
+    ['an old result arrives', 2, () => api.publish(busyRace('rac_late_1', 24))],
+    ['a race read already is withdrawn', 2, () => api.withdraw(raceId(10))],
+    ['a race to come is withdrawn', 2, () => api.withdraw(raceId(220))],
+    ['a race to come is amended', 1, () => api.amend(raceId(150), disqualify)],
+    ['a race moves to an earlier page', 2, () => api.amend(raceId(240), moveTo(0))],
+    ['a race moves to a later page', 2, () => api.amend(raceId(10), moveTo(24))],
+    [
+      'another race takes the place of one',
+      2,
+      () => {
+        api.withdraw(raceId(240));
+        api.publish(busyRace('rac_late_1', 0));
+      },
+    ],
+  ];
+
+  it.each(changes)('(%s) are swept as they are afterwards, in %i readings', async (_, count, change) => {
+    await serveBusy();
+    beforeSecondPage((times) => times === 1 && change());
+    const rows = await outcomes('sweep', selections);
+    expect(readings()).toBe(count);
+    const expected = entityTypes.map((type) =>
+      naiveRows(
+        api.races,
+        type,
+        season[type.name].map(({ id }) => id),
+      ),
+    );
+    expect(rows).toEqual(new Map(expected.flatMap((byId) => [...byId])));
+  });
+
+  it.each(changes)('(%s) are walked as they are afterwards, in %i readings', async (_, count, change) => {
+    await serveBusy();
+    beforeSecondPage((times) => times === 1 && change());
+    expect(await outcomes('walk', [select(jockeys, [busyId])])).toEqual(naiveRows(api.races, jockeys, [busyId]));
+    expect(readings()).toBe(count);
+  });
+
+  it('in two readings are those of the third', async () => {
+    await serveBusy();
+    beforeSecondPage((times) => times < 3 && api.publish(busyRace(`rac_late_${times}`, 3)));
+    expect(await outcomes('walk', [select(jockeys, [busyId])])).toEqual(naiveRows(api.races, jockeys, [busyId]));
+    expect(readings()).toBe(3);
+  });
+
+  it('in each of three readings end a sweep', async () => {
+    await serveBusy();
+    beforeSecondPage((times) => api.publish(busyRace(`rac_late_${times}`, 3)));
+    await expect(outcomes('sweep', selections)).rejects.toMatchObject(
+      unsafe(/total in 3 readings.*Nothing was written/),
+    );
+    expect(readings()).toBe(3);
+  });
+
+  it('in each of three readings are the failure of one walked entity', async () => {
+    await serveBusy();
+    beforeSecondPage((times) => api.publish(busyRace(`rac_late_${times}`, 3)));
+    const found = await outcomes('walk', selections.slice(0, 1));
+    expect(readings()).toBe(3);
+    const failures = [...found].filter(([_id, outcome]) => typeof outcome === 'string');
+    expect(failures).toEqual([[busyId, expect.stringContaining('total in 3 readings')]]);
+  });
+
+  it('so that a race is in a second window, too, end a sweep', async () => {
+    await serveBusy();
+    const oldest = season.races.findLast(({ region, date }) => region !== 'FR' && date === daysBefore(today, 365));
+    let moves = 0;
+    api.options.intercept = (call, _response, next) => {
+      if (isBusy(call) && moves++ === 0) api.amend(oldest?.race_id ?? '', moveTo(2));
+      return next();
+    };
+    await expect(outcomes('sweep', selections)).rejects.toMatchObject(unsafe(/total in 3 readings/));
+  });
+});
+
+describe('the safety brake of a sweep', () => {
+  const ids = (count: number, prefix = 'own') => series(count, (index) => `${prefix}_${index}`);
+  const raceOf = (ownerIds: string[]) => race('rac_1', 0, ...ownerIds.map((owner_id) => ({ owner_id })));
+  const vanished = expect.stringMatching(/^results vanished: the database has 20\d\d-/);
+
+  it('stops without any race, unless forced', async () => {
+    await serve([]);
+    const selections = [select(owners, ids(1))];
+    await expect(outcomes('sweep', selections)).rejects.toMatchObject(unsafe(/no GB or IRE race .*--force/));
+    expect(await outcomes('sweep', selections, true)).toEqual(naiveRows([], owners, ids(1)));
+  });
+
+  it.each([
+    [0, false],
+    [5, false],
+    [6, true],
+    [100, true],
+  ])('with %i of 100 recently active entities without a race stops: %s', async (count, stops) => {
+    await serve([raceOf(ids(100).slice(count))]);
+    const selections = [select(owners, ids(100), daysBefore(today, 10), 100)];
+    const failuresOf = (found: Map<string, unknown>) => [...found.values()].filter((one) => typeof one === 'string');
+    const failures = series(count, () => vanished);
+    if (stops)
+      await expect(outcomes('sweep', selections)).rejects.toMatchObject(unsafe(RegExp(`: ${count} of the 100 `)));
+    else expect(failuresOf(await outcomes('sweep', selections))).toEqual(failures);
+    expect(failuresOf(await outcomes('sweep', selections, true))).toEqual(failures);
+  });
+
+  it.each([
+    [0, 'stops'],
+    [300, 'stops'],
+    [301, 'fails'],
+    [365, 'fails'],
+    [366, 'is written'],
+    [null, 'is written'],
+  ])('takes an entity without a race whose stored date is %j days old seriously: it %s', async (ago, then) => {
+    await serve([raceOf(['own_other'])]);
+    const selections = [select(owners, ['own_1'], ago === null ? null : daysBefore(today, ago), 1)];
+    if (then === 'stops') await expect(outcomes('sweep', selections)).rejects.toMatchObject(unsafe(/1 of the 1 /));
+    else if (then === 'fails') expect((await outcomes('sweep', selections)).get('own_1')).toEqual(vanished);
+    else expect(await outcomes('sweep', selections)).toEqual(naiveRows([], owners, ['own_1']));
+  });
+
+  it('counts the types together, each by its own races, of all that were active, selected or not', async () => {
+    await serve([raceOf(ids(100))]);
+    const active = (type: EntityType, prefix: string, selected: number, of: number) =>
+      select(type, ids(selected, prefix), today, of);
+    const owned = active(owners, 'own', 100, 100);
+    const stopped = outcomes('sweep', [owned, active(jockeys, 'jky', 6, 6)]);
+    await expect(stopped).rejects.toMatchObject(unsafe(/6 of the 106 /));
+    expect((await outcomes('sweep', [owned, active(jockeys, 'jky', 5, 5)])).get('jky_4')).toEqual(vanished);
+    expect((await outcomes('sweep', [active(jockeys, 'jky', 3, 100)])).get('jky_2')).toEqual(vanished);
+  });
+});
