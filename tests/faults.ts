@@ -149,3 +149,20 @@ export async function startTinyWorld(options: Parameters<typeof startWorld>[0] =
   }
   return world;
 }
+
+/** A tiny world whose rows an earlier run wrote, what a run today writes for the jockeys, and these in its order. */
+export interface StoredWorld extends StoredStatistics {
+  world: World;
+  right: Map<string, unknown>;
+  ids: string[];
+}
+
+export async function startStoredWorld(): Promise<StoredWorld> {
+  const world = await startTinyWorld();
+  const { restore } = await storeEarlierStatistics(world);
+  const jockeys = typeNamed('jockeys');
+  await world.runHere({ entities: [jockeys], strategy: 'sweep' });
+  const right = await figures(world, jockeys);
+  await restore();
+  return { world, restore, right, ids: await idsInOrder(world, jockeys) };
+}
