@@ -1,26 +1,26 @@
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer as createHttpServer, type RequestListener } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import type { AddressInfo, Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ApiCall } from '../demo/simulator.js';
 import {
   callsOf,
   checkpointIds,
-  type Fault,
-  fasterTime,
   figures,
-  html,
-  idsInOrder,
   inject,
   once,
   runWith,
-  type StoredStatistics,
-  startTinyWorld,
+  type StoredWorld,
+  startStoredWorld,
   status,
-  storeEarlierStatistics,
   typeNamed,
   wholeRows,
   wholeTables,
 } from './faults.js';
+import { neededProgram } from './needed-program.js';
 import type { World } from './world.js';
 
 const jockeys = typeNamed('jockeys');
@@ -29,17 +29,13 @@ const sweep = { entities: [jockeys], strategy: 'sweep' } as const;
 const auto = { entities: [jockeys], strategy: 'auto' } as const;
 
 let world: World;
-let stored: StoredStatistics;
+let stored: StoredWorld;
 let right: Map<string, unknown>;
 let ids: string[];
 
 beforeAll(async () => {
-  world = await startTinyWorld();
-  stored = await storeEarlierStatistics(world);
-  await world.runHere(sweep);
-  right = await figures(world, jockeys);
-  await stored.restore();
-  ids = await idsInOrder(world, jockeys);
+  stored = await startStoredWorld();
+  ({ world, right, ids } = stored);
 });
 beforeEach(async () => {
   await stored.restore();
@@ -48,25 +44,36 @@ beforeEach(async () => {
 afterAll(() => world.close());
 
 const always = () => true;
-const fromCall = (number: number) => (call: ApiCall) => call.number >= number;
+
+/** Runs and expects that no row has changed. */
+async function expectNothingWritten(...run: Parameters<typeof runWith>) {
+  const before = await wholeTables(world);
+  const report = await runWith(...run);
+  expect(await wholeTables(world)).toEqual(before);
+  expect(checkpointIds(world, jockeys)).toEqual([]);
+  return report;
+}
 
 describe.each([401, 403])('%d', (code) => {
   it.each([walk, sweep])('at the start of a $strategy: nothing more is asked, nothing written', async (options) => {
     inject(world, status(code), always);
-    const before = await wholeTables(world);
-    const report = await runWith(world, options);
+    const report = await expectNothingWritten(world, options);
     expect(report).toMatchObject({ exit_code: 5, requests: 1, failures: [] });
     expect(report.stopped_by).toContain(`refuses the account (${code})`);
     expect(report.stopped_by).toContain('RACING_API_USERNAME');
-    expect(await wholeTables(world)).toEqual(before);
+  });
+
+  it('in the middle of a sweep: nothing is written', async () => {
+    inject(world, status(code), ({ number }) => number >= 6);
+    expect(await expectNothingWritten(world, sweep)).toMatchObject({ exit_code: 5, failures: [] });
   });
 
   it('in the middle of a walk: what was gathered is written and in the checkpoint', async () => {
     const before = await wholeRows(world, jockeys);
     const refused = ids.slice(8);
     inject(world, status(code), (call) => refused.some((id) => callsOf(id)(call)));
-    // One at a time, so that the eight before are complete.
-    const report = await runWith(world, { ...walk, rate: 20 });
+    // Fewer at a time than all, so that some are complete before.
+    const report = await runWith(world, { ...walk, rate: 0.5 });
     expect(report).toMatchObject({ exit_code: 5, failures: [] });
     const written = checkpointIds(world, jockeys);
     expect(written.length).toBeGreaterThanOrEqual(1);
@@ -85,39 +92,37 @@ describe.each([401, 403])('%d', (code) => {
     });
     expect(await figures(world, jockeys)).toEqual(right);
   });
-
-  it('in the middle of a sweep: nothing is written', async () => {
-    inject(world, status(code), fromCall(6));
-    const before = await wholeTables(world);
-    expect(await runWith(world, sweep)).toMatchObject({ exit_code: 5, failures: [] });
-    expect(await wholeTables(world)).toEqual(before);
-    expect(checkpointIds(world, jockeys)).toEqual([]);
-  });
 });
 
-describe('a plan without an endpoint', () => {
-  it.each([401, 403, 404])('/results answers %d: auto walks and says why', async (code) => {
-    inject(world, status(code), ({ path }) => path === '/v1/results');
-    // So many entities that the sweep is the cheaper way.
-    await addRetiredJockeys(130);
+describe('a plan', () => {
+  const isSweep = ({ path }: { path: string }) => path === '/v1/results';
+
+  it.each([401, 403, 404])('where /results answers %d: auto walks and says why', async (code) => {
+    // So many entities that the sweep is the cheaper way; the API knows them, and has no race of them.
+    const retired = `select 'jky_retired_' || n, 'Retired' from generate_series(1, 130) as n`;
+    await world.database.query(`insert into ra_jockeys (id, name) ${retired}`);
+    world.api.options.intercept = (call, response, next) => {
+      if (isSweep(call)) response.writeHead(code).end('{}');
+      else if (call.path.includes('jky_retired_')) response.end('{"results": null, "total": 0}');
+      else return next();
+    };
     try {
       const report = await runWith(world, auto);
       expect(report).toMatchObject({ exit_code: 0, strategy: 'walk', failures: [] });
-      expect(report.lines.join('\n')).toMatch(new RegExp(`^Cannot sweep, so trying to walk: .*${code}`, 'm'));
+      expect(report.lines.join('\n')).toMatch(RegExp(`^Cannot sweep, so trying to walk: .*${code}`, 'm'));
     } finally {
       await world.database.query(`delete from ra_jockeys where id like 'jky_retired_%'`);
     }
-    for (const [id, values] of await figures(world, jockeys)) expect(values).toEqual(right.get(id));
+    expect(await figures(world, jockeys)).toEqual(right);
   });
 
-  it.each([401, 403, 404])('/results answers %d: an explicit sweep fails', async (code) => {
-    inject(world, status(code), ({ path }) => path === '/v1/results');
-    const report = await runWith(world, sweep);
-    expect(report).toMatchObject({ exit_code: 5, requests: 1 });
-    expect(report.stopped_by).toMatch(/plan/);
+  it.each([401, 403, 404])('where /results answers %d: an explicit sweep fails', async (code) => {
+    inject(world, status(code), isSweep);
+    const report = await expectNothingWritten(world, sweep);
+    expect(report).toMatchObject({ exit_code: 5, requests: 1, stopped_by: expect.stringContaining('plan') });
   });
 
-  it('Standard is served by the sweep', async () => {
+  it('that is Standard is served by the sweep', async () => {
     world.api.options.plan = 'standard';
     const report = await runWith(world, auto);
     expect(report).toMatchObject({ exit_code: 0, strategy: 'sweep' });
@@ -125,18 +130,6 @@ describe('a plan without an endpoint', () => {
     expect(await figures(world, jockeys)).toEqual(right);
   });
 });
-
-/** Entities that the API knows and that have no race. */
-async function addRetiredJockeys(count: number): Promise<void> {
-  await world.database.query(
-    `insert into ra_jockeys (id, name) select 'jky_retired_' || n, 'Retired' from generate_series(1, ${count}) as n`,
-  );
-  const { intercept } = world.api.options;
-  world.api.options.intercept = (call, response, next) =>
-    call.path.includes('jky_retired_')
-      ? void response.end(JSON.stringify({ results: null, total: 0 }))
-      : intercept?.(call, response, next);
-}
 
 describe('an answer about one entity alone', () => {
   it.each([
@@ -154,62 +147,21 @@ describe('an answer about one entity alone', () => {
     expect(checkpointIds(world, jockeys)).toHaveLength(ids.length - 1);
   });
 
-  it('422 for everything stops the run', async () => {
+  it.each([walk, sweep])('422 for everything stops a $strategy', async (options) => {
     inject(world, status(422), always);
-    const before = await wholeTables(world);
-    expect(await runWith(world, walk)).toMatchObject({ exit_code: 7 });
-    expect(await runWith(world, sweep)).toMatchObject({ exit_code: 7 });
-    expect(await wholeTables(world)).toEqual(before);
+    expect(await expectNothingWritten(world, options)).toMatchObject({ exit_code: 7 });
   });
 
   it('many 404s and one lasting 500 are failures of these entities', async () => {
-    const [, brokenId = '', ...unknown] = ids;
+    const [answeredId = '', brokenId = '', ...unknown] = ids;
     inject(
       world,
       (response, _, call) => response.writeHead(callsOf(brokenId)(call) ? 500 : 404).end('{}'),
-      (call) => !callsOf(ids[0] ?? '')(call),
+      (call) => !callsOf(answeredId)(call),
     );
     const report = await runWith(world, walk);
     expect(report).toMatchObject({ exit_code: 3, stopped_by: null });
     expect(report.failures).toHaveLength(unknown.length + 1);
-  });
-});
-
-describe('429', () => {
-  const pauses: { name: string; fault: Fault; seconds: number }[] = [
-    { name: 'with Retry-After in seconds', fault: status(429, { 'retry-after': '30' }), seconds: 30 },
-    { name: 'without Retry-After', fault: status(429), seconds: 2 },
-    { name: 'as a page of Cloudflare', fault: html(429), seconds: 2 },
-  ];
-
-  it.each([walk, sweep].flatMap((options) => pauses.map((pause) => ({ ...options, ...pause }))))(
-    '$name in a $strategy: a pause, then it goes on',
-    async ({ entities, strategy, fault, seconds }) => {
-      let refused: ApiCall | undefined;
-      inject(world, fault, (call) => {
-        if (call.number < 5 || refused) return false;
-        refused = call;
-        return true;
-      });
-      const report = await runWith(world, { entities, strategy }, { time: fasterTime(50) });
-      expect(report).toMatchObject({ exit_code: 0, failures: [] });
-      expect(await figures(world, jockeys)).toEqual(right);
-      const text = report.lines.join('\n');
-      expect(text.match(/refuses requests \(429/g)).toHaveLength(1);
-      expect(text.match(/answers again after/g)).toHaveLength(1);
-      const again = world.api.calls.findLast(({ url }) => url.href === refused?.url.href);
-      const waitedMs = (again?.at ?? 0) - (refused?.at ?? 0);
-      expect(waitedMs).toBeGreaterThanOrEqual((seconds * 1000) / 50 - 1);
-    },
-  );
-
-  it('for longer than 90 minutes ends the run at once, resumable', async () => {
-    inject(world, status(429, { 'retry-after': '6000' }), always);
-    const before = await wholeTables(world);
-    const report = await runWith(world, walk);
-    expect(report).toMatchObject({ exit_code: 4, requests: 1 });
-    expect(report.stopped_by).toContain('--resume');
-    expect(await wholeTables(world)).toEqual(before);
   });
 });
 
@@ -223,33 +175,78 @@ describe('503 with Retry-After', () => {
     expect(await figures(world, jockeys)).toEqual(right);
   });
 
-  it('is not asked again at once when it asks for longer than a timer can wait', async () => {
-    const hits = callsOf(ids[1] ?? '');
-    inject(world, status(503, { 'retry-after': '3000000' }), hits);
-    const stop = new AbortController();
-    const timer = setTimeout(() => stop.abort(new Error('enough')), 1_000);
-    await runWith(world, walk, { stop }).catch(() => {});
-    clearTimeout(timer);
-    expect(world.api.calls.filter(hits)).toHaveLength(1);
+  it.each(['5401', '3000000'])('of %s seconds, more than 90 minutes, ends the run', async (seconds) => {
+    inject(world, status(503, { 'retry-after': seconds }), always);
+    const report = await expectNothingWritten(world, walk);
+    expect(report).toMatchObject({ exit_code: 4, requests: 1 });
+    expect(report.stopped_by).toMatch(/asks to wait for .*--resume/);
   });
 });
 
-it.each([301, 302, 303, 307, 308])('a redirect (%d) to another host takes no credentials there', async (code) => {
+/** A server on a port of its own while the test uses it. */
+async function listening<T>(server: Server, use: (port: number) => Promise<T>): Promise<T> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    return await use((server.address() as AddressInfo).port);
+  } finally {
+    server.close();
+  }
+}
+
+/** A server's visitors, which there should be none of. */
+function noteVisitors() {
   const visitors: unknown[] = [];
-  const elsewhere = createServer((request, response) => {
+  const listener: RequestListener = (request, response) => {
     visitors.push(request.headers);
     response.end('{}');
-  });
-  await new Promise<void>((resolve) => elsewhere.listen(0, '127.0.0.1', resolve));
-  const { port } = elsewhere.address() as AddressInfo;
-  try {
+  };
+  return { visitors, listener };
+}
+
+it.each([301, 302, 303, 307, 308])('a redirect (%d) to another host takes no credentials there', async (code) => {
+  const { visitors, listener } = noteVisitors();
+  await listening(createHttpServer(listener), async (port) => {
     inject(world, status(code, { location: `http://127.0.0.1:${port}/v1/results` }), always);
-    expect(await runWith(world, sweep)).toMatchObject({
-      exit_code: 7,
-      stopped_by: expect.stringContaining(`redirect (${code})`),
-    });
-    expect(visitors).toEqual([]);
-  } finally {
-    elsewhere.close();
+    const report = await runWith(world, sweep);
+    expect(report).toMatchObject({ exit_code: 7, stopped_by: expect.stringContaining(`redirect (${code})`) });
+  });
+  expect(visitors).toEqual([]);
+});
+
+describe('an API that cannot be reached', () => {
+  /** Expects both strategies to end with exit code 4, a reason and advice, and no row changed. */
+  async function expectUnavailable(baseUrl: string, told: RegExp): Promise<void> {
+    for (const options of [walk, sweep]) {
+      const report = await expectNothingWritten(world, options, { baseUrl });
+      expect(report).toMatchObject({ exit_code: 4, requests: 6, stopped_by: expect.stringMatching(told) });
+      expect(report.stopped_by).toContain('RACING_API_BASE_URL and the network');
+    }
   }
+
+  it('because it refuses connections', async () => {
+    const closedPort = await listening(createHttpServer(), async (port) => port);
+    await expectUnavailable(`http://127.0.0.1:${closedPort}/v1`, /ECONNREFUSED/);
+  });
+
+  it('because nobody knows its name', async () => {
+    await expectUnavailable('https://racing-api.invalid/v1', /racing-api\.invalid.*\((ENOTFOUND|EAI_AGAIN)\)/);
+  });
+
+  it('because it speaks http where https is spoken', async () => {
+    await expectUnavailable(world.api.url.replace('http:', 'https:'), /\(E\w+\)/);
+    expect(world.api.calls).toEqual([]);
+  });
+
+  const openssl = neededProgram('openssl') ?? '';
+  it.runIf(openssl)('because nobody vouches for its certificate: it gets no request', async ({ onTestFinished }) => {
+    const folder = mkdtempSync(join(tmpdir(), 'certificate-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=127.0.0.1', '-days', '2'];
+    execFileSync(openssl, [...request, '-keyout', key, '-out', cert], { stdio: 'ignore' });
+    const { visitors, listener } = noteVisitors();
+    const server = createHttpsServer({ key: readFileSync(key), cert: readFileSync(cert) }, listener);
+    await listening(server, (port) => expectUnavailable(`https://127.0.0.1:${port}/v1`, /self.signed certificate/));
+    expect(visitors).toEqual([]);
+  });
 });

@@ -1,0 +1,165 @@
+import { subscribe } from 'node:diagnostics_channel';
+import { setImmediate, setTimeout } from 'node:timers/promises';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type Fault, html, status, typeNamed, wholeTables } from './faults.js';
+import { expectNaiveRows } from './watching.js';
+import { type HereOptions, startWorld, type World } from './world.js';
+
+let world: World;
+
+beforeAll(async () => {
+  world = await startWorld({ season: { jockeys: 30, trainers: 20, owners: 40, races: 40 } });
+});
+beforeEach(() => world.reset());
+afterAll(() => world.close());
+
+const callsBefore = 9;
+const minutes = (count: number) => count * 60_000;
+const strategies = ['walk', 'sweep'] as const;
+
+/** After nine calls the API refuses all for a time; the refusals and the first call after it by the clock given. */
+interface Ban {
+  refusedAtMs: number[];
+  overAtMs?: number;
+}
+
+function ban(lastsMs: number, clock: () => number, refuse: Fault = status(429)): Ban {
+  const found: Ban = { refusedAtMs: [] };
+  let beganAtMs: number | undefined;
+  world.api.options.intercept = (call, response, next) => {
+    if (call.number <= callsBefore) return next();
+    beganAtMs ??= clock();
+    const sinceMs = clock() - beganAtMs;
+    if (sinceMs < lastsMs) {
+      found.refusedAtMs.push(sinceMs);
+      return void refuse(response, { results: null, total: 0 }, call);
+    }
+    found.overAtMs ??= sinceMs;
+    return next();
+  };
+  return found;
+}
+
+const pauseLines = (text: string) => text.match(/refuses requests \(429/g) ?? [];
+const resumptionLines = (text: string) => text.match(/answers again after/g) ?? [];
+
+const onTheirWay = new Set<unknown>();
+const channels = {
+  'undici:request:create': (request: unknown) => onTheirWay.add(request),
+  'undici:request:trailers': (request: unknown) => onTheirWay.delete(request),
+  'undici:request:error': (request: unknown) => onTheirWay.delete(request),
+};
+for (const [name, note] of Object.entries(channels)) {
+  subscribe(name, (message) => {
+    const { request } = message as { request: { origin: string } };
+    if (request.origin === new URL(world.api.url).origin) note(request);
+  });
+}
+
+/** A time that goes on only when the run waits and no request is on its way. */
+function ownTime(): NonNullable<HereOptions['time']> {
+  let nowMs = 0;
+  const sleep = async (ms: number, signal: AbortSignal) => {
+    while (onTheirWay.size > 0) await setTimeout(1);
+    await setImmediate(undefined, { signal });
+    nowMs += ms;
+  };
+  return { clock: () => nowMs, sleep };
+}
+
+describe.each(strategies)('a ban (429) in a %s', (strategy) => {
+  const inHalfAnHour = (date: Date) => new Date(date.getTime() + minutes(30)).toUTCString();
+  const answers: [string, Fault, number][] = [
+    ['without Retry-After', status(429), 2_000],
+    ['as a page of Cloudflare', html(429), 2_000],
+    ['with Retry-After in seconds', status(429, { 'retry-after': '1800' }), minutes(30)],
+    [
+      'with Retry-After as a date',
+      (response) => response.writeHead(429, { 'retry-after': inHalfAnHour(new Date()) }).end(),
+      minutes(30),
+    ],
+  ];
+
+  it.each(answers)('%s is a pause of its length, and no entity is lost', async (_, refuse, pauseMs) => {
+    const time = ownTime();
+    const found = ban(1, time.clock, refuse);
+    const { exit_code, failures, lines } = await world.runHere({ strategy }, { time });
+    expect({ exit_code, failures }).toEqual({ exit_code: 0, failures: [] });
+    expect(found.overAtMs).toBeGreaterThanOrEqual(pauseMs - 1_000);
+    expect(found.overAtMs).toBeLessThanOrEqual(pauseMs * 1.05);
+    const text = lines.join('\n');
+    expect([pauseLines(text).length, resumptionLines(text).length]).toEqual([1, 1]);
+    await expectNaiveRows(world);
+  });
+
+  it.each([5, 30])('of %i minutes is waited out with at most six probes in half an hour', async (length) => {
+    const time = ownTime();
+    const { refusedAtMs } = ban(minutes(length), time.clock);
+    const { exit_code, failures, lines } = await world.runHere({ strategy }, { time });
+    expect({ exit_code, failures }).toEqual({ exit_code: 0, failures: [] });
+    const text = lines.join('\n');
+    expect([pauseLines(text).length, resumptionLines(text).length]).toEqual([1, 1]);
+    const probes = refusedAtMs.filter((at) => at > 0);
+    expect(probes.filter((at) => at < minutes(30)).length).toBeLessThanOrEqual(6);
+    // The fourth wait is of 50 seconds.
+    expect(probes.length).toBeGreaterThanOrEqual(4);
+    await expectNaiveRows(world);
+  });
+
+  it('that does not end is given up after 90 minutes with exit code 4, and --resume does the rest', async () => {
+    const time = ownTime();
+    const { refusedAtMs } = ban(Number.POSITIVE_INFINITY, time.clock);
+    const { exit_code, stopped_by, overall, lines } = await world.runHere({ strategy }, { time });
+    expect({ exit_code, stopped_by }).toEqual({ exit_code: 4, stopped_by: expect.stringContaining('--resume') });
+    const text = lines.join('\n');
+    expect([pauseLines(text).length, resumptionLines(text).length]).toEqual([1, 0]);
+    expect(refusedAtMs.filter((at) => at > 0 && at < minutes(30)).length).toBeLessThanOrEqual(6);
+    expect(refusedAtMs.at(-1)).toBe(minutes(90));
+    expect(overall.total_successful).toBe(strategy === 'walk' ? callsBefore : 0);
+
+    world.api.options.intercept = undefined;
+    const rest = await world.runHere({ strategy, resume: true });
+    expect(rest.exit_code).toBe(0);
+    expect(rest.overall.total_successful).toBe(90 - overall.total_successful);
+    await expectNaiveRows(world);
+  });
+});
+
+describe('the command', () => {
+  it('waits out a ban in real time', async () => {
+    const { refusedAtMs } = ban(1_000, () => performance.now());
+    const { code, stdout, stderr } = await world.run(['--all', '--strategy', 'walk', '--rate', '100']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect([pauseLines(stdout).length, resumptionLines(stdout).length]).toEqual([1, 1]);
+    expect(refusedAtMs.length).toBeGreaterThanOrEqual(1);
+    await expectNaiveRows(world);
+  });
+
+  it('asks once and ends with 4, one line and no stack trace when it would wait for over 90 minutes', async () => {
+    world.api.options.intercept = (_, response) => void response.writeHead(429, { 'retry-after': '6000' }).end();
+    const before = await wholeTables(world);
+    const { code, stderr } = await world.run(['--all']);
+    expect(stderr).toMatch(/^The Racing API still refuses requests \(429\).*--resume.*\n$/);
+    expect(code).toBe(4);
+    expect(world.api.calls).toHaveLength(1);
+    expect(await wholeTables(world)).toEqual(before);
+  });
+
+  it('keeps the day of its start and writes the same rows when the clock jumps', async () => {
+    // Once the run has begun, it is a day and a half later and earlier in turns.
+    const preload = `
+      import { existsSync } from 'node:fs';
+      const RealDate = Date;
+      let turns = 0;
+      const jump = () => existsSync('logs/run_jockeys.lock') ? (turns++ % 2 ? 1 : -1) * 36 * 3600 * 1000 : 0;
+      globalThis.Date = class extends RealDate {
+        constructor(...parts) { parts.length > 0 ? super(...parts) : super(RealDate.now() + jump()); }
+        static now() { return RealDate.now() + jump(); }
+      };`;
+    const environment = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(preload)}` };
+    const types = ['--entities', 'jockeys', 'owners', '--rate', '1000', '--strategy', 'walk'];
+    const { code, stderr } = await world.run(types, environment);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    await expectNaiveRows(world, world.api.races, [typeNamed('jockeys'), typeNamed('owners')]);
+  });
+});
