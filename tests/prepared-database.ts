@@ -17,7 +17,7 @@ function fingerprint(): string {
   return hash.digest('hex').slice(0, 16);
 }
 
-/** Starts a migrated database as a copy of one that the first test to need it has prepared: a third of the time. */
+/** Starts a migrated database as a copy of one that the first test to need it has prepared: in half of the time. */
 export async function startPreparedDatabase(options: EmbeddedDatabaseOptions = {}): Promise<EmbeddedDatabase> {
   const path = join(cache, `database-${fingerprint()}.tar`);
   if (!existsSync(path)) await prepare(path);
