@@ -103,8 +103,11 @@ it.each([
 });
 
 it('throws the first of several errors', async () => {
-  const fail = (item: number) => Promise.reject(new Error(`Item ${item}`));
-  expect((await drain(mapConcurrently([1, 2], 2, fail))).error).toEqual(new Error('Item 1'));
+  const { map, end } = openMappings();
+  const drained = drain(mapConcurrently([1, 2], 2, map));
+  await end(2, failure);
+  await end(1, new Error('It failed later'));
+  expect((await drained).error).toBe(failure);
 });
 
 it.each([
