@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import { errorCode } from '../errors.js';
-import { claimFile, filesUnusable } from './whole-file.js';
+import { claimFile, filesUnusable, writeWholeFile } from './whole-file.js';
 
 /** What a lock file says about the process that holds it; a holder may note more. */
 export interface LockHolder {
@@ -44,11 +44,7 @@ export function createFileLock(path: string, staleAfterMs = Number.POSITIVE_INFI
 
   /** Replaces the note of a lock that we hold; a reader sees the old one or the new one. */
   function update(note: object): void {
-    if (!isOurs()) return;
-    // Only the holder writes it, so that one name will do.
-    const draft = `${path}.tmp`;
-    writeFileSync(draft, describe(note));
-    renameSync(draft, path);
+    if (isOurs()) writeWholeFile(path, describe(note));
   }
 
   /** Never throws: a lock that cannot be removed is free when its process has ended. */
