@@ -50,33 +50,34 @@ export interface EndedRun {
 /** The report of a run, which grows as it listens. */
 export function startReport(options: PopulateOptions, startedAt: Date) {
   const { entities, limit = null, skipExisting, staleAfter, resume, dryRun } = options;
+  const startedAtMs = performance.now();
   const statistics: Report['statistics'] = {};
   const failures: Failure[] = [];
-  const clock = typeClock();
   let strategy: Strategy | null = null;
   let requests = 0;
+  let sinceMs = startedAtMs;
+  let sweepMs = 0;
 
   function take(event: RunEvent): void {
-    clock.take(event);
     if (event.kind === 'request') requests += 1;
-    else if (event.kind === 'gathering') strategy = event.strategy;
     else if (event.kind === 'selected') {
-      const { total, skipped } = event;
-      statistics[event.type.name] = { ...noFigures, total, skipped };
+      statistics[event.type.name] = { ...noFigures, total: event.total, skipped: event.skipped };
+    } else if (event.kind === 'gathering') {
+      strategy = event.strategy;
+      sinceMs = performance.now();
+    } else if (event.kind === 'populating') {
+      // It serves all types: its time is part of each.
+      if (strategy === 'sweep') sweepMs ||= performance.now() - sinceMs;
+      sinceMs = performance.now() - sweepMs;
     } else if (event.kind === 'batch') {
+      const { type, written } = event;
+      const before = statistics[type.name] ?? noFigures;
+      const seconds = (performance.now() - sinceMs) / 1000;
+      statistics[type.name] = figuresAfter(before, written.length, event.failures.length, seconds);
       failures.push(...event.failures);
-      const figures = statistics[event.type.name] ?? noFigures;
-      const successful = figures.successful + event.written.length;
-      const failed = figures.failed + event.failures.length;
-      const processed = successful + failed;
-      const seconds = clock.seconds();
-      const duration = Number(seconds.toFixed(2));
-      const rate = Number((processed / Math.max(seconds, 0.001)).toFixed(3));
-      statistics[event.type.name] = { ...figures, successful, failed, processed, duration, rate };
     }
   }
 
-  const startedAtMs = performance.now();
   /** The report as it stands; a run stopped by an error has that one's exit code and message. */
   const ended = (stop: AbortSignal): Report => ({
     timestamp: new Date().toISOString(),
@@ -97,21 +98,14 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
 
 const noFigures = { total: 0, processed: 0, successful: 0, failed: 0, skipped: 0, duration: 0, rate: 0 };
 
-/** How long the type that is being populated has taken. A sweep serves all types: its time is part of each. */
-function typeClock() {
-  let sinceMs = performance.now();
-  let sweeping = false;
-  let sweepMs = 0;
-  return {
-    take: (event: RunEvent) => {
-      if (event.kind !== 'gathering' && event.kind !== 'populating') return;
-      const nowMs = performance.now();
-      if (event.kind === 'populating' && sweeping) sweepMs = nowMs - sinceMs;
-      sweeping = event.kind === 'gathering' && event.strategy === 'sweep';
-      sinceMs = nowMs;
-    },
-    seconds: () => (sweepMs + performance.now() - sinceMs) / 1000,
-  };
+/** A type's figures after another batch, so many seconds since its start. */
+function figuresAfter(before: TypeStatistics, written: number, failures: number, seconds: number): TypeStatistics {
+  const successful = before.successful + written;
+  const failed = before.failed + failures;
+  const processed = successful + failed;
+  const duration = Number(seconds.toFixed(2));
+  const rate = Number((processed / Math.max(seconds, 0.001)).toFixed(3));
+  return { ...before, successful, failed, processed, duration, rate };
 }
 
 function sumUp(statistics: Report['statistics'], seconds: number) {
