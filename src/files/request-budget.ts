@@ -41,15 +41,13 @@ export function shareRequestBudget(directory: string, requestsPerSecond: number)
     }
   }
 
-  return async (signal: AbortSignal): Promise<void> => {
-    try {
-      await waitForTurn(signal);
-    } catch (error) {
+  return (signal: AbortSignal): Promise<void> =>
+    waitForTurn(signal).catch((error) => {
       signal.throwIfAborted();
-      if (error instanceof FatalError) throw error;
-      throw filesUnusable(`The request budget ${statePath} cannot be kept`, error);
-    }
-  };
+      throw error instanceof FatalError
+        ? error
+        : filesUnusable(`The request budget ${statePath} cannot be kept`, error);
+    });
 }
 
 function lastStartMs(statePath: string): number {
