@@ -122,7 +122,6 @@ export function parseCommandLine(argv: readonly string[]): Request | undefined {
   return request;
 }
 
-/** A count from 1 up. */
 function positiveInteger(value: string): number {
   const count = /^\d+$/.test(value) ? Number(value) : 0;
   if (count < 1 || !Number.isSafeInteger(count)) throw new InvalidArgumentError('It must be a whole number from 1 up.');
@@ -139,7 +138,6 @@ function duration(value: string): { text: string; ms: number } {
   return { text: value, ms };
 }
 
-/** A rate from one request in ten seconds to a thousand a second. */
 function requestsPerSecond(value: string): number {
   const rate = /^\d+(\.\d+)?$/.test(value) ? Number(value) : 0;
   // 0.1 is a request in ten seconds; 1000 is the budget's resolution.
