@@ -10,8 +10,6 @@ import { summaryTable } from './summary.js';
 
 const program = 'populate-all-statistics';
 
-export type Notifications = ReturnType<typeof createNotifications>;
-
 /**
  * Tells people and monitors of a run. That it cannot is a warning and changes nothing else: `warn` takes one line for
  * each notification that could not be sent, which names the host and no secret. `timeoutMs` is for one whole
@@ -195,10 +193,9 @@ function bodyOf({ report, reportPath }: EndedRun): string {
 
 function failureList(failures: readonly Failure[]): string {
   if (failures.length === 0) return '';
-  const shown = failures.slice(0, failuresShown).map((failure) => {
-    const [id, name, reason] = [failure.id, failure.name, failure.reason].map(printable);
-    return `  ${id} ${name}: ${reason}`;
-  });
+  const shown = failures
+    .slice(0, failuresShown)
+    .map(({ id, name, reason }) => `  ${printable(`${id} ${name}: ${reason}`)}`);
   const left = failures.length - shown.length;
   if (left > 0) shown.push(`  and ${formatCount(left)} more, in the report`);
   return ['Failed:', ...shown].join('\n');
