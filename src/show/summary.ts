@@ -29,11 +29,8 @@ export function summaryTable(report: Report, columns: number): string {
   ]);
   const all = [['type', 'total', 'successful', 'failed', 'skipped', 'duration', 'rate'], ...rows];
   if (rows.length === 0) return '';
-  for (let kept = 7; kept > 4; kept -= 1) {
-    const text = formatTable(all.map((row) => row.slice(0, kept)));
-    if (text.split('\n').every((line) => line.length <= columns)) return text;
-  }
-  return formatTable(all.map((row) => row.slice(0, 4)));
+  const tables = [7, 6, 5, 4].map((kept) => formatTable(all.map((row) => row.slice(0, kept))));
+  return tables.find((text) => text.split('\n').every((line) => line.length <= columns)) ?? tables.at(-1) ?? '';
 }
 
 /** One line on what was selected of a type. */
