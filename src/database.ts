@@ -46,11 +46,6 @@ export function instantMs(stored: string): number {
   return Date.parse(hasZone ? stored : `${stored}Z`);
 }
 
-/** Every column that we write. */
-function writtenColumns(type: EntityType): string[] {
-  return [...statisticsColumns(type), 'stats_updated_at'];
-}
-
 export type Database = ReturnType<typeof createDatabase>;
 
 /** The three tables, over Supabase's Data API. What it does throws a FatalError when the database fails for good. */
@@ -66,7 +61,7 @@ export function createDatabase(options: DatabaseOptions) {
 
 /** Checks that the table has every column that we write, by reading a row of it. Returns how many rows it has. */
 async function checkTable(ask: Ask, type: EntityType): Promise<number> {
-  const columns = ['id', 'name', ...writtenColumns(type)].join(',');
+  const columns = ['id', 'name', ...statisticsColumns(type), 'stats_updated_at'].join(',');
   const { count } = await ask(type, z.unknown(), (client) =>
     client.from(type.table).select(columns, { count: 'exact' }).limit(1),
   );
@@ -95,7 +90,7 @@ async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
 
 /** An entity's stored statistics, with stats_updated_at; undefined if its row is gone. */
 async function storedStatistics(ask: Ask, type: EntityType, id: string): Promise<StatisticsRow | undefined> {
-  const columns = ['id', ...writtenColumns(type)].join(',');
+  const columns = ['id', ...statisticsColumns(type), 'stats_updated_at'].join(',');
   const { data: rows } = await ask(type, statisticsRows, (client) =>
     client.from(type.table).select(columns).eq('id', id),
   );
