@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { createClient, type SupabaseClient } from '@supabase/supabase-js';
+import { createClient, type PostgrestSingleResponse, type SupabaseClient } from '@supabase/supabase-js';
 import pRetry from 'p-retry';
 import { WebSocket } from 'undici';
 import * as z from 'zod';
@@ -165,14 +165,6 @@ function quoted(value: string): string {
   return `"${value.replace(/["\\]/g, '\\$&')}"`;
 }
 
-/** What supabase-js answers: `error` or `data`; status 0 when nothing was answered at all. */
-interface DatabaseAnswer {
-  status: number;
-  data: unknown;
-  count?: number | null;
-  error: { code?: string; message: string } | null;
-}
-
 type FaultKind = 'passing' | 'function-missing' | 'value-refused' | 'schema' | 'refused' | 'other';
 
 /** An error of the database or of the Data API before it. */
@@ -202,7 +194,7 @@ const kindsByCode: [RegExp, FaultKind][] = [
 type Ask = <Data>(
   type: EntityType,
   schema: z.ZodType<Data>,
-  request: (client: SupabaseClient) => { retry(enabled: false): PromiseLike<DatabaseAnswer> },
+  request: (client: SupabaseClient) => { retry(enabled: false): PromiseLike<PostgrestSingleResponse<unknown>> },
 ) => Promise<{ data: Data; count: number }>;
 
 function openDataApi(options: DatabaseOptions): Ask {
@@ -244,7 +236,7 @@ function createSupabaseClient({ url, serviceKey, signal }: DatabaseOptions): Sup
   });
 }
 
-function faultOf({ status, error }: DatabaseAnswer, serviceKey: string): DatabaseFault {
+function faultOf({ status, error }: PostgrestSingleResponse<unknown>, serviceKey: string): DatabaseFault {
   const code = error?.code ?? '';
   // A body that is not PostgREST's (a proxy's page, say) becomes the message as it is, and may repeat what we sent.
   const base64 = Buffer.from(serviceKey).toString('base64').replace(/=+$/, '');
@@ -256,6 +248,7 @@ function faultOf({ status, error }: DatabaseAnswer, serviceKey: string): Databas
   const byCode = kindsByCode.find(([pattern]) => pattern.test(code))?.[1];
   if (byCode) return new DatabaseFault(byCode, text);
   if (status === 401 || status === 403) return new DatabaseFault('refused', text);
+  // 0: nothing was answered at all.
   const passing = status === 0 || status === 408 || status === 429 || status >= 500;
   return new DatabaseFault(passing ? 'passing' : 'other', text);
 }
