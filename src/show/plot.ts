@@ -122,13 +122,8 @@ function requestsAt(samples: readonly Sample[], seconds: number): number {
  * Lines over a run's seconds, from 0 to the topmost of the ticks, each with the area below it and with a title for
  * those who point at it.
  */
-function panel(
-  name: string,
-  { top, height }: Place,
-  ticks: readonly Tick[],
-  lines: readonly Line[],
-  end: number,
-): Html {
+function panel(name: string, place: Place, ticks: readonly Tick[], lines: readonly Line[], end: number): Html {
+  const { top, height } = place;
   const highest = ticks.at(-1)?.[0] ?? 1;
   const x = (seconds: number) => ((seconds / end) * boxWidth).toFixed(1);
   const y = (value: number) => (height - (value / highest) * height).toFixed(1);
