@@ -70,11 +70,9 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
       if (strategy === 'sweep') sweepMs ||= performance.now() - sinceMs;
       sinceMs = performance.now() - sweepMs;
     } else if (event.kind === 'batch') {
-      const { type, written } = event;
-      const before = statistics[type.name] ?? noFigures;
-      const seconds = (performance.now() - sinceMs) / 1000;
-      statistics[type.name] = figuresAfter(before, written.length, event.failures.length, seconds);
       failures.push(...event.failures);
+      const before = statistics[event.type.name] ?? noFigures;
+      statistics[event.type.name] = figuresAfter(before, event, (performance.now() - sinceMs) / 1000);
     }
   }
 
@@ -96,12 +94,14 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
   return { take, ended };
 }
 
+type Batch = Extract<RunEvent, { kind: 'batch' }>;
+
 const noFigures = { total: 0, processed: 0, successful: 0, failed: 0, skipped: 0, duration: 0, rate: 0 };
 
 /** A type's figures after another batch, so many seconds since its start. */
-function figuresAfter(before: TypeStatistics, written: number, failures: number, seconds: number): TypeStatistics {
-  const successful = before.successful + written;
-  const failed = before.failed + failures;
+function figuresAfter(before: TypeStatistics, { written, failures }: Batch, seconds: number): TypeStatistics {
+  const successful = before.successful + written.length;
+  const failed = before.failed + failures.length;
   const processed = successful + failed;
   const duration = Number(seconds.toFixed(2));
   const rate = Number((processed / Math.max(seconds, 0.001)).toFixed(3));
