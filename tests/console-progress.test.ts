@@ -27,11 +27,7 @@ function watch(columns: number | null | undefined, color = false) {
     screen,
     last: () => screen().at(-1) ?? '',
     /** Everything that ever stood on a line. */
-    drawings: () =>
-      written
-        .replaceAll(eraseLine, '\n')
-        .split('\n')
-        .filter((text) => text !== ''),
+    drawings: () => written.split('\n').flatMap((line) => line.split(eraseLine).filter(Boolean)),
     line: (line: string) => take({ kind: 'line', line }),
     phase: (label: string, total: number) => take({ kind: 'phase', label, total }),
     /** A step so many milliseconds and requests after the one before. */
@@ -46,30 +42,35 @@ function watch(columns: number | null | undefined, color = false) {
 }
 
 describe('a bar', () => {
-  it.each([80, 50, 20, 5])('in a terminal of %i columns is redrawn on one line, and never wider', (columns) => {
-    const { phase, step, over, drawings, screen, last } = watch(columns);
+  it.each([80, 50, 20, 5])('is redrawn on one line of %i columns, and never wider', (columns) => {
+    const { phase, step, close, drawings, screen, last, written } = watch(columns);
     phase('walking jockeys', 54_429);
     for (let done = 0; done <= 54_429; done += 54_429 / 9)
       step(done, 3_000_000, 100, { failed: Math.floor(done / 1000) });
-    over();
+    close();
     expect(drawings().length).toBeGreaterThan(9);
     expect(Math.max(...drawings().map((line) => line.length))).toBeLessThan(columns);
     expect(screen()).toHaveLength(1);
     expect('walking jockeys').toContain(last().slice(0, 4));
+    expect(written()).toMatch(/[^\n]\n$/);
   });
 
+  const quarter = '1,000/4,000 25% · 25m 00s left';
   it.each([
-    [140, 3, '█{6}░{18} 1,000/4,000 25% · 25m 00s left · 997 ok · 3 failed · 2.00/s · 2.00 req/s'],
-    [140, 0, '█{6}░{18} 1,000/4,000 25% · 25m 00s left · 2.00/s · 2.00 req/s · 1,000 ok · 0 failed'],
-    [undefined, undefined, '█{3}░{8} 1,000/4,000 25% · 25m 00s left · 2.00/s · 2.00 req/s'],
-    [80, 3, '█{3}░{10} 1,000/4,000 25% · 25m 00s left · 997 ok · 3 failed'],
-    [50, 3, '1,000/4,000 25% · 25m 00s left'],
-    [40, 3, '1,000/4,000 25% · 997 ok'],
-    [38, undefined, '█{2}░{4} 1,000/4,000 25%'],
-  ])('of %s columns with %s failed shows the most telling figures', (columns, failed, expected) => {
+    [140, 1_000, 3, 4_000, `█{6}░{18} ${quarter} · 997 ok · 3 failed · 2.00/s · 2.00 req/s`],
+    [140, 1_000, 0, 4_000, `█{6}░{18} ${quarter} · 2.00/s · 2.00 req/s · 1,000 ok · 0 failed`],
+    [undefined, 1_000, undefined, 4_000, `█{3}░{8} ${quarter} · 2.00/s · 2.00 req/s`],
+    [80, 1_000, 3, 4_000, `█{3}░{10} ${quarter} · 997 ok · 3 failed`],
+    [50, 1_000, 3, 4_000, quarter],
+    [40, 1_000, 3, 4_000, '1,000/4,000 25% · 997 ok'],
+    [38, 1_000, undefined, 4_000, '█{2}░{4} 1,000/4,000 25%'],
+    [80, 1_399, undefined, 1_400, '█{14} 1,399/1,400 99% · 0.4s left · 2.80/s · 2.00 req/s'],
+    [80, 0, undefined, 0, '█{24} 0/0 100% · 2.00 req/s'],
+    [80, 9, undefined, 8, '█{24} 9/8 100% · 0.02/s · 2.00 req/s'],
+  ])('in %s columns, %i done, %s failed, of %i, is "%s"', (columns, done, failed, total, expected) => {
     const { phase, step, last } = watch(columns);
     phase('walking owners', 4_000);
-    step(1_000, 500_000, 1_000, { failed });
+    step(done, 500_000, 1_000, { failed, total });
     expect(last()).toMatch(new RegExp(`^walking owners ${expected.replaceAll('.', '\\.')}$`));
   });
 
@@ -83,11 +84,7 @@ describe('a bar', () => {
     expect([rates[29], rates[34], rates[59]]).toEqual(['2.00', '1.00', undefined]);
   });
 
-  it.each([
-    [undefined, '\u001b[32m'],
-    [0, '\u001b[32m'],
-    [1, '\u001b[33m'],
-  ])('is coloured only where it may be, with %s failed', (failed, colour) => {
+  it.each([undefined, 0, 1])('is coloured only where it may be, with %s failed', (failed) => {
     // Otherwise Node would look at the tests' own output.
     vi.stubEnv('FORCE_COLOR', '1');
     const [plain, painted] = [watch(80), watch(80, true)];
@@ -96,35 +93,25 @@ describe('a bar', () => {
       step(2, 0, 0, { failed });
     }
     expect(plain.drawings().join()).not.toContain('\u001b');
-    expect(painted.last()).toContain(colour);
+    expect(painted.last()).toContain(failed ? '\u001b[33m' : '\u001b[32m');
     expect(stripVTControlCharacters(painted.last())).toBe(plain.last());
   });
 
-  it('goes on below a line that is told meanwhile', () => {
-    const { line, phase, step, close, screen, last } = watch(80);
+  it('has a line of its own for each phase, below the lines that are told meanwhile', () => {
+    const { line, phase, step, over, screen, last } = watch(80);
     line('before');
-    phase('sweeping', 100);
-    step(50, 1_000);
+    phase('sweeping', 10);
+    step(5, 1_000);
     line('in the middle');
-    expect(last()).toMatch(/^sweeping █{12}░{12} 50\/100 50%/);
-    step(100, 1_000);
-    close();
-    line('after');
-    const bar = expect.stringMatching(/^sweeping █{24} 100\/100 100%/);
-    expect(screen()).toEqual(['before', 'in the middle', bar, 'after']);
-  });
-
-  it('has a line of its own for each phase', () => {
-    const { phase, step, over, close, screen, written } = watch(80);
-    for (const label of ['sweeping', 'writing']) {
-      phase(label, 10);
-      step(10);
-    }
+    expect(last()).toMatch(/^sweeping █{12}░{12} 5\/10 50%/);
+    step(10);
+    phase('writing', 10);
+    step(10);
     over();
     step(11);
-    close();
-    expect(screen()).toEqual(['sweeping █', 'writing █'].map((bar) => expect.stringContaining(bar)));
-    expect(written().split('\n')).toHaveLength(3);
+    line('after');
+    const bars = ['sweeping', 'writing'].map((label) => expect.stringMatching(`^${label} █{24} 10/10 100%`));
+    expect(screen()).toEqual(['before', 'in the middle', ...bars, 'after']);
   });
 
   it('is redrawn a few times a second, and at its end', () => {
@@ -134,17 +121,6 @@ describe('a bar', () => {
     expect(drawings().length).toBeLessThanOrEqual(12);
     expect(drawings().length).toBeGreaterThan(8);
     expect(last()).toContain('1,000/1,000 100%');
-  });
-
-  it.each([
-    [1_399, 1_400, '1,399/1,400 99%'],
-    [0, 0, '0/0 100%'],
-    [9, 8, '9/8 100%'],
-  ])('of %i of a total that turns out to be %i shows %s', (done, total, expected) => {
-    const { phase, step, last } = watch(80);
-    phase('sweeping', 135);
-    step(done, 60_000, 0, { total });
-    expect(last()).toContain(expected);
   });
 });
 
@@ -169,13 +145,12 @@ describe('elsewhere', () => {
   }
 
   it.each([
-    ['ten steps', 2.5, '04Z walking 10/54,429 0% · 6h 02m left · 2.50/s · 2.50 req/s', '08Z walking 20/54,429'],
-    ['five seconds', 0.5, '06Z walking 3/54,429', '12Z walking 6/54,429'],
-    ['a second', 100, '01Z walking 100/54,429', '02Z walking 200/54,429'],
-  ])('at first there is a line for %s', (_, stepsPerSecond, ...expected) => {
-    const [first, second] = linesOf([54_429], stepsPerSecond);
-    expect(first).toContain(`2026-07-01T05:00:${expected[0]}`);
-    expect(second).toContain(`2026-07-01T05:00:${expected[1]}`);
+    [2.5, '04Z walking 10/54,429 0% · 6h 02m left · 2.50/s · 2.50 req/s', '08Z walking 20/54,429'],
+    [0.5, '06Z walking 3/54,429', '12Z walking 6/54,429'],
+    [100, '01Z walking 100/54,429', '02Z walking 200/54,429'],
+  ])('at %d steps a second there is at first a line for ten steps or five seconds', (rate, ...expected) => {
+    const lines = linesOf([54_429], rate).slice(0, 2);
+    expect(lines).toEqual(expected.map((line) => expect.stringContaining(`2026-07-01T05:00:${line}`)));
   });
 
   it.each([
