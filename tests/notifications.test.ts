@@ -330,17 +330,9 @@ describe('an e-mail that cannot be sent is one warning', () => {
   });
 
   it.each<[string, RegExp, typeof smtp]>([
-    [
-      'an untrusted certificate',
-      /1 failed: no connection \(\w+\)\./,
-      (port) => smtp(port, { trusting: false }),
-    ],
+    ['an untrusted certificate', /1 failed: no connection \(\w+\)\./, (port) => smtp(port, { trusting: false })],
     ['a URL that is none', /a host that its URL does not name failed: no connection/, () => token],
-    [
-      'a URL that is not decodable',
-      /the URL or the answer is not usable/,
-      () => `smtp://%zz:${token}@127.0.0.1`,
-    ],
+    ['a URL that is not decodable', /the URL or the answer is not usable/, () => `smtp://%zz:${token}@127.0.0.1`],
   ])('for %s', async (_, expected, url) => {
     const { mails, warned } = await mailed(someFailed, { url });
     expect(warned).toEqual([expect.stringMatching(expected)]);
