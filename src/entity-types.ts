@@ -14,24 +14,9 @@ export interface EntityType {
 
 /** A jockey has rides; a trainer or an owner has runs, by runners. */
 export const entityTypes: readonly EntityType[] = [
-  {
-    name: 'jockeys',
-    table: 'ra_jockeys',
-    runnerIdField: 'jockey_id',
-    words: { run: 'ride', runs: 'rides' },
-  },
-  {
-    name: 'trainers',
-    table: 'ra_trainers',
-    runnerIdField: 'trainer_id',
-    words: { run: 'runner', runs: 'runs' },
-  },
-  {
-    name: 'owners',
-    table: 'ra_owners',
-    runnerIdField: 'owner_id',
-    words: { run: 'runner', runs: 'runs' },
-  },
+  { name: 'jockeys', table: 'ra_jockeys', runnerIdField: 'jockey_id', words: { run: 'ride', runs: 'rides' } },
+  { name: 'trainers', table: 'ra_trainers', runnerIdField: 'trainer_id', words: { run: 'runner', runs: 'runs' } },
+  { name: 'owners', table: 'ra_owners', runnerIdField: 'owner_id', words: { run: 'runner', runs: 'runs' } },
 ];
 
 /** A row of one of the three tables, without its statistics. */

@@ -131,17 +131,11 @@ function createJudge() {
       if ((kind === 'not-found' || kind === 'rejected') && everAnswered) return fault;
       failuresInARow += 1;
       const unreachable = kind === 'unavailable' && status === undefined && !everAnswered;
-      const hopeless = unreachable || failuresInARow >= hopelessFailures(kind, everAnswered);
-      return hopeless ? hopelessApi(fault) : fault;
+      // More patience for 404s: entities that the API has never heard of may stand side by side.
+      const patience = kind === 'not-found' ? 25 : everAnswered ? 10 : 3;
+      return unreachable || failuresInARow >= patience ? hopelessApi(fault) : fault;
     },
   };
-}
-
-/** So many failed queries in a row are not their entities' fault but the API's. */
-function hopelessFailures(kind: ResultsErrorKind, everAnswered: boolean): number {
-  // More patience for 404s: entities that the API has never heard of may stand side by side.
-  if (kind === 'not-found') return 25;
-  return everAnswered ? 10 : 3;
 }
 
 function hopelessApi(fault: RequestFault): FatalError {
@@ -228,25 +222,21 @@ function describeNetworkError(error: unknown): string {
   return `${innermost.message || 'the connection failed'}${code}`;
 }
 
+const runnerSchema = z.object({
+  // Null is a fault (the result may still be to come); a number is its text.
+  position: z.union([z.string(), z.number().transform(String)]),
+  jockey_id: z.string(),
+  trainer_id: z.string(),
+  owner_id: z.string(),
+});
+const raceSchema = z.object({
+  race_id: z.string().min(1),
+  date: z.iso.date(),
+  region: z.string(),
+  runners: z.array(runnerSchema),
+});
 const pageSchema = z.object({
-  results: z
-    .array(
-      z.object({
-        race_id: z.string().min(1),
-        date: z.iso.date(),
-        region: z.string(),
-        runners: z.array(
-          z.object({
-            // Null is a fault (the result may still be to come); a number is its text.
-            position: z.union([z.string(), z.number().transform(String)]),
-            jockey_id: z.string(),
-            trainer_id: z.string(),
-            owner_id: z.string(),
-          }),
-        ),
-      }),
-    )
-    .nullable(),
+  results: z.array(raceSchema).nullable(),
   total: z.int().nonnegative(),
   skip: z.int().optional(),
 });

@@ -1,19 +1,11 @@
 import type { EntityType, EntityTypeName } from './entity-types.js';
 
-/** A runner of a race, as far as the statistics need it. */
-export interface Runner {
-  position: string;
-  jockey_id: string;
-  trainer_id: string;
-  owner_id: string;
-}
-
 /** A race, as far as the statistics need it; `date` is YYYY-MM-DD. */
 export interface Race {
   race_id: string;
   date: string;
   region: string;
-  runners: Runner[];
+  runners: { position: string; jockey_id: string; trainer_id: string; owner_id: string }[];
 }
 
 /** The days that count, both YYYY-MM-DD and included. */
@@ -71,11 +63,9 @@ const wins14d = countOf(win, 14);
 const runs30d = countOf(anyRun, 30);
 const wins30d = countOf(win, 30);
 
-const lastDate: Statistic = { column: 'last_{run}_date', from: [lastRun], value: asDate };
-
 /** Every statistic: its column, what it is tallied from, and how it is told. */
 const statistics: readonly Statistic[] = [
-  lastDate,
+  { column: 'last_{run}_date', from: [lastRun], value: asDate },
   { column: 'last_win_date', from: [lastWin], value: asDate },
   { column: 'days_since_last_{run}', from: [lastRun], value: asDaysAgo },
   { column: 'days_since_last_win', from: [lastWin], value: asDaysAgo },
@@ -102,7 +92,7 @@ export function statisticsColumns(type: EntityType): string[] {
 
 /** The column that holds the date of the last ride or run. */
 export function lastDateColumn(type: EntityType): string {
-  return columnOf(type, lastDate.column);
+  return columnOf(type, 'last_{run}_date');
 }
 
 const dayMs = 24 * 60 * 60 * 1000;
@@ -147,9 +137,8 @@ export class Tallies {
 
   constructor(types: readonly EntityType[], window: StatisticsWindow) {
     this.window = window;
-    this.byType = new Map(
-      types.map((type) => [type.name, { type, columns: statisticsColumns(type), byId: new Map() }]),
-    );
+    const empty = (type: EntityType) => ({ type, columns: statisticsColumns(type), byId: new Map() });
+    this.byType = new Map(types.map((type) => [type.name, empty(type)]));
   }
 
   /** Counts every runner of a race of the window in GB or IRE, whatever its position; passes over other races. */

@@ -33,12 +33,9 @@ interface Verdict extends Candidate {
  * shows the differences. Returns the exit code.
  * @throws FatalError
  */
-export async function verifyStatistics(
-  { entities: types, sample }: VerifyOptions,
-  parts: VerificationParts,
-): Promise<ExitCode> {
-  const { database, tell, stop } = parts;
-  const candidates = drawSample(await withStatistics(database, types, stop.signal), sample);
+export async function verifyStatistics(options: VerifyOptions, parts: VerificationParts): Promise<ExitCode> {
+  const { tell } = parts;
+  const candidates = await drawSample(options, parts);
   tell({ kind: 'line', line: `Checking ${formatEntities(candidates.length)} against their own results.` });
   const verdicts: Verdict[] = [];
   try {
@@ -55,26 +52,18 @@ export async function verifyStatistics(
   return exitCodeOf(verdicts);
 }
 
-async function withStatistics(
-  database: Database,
-  types: readonly EntityType[],
-  signal: AbortSignal,
-): Promise<Candidate[]> {
+/** So many of the entities with statistics, each as likely as another. */
+async function drawSample({ entities: types, sample }: VerifyOptions, parts: VerificationParts): Promise<Candidate[]> {
   const candidates: Candidate[] = [];
   for (const type of types) {
-    for await (const page of database.entities(type)) {
-      signal.throwIfAborted();
+    for await (const page of parts.database.entities(type)) {
+      parts.stop.signal.throwIfAborted();
       for (const entity of page) if (entity.statsUpdatedAtMs !== null) candidates.push({ type, entity });
     }
   }
-  return candidates;
-}
-
-/** Takes so many of the items out of the list, each as likely as another. */
-function drawSample<Item>(items: Item[], size: number): Item[] {
-  const drawn: Item[] = [];
-  while (drawn.length < size && items.length > 0) {
-    drawn.push(...items.splice(Math.floor(Math.random() * items.length), 1));
+  const drawn: Candidate[] = [];
+  while (drawn.length < sample && candidates.length > 0) {
+    drawn.push(...candidates.splice(Math.floor(Math.random() * candidates.length), 1));
   }
   return drawn;
 }
