@@ -4,7 +4,7 @@ import { type ExitCode, exitCodes, FatalError, ResultsError } from './errors.js'
 import type { Strategy, Tell } from './events.js';
 import { formatCount } from './format.js';
 import { pageSize, type RacingApi, type ResultsPage, type ResultsQuery } from './racing-api.js';
-import { addDays, type Race, type StatisticsRow, type StatisticsWindow, Tallies } from './statistics.js';
+import { addDays, type StatisticsRow, type StatisticsWindow, Tallies } from './statistics.js';
 
 /** The entities of one type that a run takes, the most recently active first. */
 export interface Selection {
@@ -186,47 +186,43 @@ function outcomeOf(type: EntityType, entity: Entity, tallies: Tallies, window: S
 }
 
 interface ReadingHooks {
+  /** May refuse a reading by the ids of its races. */
   accept?: (raceIds: Set<string>) => boolean;
   onPage?: () => void;
 }
 
 /**
- * Reads all pages of a query, counts each race once in a tally of the caller's, and accepts only what adds up to
- * the API's `total`. Races that appear, vanish or shift to another page meanwhile make it read again into a new
- * tally, at most three times in all. `accept` may refuse a reading by the ids of its races; `onPage` is called for
- * each page that was answered.
- * @throws ResultsError, FatalError
+ * Reads all pages of a query, tallies each race once, and accepts only what adds up to the API's `total`. Races that
+ * appear, vanish or shift to another page meanwhile make it read again, at most three times in all.
+ * Throws ResultsError or FatalError.
  */
-export async function readCompleteResults<Tally extends { count(race: Race): void }>(
+async function readCompleteResults(
   api: Pick<RacingApi, 'resultsPage'>,
   query: ResultsQuery,
-  newTally: () => Tally,
+  newTallies: () => Tallies,
   { accept = () => true, onPage = () => {} }: ReadingHooks = {},
-): Promise<Tally> {
+): Promise<Tallies> {
   const readPage = async (skip: number) => {
     const page = await api.resultsPage(query, skip);
     onPage();
     return page;
   };
   for (let reading = 1; reading <= readings; reading += 1) {
-    const tally = newTally();
-    const raceIds = await readOnce(readPage, tally);
-    if (raceIds && accept(raceIds)) return tally;
+    const tallies = newTallies();
+    const raceIds = await readOnce(readPage, tallies);
+    if (raceIds && accept(raceIds)) return tallies;
   }
   throw new ResultsError('unusable', `its results did not add up to their total in ${readings} readings`);
 }
 
 /** The ids of the races read; undefined if the pages do not fit together. */
-async function readOnce(
-  readPage: (skip: number) => Promise<ResultsPage>,
-  tally: { count(race: Race): void },
-): Promise<Set<string> | undefined> {
+async function readOnce(readPage: (skip: number) => Promise<ResultsPage>, tallies: Tallies) {
   const raceIds = new Set<string>();
   const take = ({ races }: ResultsPage) => {
     for (const race of races) {
       if (raceIds.has(race.race_id)) continue;
       raceIds.add(race.race_id);
-      tally.count(race);
+      tallies.count(race);
     }
   };
   const first = await readPage(0);
@@ -246,14 +242,9 @@ async function readOnce(
 
 /**
  * Refuses a sweep that is complete by the API's own count and still cannot be true: nothing raced in a year, or
- * too many entities that raced lately by our own database have no race any more.
- * @throws FatalError (unsafe to write)
+ * too many entities that raced lately by our own database have no race any more. Throws FatalError (unsafe to write).
  */
-export function brake(
-  tallies: Pick<Tallies, 'races' | 'has'>,
-  selections: readonly Pick<Selection, 'type' | 'entities' | 'recentlyActive'>[],
-  window: StatisticsWindow,
-): void {
+function brake(tallies: Tallies, selections: readonly Selection[], window: StatisticsWindow): void {
   if (tallies.races === 0) throw unsafe('the API has no GB or IRE race at all in the last 365 days');
   const since = recentSince(window);
   let recent = 0;

@@ -22,14 +22,10 @@ export interface PaceOptions {
   signal: AbortSignal;
 }
 
-/** Lets requests start evenly spaced, several in flight at once, and none while the API cools off (429). */
-export interface Pace {
-  /** Runs `send` when its turn has come. Throws what `send` throws, or the signal's reason. */
-  run(send: () => Promise<HttpAnswer>): Promise<HttpAnswer>;
-  readonly maxInFlight: number;
-}
+export type Pace = ReturnType<typeof createPace>;
 
-export function createPace(options: PaceOptions): Pace {
+/** Lets requests start evenly spaced, several in flight at once, and none while the API cools off (429). */
+export function createPace(options: PaceOptions) {
   const { requestsPerSecond, takeTurn, tell, signal } = options;
   const coolingOff = createCoolingOff(options);
   // Enough to use the whole rate even when the API takes ten seconds for each answer.
@@ -60,17 +56,17 @@ export function createPace(options: PaceOptions): Pace {
     return answer;
   }
 
-  return {
-    maxInFlight,
-    run: async (send) => {
-      const admission = lastAdmission.then(admit);
-      lastAdmission = admission.catch(() => {});
-      const exchanged = exchange(await admission, send);
-      const landed = exchanged.catch(() => {}).finally(() => inFlight.delete(landed));
-      inFlight.add(landed);
-      return await exchanged;
-    },
-  };
+  /** Runs `send` when its turn has come. Throws what `send` throws, or the signal's reason. */
+  async function run(send: () => Promise<HttpAnswer>): Promise<HttpAnswer> {
+    const admission = lastAdmission.then(admit);
+    lastAdmission = admission.catch(() => {});
+    const exchanged = exchange(await admission, send);
+    const landed = exchanged.catch(() => {}).finally(() => inFlight.delete(landed));
+    inFlight.add(landed);
+    return await exchanged;
+  }
+
+  return { run, maxInFlight };
 }
 
 /**

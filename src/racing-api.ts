@@ -39,19 +39,7 @@ export interface RacingApiOptions {
   firstRetryMs?: number;
 }
 
-/** The Racing API's results, page by page: paced, retried, and checked before anybody uses them. */
-export interface RacingApi {
-  /**
-   * The page of a query that begins after its first `skip` races.
-   * @throws ResultsError when retries did not help; FatalError when it is not this query but the API or the account.
-   */
-  resultsPage(query: ResultsQuery, skip: number): Promise<ResultsPage>;
-  /** Whether any page was answered in full so far. */
-  hasAnswered(): boolean;
-  /** How many requests it is worth to have under way at once. */
-  readonly maxInFlight: number;
-  close(): Promise<void>;
-}
+export type RacingApi = ReturnType<typeof createRacingApi>;
 
 const retries = 5;
 const longestWaitMs = 90 * 60 * 1000;
@@ -68,7 +56,8 @@ class RequestFault extends ResultsError {
   }
 }
 
-export function createRacingApi(options: RacingApiOptions): RacingApi {
+/** The Racing API's results, page by page: paced, retried, and checked before anybody uses them. */
+export function createRacingApi(options: RacingApiOptions) {
   const { pace, signal, firstRetryMs = 700 } = options;
   // One listener for each request in flight is no leak.
   setMaxListeners(0, signal);
@@ -84,34 +73,41 @@ export function createRacingApi(options: RacingApiOptions): RacingApi {
     }
   }
 
+  /**
+   * The page of a query that begins after its first `skip` races.
+   * @throws ResultsError when retries did not help; FatalError when it is not this query but the API or the account.
+   */
+  async function resultsPage(query: ResultsQuery, skip: number): Promise<ResultsPage> {
+    if (skip > largestSkip) {
+      const most = largestSkip + pageSize;
+      throw new ResultsError('unusable', `more than ${most} races, which the API cannot page`);
+    }
+    const url = pageUrl(options.baseUrl, query, skip);
+    const attempt = async () => parsePage(await answerTo(url), skip);
+    const page = await pRetry(attempt, {
+      retries,
+      minTimeout: 0,
+      signal,
+      shouldRetry: ({ error }) => mayPass(error),
+      onFailedAttempt: async ({ error, attemptNumber, retriesLeft }) => {
+        if (retriesLeft === 0 || !mayPass(error)) return;
+        const ownMs = firstRetryMs * 2 ** (attemptNumber - 1) * (1 + Math.random());
+        await sleep(Math.max(ownMs, askedWaitMs(error)), undefined, { signal });
+      },
+    }).catch((error) => {
+      throw error instanceof RequestFault ? judge.judged(error) : error;
+    });
+    judge.answered();
+    return page;
+  }
+
   return {
-    maxInFlight: pace.maxInFlight,
+    resultsPage,
+    /** Whether any page was answered in full so far. */
     hasAnswered: judge.hasAnswered,
+    /** How many requests it is worth to have under way at once. */
+    maxInFlight: pace.maxInFlight,
     close: () => dispatcher.destroy(),
-    resultsPage: async (query, skip) => {
-      if (skip > largestSkip) {
-        const most = largestSkip + pageSize;
-        throw new ResultsError('unusable', `more than ${most} races, which the API cannot page`);
-      }
-      const url = pageUrl(options.baseUrl, query, skip);
-      try {
-        const page = await pRetry(async () => parsePage(await answerTo(url), skip), {
-          retries,
-          minTimeout: 0,
-          signal,
-          shouldRetry: ({ error }) => mayPass(error),
-          onFailedAttempt: async ({ error, attemptNumber, retriesLeft }) => {
-            if (retriesLeft === 0 || !mayPass(error)) return;
-            const ownMs = firstRetryMs * 2 ** (attemptNumber - 1) * (1 + Math.random());
-            await sleep(Math.max(ownMs, askedWaitMs(error)), undefined, { signal });
-          },
-        });
-        judge.answered();
-        return page;
-      } catch (error) {
-        throw error instanceof RequestFault ? judge.judged(error) : error;
-      }
-    },
   };
 }
 
