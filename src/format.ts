@@ -72,3 +72,12 @@ function markupOf(content: Content): string {
   const fit = String(content).replace(/(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu, ' ');
   return fit.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
+
+/** What a JSON text holds; undefined if it is none, or not whole. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -62,12 +62,6 @@ function verifyCommand() {
     .addOption(rateOption());
 }
 
-function statusCommand() {
-  return new Command('status')
-    .description('what runs now, when each type was last completed, what --resume would do')
-    .option('--json', 'for scripts', false);
-}
-
 /** What a run was asked, as the command line has it. */
 export type PopulateOptions = ReturnType<ReturnType<typeof populateCommand>['opts']>;
 export type VerifyOptions = ReturnType<ReturnType<typeof verifyCommand>['opts']>;
@@ -97,7 +91,11 @@ export function createProgram(onRequest: (request: Request) => void) {
     if (misplaced) program.error(`error: option '${misplaced.flags}' has to stand after the command's name`);
   });
   program.addCommand(verifyCommand().action((options) => onRequest({ command: 'verify', options })));
-  program.addCommand(statusCommand().action((options) => onRequest({ command: 'status', options })));
+  program
+    .command('status')
+    .description('what runs now, when each type was last completed, what --resume would do')
+    .option('--json', 'for scripts', false)
+    .action((options) => onRequest({ command: 'status', options }));
   return program;
 }
 

@@ -5,7 +5,7 @@ import { Agent, fetch, type Response } from 'undici';
 import * as z from 'zod';
 import packageJson from '../package.json' with { type: 'json' };
 import { exitCodes, FatalError, ResultsError, type ResultsErrorKind } from './errors.js';
-import { formatDuration } from './format.js';
+import { formatDuration, parseJson } from './format.js';
 import type { HttpAnswer, Pace } from './pace.js';
 import { countedRegions, type Race } from './statistics.js';
 
@@ -240,12 +240,8 @@ const pageSchema = z.object({
 /** The page in an answer. Throws a RequestFault, or a FatalError when the account is refused. */
 function parsePage(answer: HttpAnswer, skip: number): ResultsPage {
   checkStatus(answer);
-  let body: unknown;
-  try {
-    body = JSON.parse(answer.body);
-  } catch (error) {
-    throw new RequestFault('unusable', 'the answer is not JSON', answer, { cause: error });
-  }
+  const body = parseJson(answer.body);
+  if (body === undefined) throw new RequestFault('unusable', 'the answer is not JSON', answer);
   const parsed = pageSchema.safeParse(body);
   if (!parsed.success) {
     const place = parsed.error.issues[0]?.path.join('.') || 'the answer';

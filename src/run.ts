@@ -207,14 +207,9 @@ export async function selectEntities(
       else entities.push(entity);
     }
   }
-  // The sort is stable: entities of the same date stay in the order of their ids.
-  entities.sort(byLastDate);
+  // The latest first, those without a date last; the sort is stable, so that those of a date stay in the order of ids.
+  entities.sort((a, b) => (b.lastDate ?? '').localeCompare(a.lastDate ?? ''));
   return { type, entities: entities.slice(0, limit), skipped, recentlyActive };
-}
-
-/** The latest first, those without a date last. */
-function byLastDate({ lastDate: a }: Entity, { lastDate: b }: Entity): number {
-  return a === b ? 0 : (a ?? '') > (b ?? '') ? -1 : 1;
 }
 
 /**

@@ -38,6 +38,7 @@ export async function verifyStatistics(options: VerifyOptions, parts: Verificati
   const candidates = await drawSample(options, parts);
   tell({ kind: 'line', line: `Checking ${formatEntities(candidates.length)} against their own results.` });
   const verdicts: Verdict[] = [];
+  let exitCode: ExitCode;
   try {
     tell({ kind: 'phase', label: 'verifying', total: candidates.length });
     for await (const verdict of verdictsOf(candidates, parts)) {
@@ -47,9 +48,9 @@ export async function verifyStatistics(options: VerifyOptions, parts: Verificati
     }
   } finally {
     tell({ kind: 'over' });
-    showVerdicts(verdicts, tell);
+    exitCode = showVerdicts(verdicts, tell);
   }
-  return exitCodeOf(verdicts);
+  return exitCode;
 }
 
 /** So many of the entities with statistics, each as likely as another. */
@@ -109,23 +110,21 @@ function isSame(stored: Value, expected: Value): boolean {
   return stored === expected || (typeof expected === 'number' && stored !== null && Number(stored) === expected);
 }
 
-function showVerdicts(verdicts: readonly Verdict[], tell: Tell): void {
+/** Shows what is not equal, and the sums. Returns the exit code. */
+function showVerdicts(verdicts: readonly Verdict[], tell: Tell): ExitCode {
   const say = (line: string) => tell({ kind: 'line', line });
-  const count = (wanted: Verdict['kind']) => verdicts.filter(({ kind }) => kind === wanted).length;
   for (const { type, entity, kind, remarks } of verdicts) {
     for (const remark of remarks) {
       const what = kind === 'unchecked' ? `could not be checked: ${remark}` : remark;
       say(printable(`${type.name} ${entity.id} ${entity.name}: ${what}`));
     }
   }
-  say(`${count('equal')} equal, ${count('different')} different, ${count('unchecked')} could not be checked.`);
-  if (count('different') > 0) say('Results corrected since the last run differ too: run it again, then verify again.');
+  const count = (wanted: Verdict['kind']) => verdicts.filter(({ kind }) => kind === wanted).length;
+  const [equal, different, unchecked] = [count('equal'), count('different'), count('unchecked')];
+  say(`${equal} equal, ${different} different, ${unchecked} could not be checked.`);
+  if (different > 0) say('Results corrected since the last run differ too: run it again, then verify again.');
   if (verdicts.length === 0) say('Nothing was verified.');
-}
-
-function exitCodeOf(verdicts: readonly Verdict[]): ExitCode {
-  if (verdicts.some(({ kind }) => kind === 'different')) return exitCodes.differencesFound;
+  if (different > 0) return exitCodes.differencesFound;
   // Nothing verified is no success either.
-  const allEqual = verdicts.length > 0 && verdicts.every(({ kind }) => kind === 'equal');
-  return allEqual ? exitCodes.allWritten : exitCodes.someFailed;
+  return equal > 0 && unchecked === 0 ? exitCodes.allWritten : exitCodes.someFailed;
 }

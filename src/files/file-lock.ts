@@ -1,17 +1,20 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFileSync, rmSync, statSync } from 'node:fs';
+import * as z from 'zod';
 import { errorCode } from '../errors.js';
+import { parseJson } from '../format.js';
 import { claimFile, filesUnusable, writeWholeFile } from './whole-file.js';
 
-/** What a lock file says about the process that holds it; a holder may note more. */
-export interface LockHolder {
-  token: string;
-  pid: number;
+const holderSchema = z.looseObject({
+  token: z.string(),
+  pid: z.int(),
   /** With the pid it identifies a process: a pid alone is used again. */
-  process_start: string | null;
-  [note: string]: unknown;
-}
+  process_start: z.string().nullable(),
+});
+
+/** What a lock file says about the process that holds it; a holder may note more. */
+export type LockHolder = z.infer<typeof holderSchema>;
 
 /** A file being created is empty for an instant; one that stays unreadable belongs to nobody. */
 const unreadableGraceMs = 2_000;
@@ -82,7 +85,7 @@ function clear(path: string, staleAfterMs: number): void {
 function readLock(path: string) {
   try {
     const ageMs = Date.now() - statSync(path).mtimeMs;
-    return { holder: parseHolder(readFileSync(path, 'utf8')), ageMs };
+    return { holder: holderSchema.safeParse(parseJson(readFileSync(path, 'utf8'))).data, ageMs };
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return undefined;
     throw filesUnusable(`${path} cannot be read`, error);
@@ -99,15 +102,6 @@ function isHeld({ holder, ageMs }: NonNullable<ReturnType<typeof readLock>>, sta
 export function readLockHolder(path: string): LockHolder | undefined {
   const holder = readLock(path)?.holder;
   return holder !== undefined && isRunning(holder) ? holder : undefined;
-}
-
-function parseHolder(text: string): LockHolder | undefined {
-  try {
-    const holder = JSON.parse(text);
-    return typeof holder?.token === 'string' && Number.isInteger(holder.pid) ? holder : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 function isRunning(holder: LockHolder): boolean {
