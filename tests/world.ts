@@ -183,7 +183,7 @@ export function openServices(
   const api = createRacingApi({ baseUrl, username, password, pace, signal, timeoutMs, firstRetryMs });
   const lastWrites = new AbortController().signal;
   const { url } = world.database;
-  const database = createDatabase({ url, serviceKey, tell, signal: lastWrites, firstRetryMs: 5 });
+  const database = createDatabase({ url, serviceKey, tell, signal: lastWrites, firstRetryMs: 1 });
   return { api, database, events, lines, stop };
 }
 
