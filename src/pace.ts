@@ -46,27 +46,31 @@ export function createPace(options: PaceOptions) {
     }
   }
 
-  async function exchange(request: number, send: () => Promise<HttpAnswer>): Promise<HttpAnswer> {
-    const answer = await send().catch((error) => {
-      coolingOff.unanswered(request);
-      throw error;
-    });
-    if (answer.status === 429) coolingOff.refused(request, answer.retryAfterMs);
-    else coolingOff.answered(request);
-    return answer;
-  }
-
   /** Runs `send` when its turn has come. Throws what `send` throws, or the signal's reason. */
   async function run(send: () => Promise<HttpAnswer>): Promise<HttpAnswer> {
     const admission = lastAdmission.then(admit);
     lastAdmission = admission.catch(() => {});
-    const exchanged = exchange(await admission, send);
+    const exchanged = exchange(await admission, send, coolingOff);
     const landed = exchanged.catch(() => {}).finally(() => inFlight.delete(landed));
     inFlight.add(landed);
     return await exchanged;
   }
 
   return { run, maxInFlight };
+}
+
+async function exchange(
+  request: number,
+  send: () => Promise<HttpAnswer>,
+  coolingOff: ReturnType<typeof createCoolingOff>,
+): Promise<HttpAnswer> {
+  const answer = await send().catch((error) => {
+    coolingOff.unanswered(request);
+    throw error;
+  });
+  if (answer.status === 429) coolingOff.refused(request, answer.retryAfterMs);
+  else coolingOff.answered(request);
+  return answer;
 }
 
 /**
@@ -78,79 +82,86 @@ const pausesMs = [2, 6, 17, 50, 235, 690, 810, 900].map((seconds) => seconds * 1
 const longestSilenceMs = 90 * 60 * 1000;
 const longestSleepMs = 250;
 
-interface Pause {
-  sinceMs: number;
-  untilMs: number;
-  refusals: number;
-  /** Requests with a lower number were on their way before the pause began and say nothing about its end. */
-  firstProbe: number;
-  probing: boolean;
+/** A time in which nothing starts, from `sinceMs` on, but for a probe at its end: `firstProbe` or a later request. */
+function createPause(sinceMs: number, firstProbe: number) {
+  // The last probe is due when the longest silence ends.
+  const lastProbeMs = sinceMs + longestSilenceMs;
+  let untilMs = sinceMs;
+  let refusals = 0;
+  let probing = false;
+
+  /** Holds back for another while, which is returned in milliseconds. Throws a FatalError after the last probe. */
+  function prolong(nowMs: number, retryAfterMs: number): number {
+    const ownMs = (pausesMs[refusals] ?? pausesMs.at(-1) ?? 0) * (1 + Math.random() / 20);
+    const pauseMs = Math.max(ownMs, retryAfterMs);
+    refusals += 1;
+    probing = false;
+    untilMs = Math.min(nowMs + pauseMs, lastProbeMs);
+    if (nowMs >= lastProbeMs || nowMs + retryAfterMs > lastProbeMs) throw tooLong();
+    return pauseMs;
+  }
+
+  return {
+    sinceMs,
+    prolong,
+    /** Notes what a request was told that was on its way before the pause began and says nothing about its end. */
+    extend: (nowMs: number, retryAfterMs: number) => {
+      untilMs = Math.min(Math.max(untilMs, nowMs + retryAfterMs), lastProbeMs);
+    },
+    beganAfter: (request: number) => request < firstProbe,
+    holdsBack: (nowMs: number) => probing || nowMs < untilMs,
+    remainingMs: (nowMs: number) => untilMs - nowMs,
+    probe: () => {
+      probing = true;
+    },
+  };
 }
 
 /** Holds all requests back after a 429, then lets one at a time probe until the API answers again. */
 function createCoolingOff({ clock, sleep, tell, signal }: PaceOptions) {
   let nextRequest = 0;
-  let pause: Pause | undefined;
-
-  const isHeldBack = () => pause !== undefined && (pause.probing || clock() < pause.untilMs);
-  const beganBefore = (request: number) => pause !== undefined && request < pause.firstProbe;
+  let pause: ReturnType<typeof createPause> | undefined;
+  const say = (line: string) => tell({ kind: 'line', line });
 
   /** The API answered 429. Throws a FatalError when it has been refusing for too long. */
   function refused(request: number, retryAfterMs = 0): void {
-    const nowMs = clock();
-    if (pause && beganBefore(request)) {
-      const longest = pause.sinceMs + longestSilenceMs;
-      pause.untilMs = Math.min(Math.max(pause.untilMs, nowMs + retryAfterMs), longest);
-    } else if (pause) {
-      prolong(pause, nowMs, retryAfterMs);
-    } else {
-      pause = { sinceMs: nowMs, untilMs: nowMs, refusals: 0, firstProbe: nextRequest, probing: false };
-      const length = formatDuration(prolong(pause, nowMs, retryAfterMs) / 1000);
-      const line = `The Racing API refuses requests (429 Too Many Requests): all of them pause for ${length}, and longer if it goes on.`;
-      tell({ kind: 'line', line });
+    if (pause?.beganAfter(request)) {
+      pause.extend(clock(), retryAfterMs);
+      return;
     }
+    const begins = pause === undefined;
+    pause ??= createPause(clock(), nextRequest);
+    const length = formatDuration(pause.prolong(clock(), retryAfterMs) / 1000);
+    const what = `all of them pause for ${length}, and longer if it goes on.`;
+    if (begins) say(`The Racing API refuses requests (429 Too Many Requests): ${what}`);
   }
 
   return {
     refused,
     /** Resolves when a request could start. */
     wait: async () => {
-      while (isHeldBack()) {
-        const remainingMs = (pause?.untilMs ?? 0) - clock();
+      while (pause?.holdsBack(clock())) {
+        const remainingMs = pause.remainingMs(clock());
         await sleep(remainingMs > 0 ? Math.min(remainingMs, longestSleepMs) : longestSleepMs, signal);
       }
     },
     /** The number of a request that starts now, as the probe if there is a pause; undefined if it has to wait. */
     start: () => {
-      if (isHeldBack()) return undefined;
-      if (pause) pause.probing = true;
+      if (pause?.holdsBack(clock())) return undefined;
+      pause?.probe();
       nextRequest += 1;
       return nextRequest - 1;
     },
     answered: (request: number) => {
-      if (pause === undefined || beganBefore(request)) return;
-      const length = formatDuration((clock() - pause.sinceMs) / 1000);
+      if (pause === undefined || pause.beganAfter(request)) return;
+      say(`The Racing API answers again after ${formatDuration((clock() - pause.sinceMs) / 1000)}; going on.`);
       pause = undefined;
-      tell({ kind: 'line', line: `The Racing API answers again after ${length}; going on.` });
     },
     /** The request met no answer at all: a probe that failed, so the pause goes on. */
     unanswered: (request: number) => {
-      if (pause && !beganBefore(request)) refused(request);
+      if (pause && !pause.beganAfter(request)) refused(request);
     },
   };
-}
-
-/** Holds back for another while, which is returned in milliseconds. Throws a FatalError after the last probe. */
-function prolong(pause: Pause, nowMs: number, retryAfterMs: number): number {
-  const ownMs = (pausesMs[pause.refusals] ?? pausesMs.at(-1) ?? 0) * (1 + Math.random() / 20);
-  const pauseMs = Math.max(ownMs, retryAfterMs);
-  // The last probe is due when the longest silence ends.
-  const lastProbeMs = pause.sinceMs + longestSilenceMs;
-  pause.refusals += 1;
-  pause.probing = false;
-  pause.untilMs = Math.min(nowMs + pauseMs, lastProbeMs);
-  if (nowMs >= lastProbeMs || nowMs + retryAfterMs > lastProbeMs) throw tooLong();
-  return pauseMs;
 }
 
 function tooLong(): FatalError {

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import pRetry from 'p-retry';
+import pRetry, { type Options as RetryOptions } from 'p-retry';
 import { Agent, fetch, type Response } from 'undici';
 import * as z from 'zod';
 import packageJson from '../package.json' with { type: 'json' };
@@ -58,7 +58,7 @@ class RequestFault extends ResultsError {
 
 /** The Racing API's results, page by page: paced, retried, and checked before anybody uses them. */
 export function createRacingApi(options: RacingApiOptions) {
-  const { pace, signal, firstRetryMs = 700 } = options;
+  const { pace, signal } = options;
   // One listener for each request in flight is no leak.
   setMaxListeners(0, signal);
   const dispatcher = new Agent({ connections: pace.maxInFlight, keepAliveTimeout: 30_000 });
@@ -78,23 +78,9 @@ export function createRacingApi(options: RacingApiOptions) {
    * @throws ResultsError when retries did not help; FatalError when it is not this query but the API or the account.
    */
   async function resultsPage(query: ResultsQuery, skip: number): Promise<ResultsPage> {
-    if (skip > largestSkip) {
-      const most = largestSkip + pageSize;
-      throw new ResultsError('unusable', `more than ${most} races, which the API cannot page`);
-    }
     const url = pageUrl(options.baseUrl, query, skip);
     const attempt = async () => parsePage(await answerTo(url), skip);
-    const page = await pRetry(attempt, {
-      retries,
-      minTimeout: 0,
-      signal,
-      shouldRetry: ({ error }) => mayPass(error),
-      onFailedAttempt: async ({ error, attemptNumber, retriesLeft }) => {
-        if (retriesLeft === 0 || !mayPass(error)) return;
-        const ownMs = firstRetryMs * 2 ** (attemptNumber - 1) * (1 + Math.random());
-        await sleep(Math.max(ownMs, askedWaitMs(error)), undefined, { signal });
-      },
-    }).catch((error) => {
+    const page = await pRetry(attempt, retryPolicy(options)).catch((error) => {
       throw error instanceof RequestFault ? judge.judged(error) : error;
     });
     judge.answered();
@@ -149,6 +135,21 @@ function mayPass(error: Error): error is RequestFault {
   return error instanceof RequestFault && (error.kind === 'unavailable' || error.kind === 'unusable');
 }
 
+/** Waits for the longer of Retry-After and our own backoff. */
+function retryPolicy({ signal, firstRetryMs = 700 }: RacingApiOptions): RetryOptions {
+  return {
+    retries,
+    minTimeout: 0,
+    signal,
+    shouldRetry: ({ error }) => mayPass(error),
+    onFailedAttempt: async ({ error, attemptNumber, retriesLeft }) => {
+      if (retriesLeft === 0 || !mayPass(error)) return;
+      const ownMs = firstRetryMs * 2 ** (attemptNumber - 1) * (1 + Math.random());
+      await sleep(Math.max(ownMs, askedWaitMs(error)), undefined, { signal });
+    },
+  };
+}
+
 /** What a Retry-After asks for that came with another status than 429. Throws a FatalError if that is too long. */
 function askedWaitMs({ retryAfterMs }: RequestFault): number {
   if (retryAfterMs <= longestWaitMs) return retryAfterMs;
@@ -159,6 +160,8 @@ function askedWaitMs({ retryAfterMs }: RequestFault): number {
 }
 
 function pageUrl(baseUrl: string, query: ResultsQuery, skip: number): string {
+  const most = largestSkip + pageSize;
+  if (skip >= most) throw new ResultsError('unusable', `more than ${most} races, which the API cannot page`);
   const parameters = new URLSearchParams({
     start_date: query.startDate,
     end_date: query.endDate,

@@ -49,7 +49,6 @@ export interface EndedRun {
 
 /** The report of a run, which grows as it listens. */
 export function startReport(options: PopulateOptions, startedAt: Date) {
-  const { entities, limit = null, skipExisting, staleAfter, resume, dryRun } = options;
   const startedAtMs = performance.now();
   const statistics: Report['statistics'] = {};
   const failures: Failure[] = [];
@@ -80,9 +79,7 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
   const ended = (stop: AbortSignal): Report => ({
     timestamp: new Date().toISOString(),
     started_at: startedAt.toISOString(),
-    entity_types: entities.map(({ name }) => name),
-    mode: dryRun ? 'dry_run' : 'production',
-    options: { skip_existing: skipExisting, stale_after: staleAfter?.text ?? null, resume, limit },
+    ...askedOf(options),
     statistics,
     overall: sumUp(statistics, (performance.now() - startedAtMs) / 1000),
     strategy,
@@ -92,6 +89,15 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
     failures,
   });
   return { take, ended };
+}
+
+function askedOf(options: PopulateOptions): Pick<Report, 'entity_types' | 'mode' | 'options'> {
+  const { entities, limit = null, skipExisting, staleAfter, resume, dryRun } = options;
+  return {
+    entity_types: entities.map(({ name }) => name),
+    mode: dryRun ? 'dry_run' : 'production',
+    options: { skip_existing: skipExisting, stale_after: staleAfter?.text ?? null, resume, limit },
+  };
 }
 
 type Batch = Extract<RunEvent, { kind: 'batch' }>;
