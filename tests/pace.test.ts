@@ -31,7 +31,10 @@ beforeEach(() => {
   answers = new Map();
   startPace();
 });
-afterEach(() => vi.restoreAllMocks());
+afterEach(() => {
+  stop.abort();
+  vi.restoreAllMocks();
+});
 
 function startPace(more: Partial<PaceOptions> = {}): void {
   pace = createPace({
