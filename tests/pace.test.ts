@@ -261,6 +261,7 @@ describe.each([0, 0.5, 0.999])('with jitter %d, the probes of a pause', (random)
       const inHalfAnHour = probes.filter((at) => at >= from && at <= from + minutes(30));
       expect(inHalfAnHour.length).toBeLessThanOrEqual(6);
     }
+    expect(probes[0]).toBeCloseTo(2_000 * (1 + random / 20));
     const firstWaits = waitsOf(probes).slice(0, 5);
     expect(firstWaits).toEqual(firstWaits.toSorted((a, b) => a - b));
     expect(Math.max(...waitsOf(probes))).toBeLessThanOrEqual(minutes(16));
