@@ -17,14 +17,9 @@ const callsBefore = 9;
 const minutes = (count: number) => count * 60_000;
 const strategies = ['walk', 'sweep'] as const;
 
-/** After nine calls the API refuses all for a time; the refusals and the first call after it by the clock given. */
-interface Ban {
-  refusedAtMs: number[];
-  overAtMs?: number;
-}
-
-function ban(lastsMs: number, clock: () => number, refuse: Fault = status(429)): Ban {
-  const found: Ban = { refusedAtMs: [] };
+/** After nine calls the API refuses all for a time; when it did, and the first call after it, by the clock given. */
+function ban(lastsMs: number, clock: () => number, refuse: Fault = status(429)) {
+  const found = { refusedAtMs: [] as number[], overAtMs: 0 };
   let beganAtMs: number | undefined;
   world.api.options.intercept = (call, response, next) => {
     if (call.number <= callsBefore) return next();
@@ -34,7 +29,7 @@ function ban(lastsMs: number, clock: () => number, refuse: Fault = status(429)):
       found.refusedAtMs.push(sinceMs);
       return void refuse(response, { results: null, total: 0 }, call);
     }
-    found.overAtMs ??= sinceMs;
+    found.overAtMs ||= sinceMs;
     return next();
   };
   return found;
