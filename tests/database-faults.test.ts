@@ -78,14 +78,18 @@ async function expectStopped(options: Partial<PopulateOptions>, told: RegExp, se
   expect(checkpointIds(world, jockeys)).toEqual([]);
 }
 
-it('a table of several pages is processed completely', async () => {
-  expect(await world.runHere()).toMatchObject({ exit_code: 0, overall: { total_entities: 30, total_successful: 30 } });
+it.each(['sweep', 'walk'] as const)('a %s writes the naive rows over whatever was there', async (strategy) => {
+  const startedAt = new Date();
+  const report = await world.runHere({ strategy }, { startedAt });
+  expect(report).toMatchObject({ exit_code: 0, strategy, failures: [], overall: { total_successful: 30 } });
   await expectNaiveRows(world);
+  const rows = await Promise.all(entityTypes.map((type) => world.rows(type)));
+  const updated = rows.flatMap((ofType) => Array.from(ofType.values(), ({ stats_updated_at }) => stats_updated_at));
+  expect(new Set(updated.map((at) => Date.parse(`${at}`)))).toEqual(new Set([startedAt.getTime()]));
 });
 
-const statementTimeout = 'canceling statement due to statement timeout';
 const passing = [
-  { name: 'a statement timeout', fault: answer(500, { code: '57014', message: statementTimeout, hint: null }) },
+  { name: 'a statement timeout', fault: answer(500, { code: '57014', message: 'canceling statement', hint: null }) },
   { name: '503', fault: answer(503, { message: 'upstream connect error' }) },
   { name: '502 as an HTML page', fault: (response: ServerResponse) => response.writeHead(502).end('<html>Bad</html>') },
   { name: 'a reset', fault: (response: ServerResponse) => response.socket?.resetAndDestroy() },

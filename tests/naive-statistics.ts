@@ -27,10 +27,10 @@ export function naiveStatistics(races: readonly SeasonRace[], runnerIdField: Run
     daysSinceLastWin: wins[0]?.daysAgo ?? null,
     recent14dRuns: runs14,
     recent14dWins: wins14,
-    recent14dWinRate: winRate(wins14, runs14),
+    recent14dWinRate: naiveWinRate(wins14, runs14),
     recent30dRuns: runs30,
     recent30dWins: wins30,
-    recent30dWinRate: winRate(wins30, runs30),
+    recent30dWinRate: naiveWinRate(wins30, runs30),
   };
 }
 
@@ -54,7 +54,7 @@ function daysBetween(date: string, today: string): number {
 }
 
 /** Half up in hundredths of a percent, with whole numbers alone: floor(x + 1/2) is floor((2x + 1) / 2). */
-function winRate(wins: number, runs: number): number | null {
+export function naiveWinRate(wins: number, runs: number): number | null {
   if (runs === 0) return null;
   const hundredths = (2n * 10_000n * BigInt(wins) + BigInt(runs)) / (2n * BigInt(runs));
   return Number(hundredths) / 100;

@@ -23,18 +23,10 @@ describe('the plan', () => {
   });
 
   it.each([
-    ['auto', 54_429, 2, 'sweeping about 135 pages, about 1m 08s at 2 requests/s (walking: at least 7h 33m)'],
-    ['auto', 10, 2, 'walking, at least 10 requests, 5.0s at 2 requests/s (sweeping: about 135 pages, 1m 08s)'],
-    [
-      'walk',
-      3_483,
-      0.5,
-      'walking, at least 3,483 requests, 1h 56m at 0.5 requests/s (sweeping: about 135 pages, 4m 30s)',
-    ],
-    ['sweep', 1, 5, 'sweeping about 135 pages, about 27s at 5 requests/s (walking: at least 0.2s)'],
-  ] as const)('%s for %i entities at %d requests a second is told in a line', (strategy, count, rate, line) => {
-    const entities = count === 1 ? '1 entity' : `${count.toLocaleString('en')} entities`;
-    expect(planRun({ strategy, rate }, count).description).toBe(`${entities}: ${line}`);
+    [54_429, 2, '54,429 entities: sweeping about 135 pages, about 1m 08s at 2 requests/s (walking: at least 7h 33m)'],
+    [10, 0.5, '10 entities: walking, at least 10 requests, 20s at 0.5 requests/s (sweeping: about 135 pages, 4m 30s)'],
+  ])('for %i entities at %d requests a second is told in a line', (count, rate, line) => {
+    expect(planRun({ strategy: 'auto', rate }, count).description).toBe(line);
   });
 });
 
@@ -82,7 +74,6 @@ describe('the selection', () => {
     ['both, each entity once', { skipExisting: true }, ['jky_2', 'jky_5'], [4, 7, 1], 4],
     ['what is as new', { staleAfter: freshSince('2026-07-01T04:00:00.500Z') }, [], [4, 2, 5, 7, 1], 2],
     ['what is newer', { staleAfter: freshSince('2026-07-01T04:00:00.501Z') }, [], [4, 2, 5, 7, 1, 6], 1],
-    ['some, then takes 1 of the rest', { skipExisting: true, limit: 1 }, ['jky_4'], [5], 4],
     ['some, then takes 2 of the rest', { skipExisting: true, limit: 2 }, ['jky_4'], [5, 7], 4],
     ['some, then takes up to 100 of the rest', { skipExisting: true, limit: 100 }, ['jky_4'], [5, 7, 1], 4],
   ])('leaves out %s', async (_, options, writtenIds, selected, skipped) => {
