@@ -1,12 +1,19 @@
-import type { ServerResponse } from 'node:http';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer as createHttpServer, type RequestListener, type ServerResponse } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import type { AddressInfo, Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { ApiCall } from '../demo/simulator.js';
+import { entityTypes } from '../src/entity-types.js';
 import {
   callsOf,
   checkpointIds,
   type Fault,
-  figures,
   html,
+  idsInOrder,
   inject,
   type ResultsBody,
   raceCount,
@@ -19,29 +26,55 @@ import {
   wholeRows,
   wholeTables,
 } from './faults.js';
+import { neededProgram } from './needed-program.js';
+import { timelessRows } from './watching.js';
 import type { World } from './world.js';
 
 const jockeys = typeNamed('jockeys');
 const walk = { entities: [jockeys], strategy: 'walk' } as const;
 const sweep = { entities: [jockeys], strategy: 'sweep' } as const;
+const auto = { entities: [jockeys], strategy: 'auto' } as const;
 
 let world: World;
 let stored: StoredWorld;
 /** What a run without faults writes. */
-let right: Map<string, unknown>;
-/** The jockey whom a run takes first, and one in the middle with two pages of races. */
-let firstId: string;
+let right: StoredWorld['right'];
+/** The jockeys in the order in which a run takes them, and one of them with two pages of races. */
+let ids: string[];
 let faultyId: string;
 
 beforeAll(async () => {
   stored = await startStoredWorld();
-  ({ world, right } = stored);
-  const [first = '', ...others] = stored.ids;
-  firstId = first;
-  faultyId = others.find((id) => raceCount(world, jockeys, id) > 100) ?? '';
+  ({ world, right, ids } = stored);
+  faultyId = ids.slice(1).find((id) => raceCount(world, jockeys, id) > 100) ?? '';
 });
-beforeEach(() => stored.restore());
+beforeEach(async () => {
+  await stored.restore();
+  world.api.options.plan = 'pro';
+});
 afterAll(() => world.close());
+
+const always = () => true;
+const isSweep = ({ path }: ApiCall) => path === '/v1/results';
+
+/** Runs and expects that no row has changed. */
+async function expectNothingWritten(...run: Parameters<typeof runWith>) {
+  const before = await wholeTables(world);
+  const report = await runWith(...run);
+  expect(await wholeTables(world)).toEqual(before);
+  expect(checkpointIds(world, jockeys)).toEqual([]);
+  return report;
+}
+
+/** Expects that these jockeys have the right values and all others the rows of before. */
+async function expectRight(written: string[], before: Map<string, string>): Promise<void> {
+  const [whole, values] = [await wholeRows(world, jockeys), await timelessRows(world, [jockeys])];
+  for (const id of ids) {
+    if (written.includes(id)) expect(values.get(id)).toEqual(right.get(id));
+    else expect(whole.get(id)).toBe(before.get(id));
+  }
+  expect(checkpointIds(world, jockeys).sort()).toEqual(written.toSorted());
+}
 
 const json = { 'content-type': 'application/json' };
 const reset = (response: ServerResponse) => response.socket?.resetAndDestroy();
@@ -63,11 +96,11 @@ const drip: Fault = (response) => {
 
 const truncated: Fault = (response, normal) => response.writeHead(200, json).end(JSON.stringify(normal).slice(0, -20));
 
-/** Spoils the first race of the page, or its first runner. */
-const spoiltRace = (change: (race: NonNullable<ResultsBody['results']>[number]) => unknown): Fault =>
-  spoilt(({ results }) => void (results?.[0] && change(results[0])));
-const spoiltRunner = (change: (runner: Record<string, unknown>) => unknown): Fault =>
-  spoiltRace(({ runners }) => runners[0] && change(runners[0]));
+/** Changes an answer, its first race or the first runner of that; undefined takes a field away. */
+const spoiltBody = (change: object): Fault => spoilt((body) => ({ ...body, ...change }));
+const spoiltRace = (change: object): Fault => spoilt(({ results }) => void Object.assign(results?.[0] ?? {}, change));
+const spoiltRunner = (change: object): Fault =>
+  spoilt(({ results }) => void Object.assign(results?.[0]?.runners[0] ?? {}, change));
 
 /** Its name, and what the user is told when retries do not mend it. */
 type FaultKind = [name: string, fault: Fault, told: RegExp];
@@ -76,12 +109,11 @@ type FaultKind = [name: string, fault: Fault, told: RegExp];
 const noAnswer: FaultKind[] = [
   ['500', status(500, json), /answered 500/],
   ['502 as an HTML page', html(502), /answered 502/],
-  ['503', status(503), /answered 503/],
   ['a reset before the answer', reset, /ECONNRESET|UND_ERR_SOCKET/],
   ['a reset in the middle of the body', cut(reset), /ECONNRESET|UND_ERR_SOCKET|terminated/],
   ['an end in the middle of the body', cut(({ socket }) => socket?.end()), /UND_ERR_SOCKET|terminated|mismatch/],
-  ['an answer that never comes', () => {}, /no complete answer in 0.25s/],
-  ['an answer that drips', drip, /no complete answer in 0.25s/],
+  ['an answer that never comes', () => {}, /no complete answer in 0.2s/],
+  ['an answer that drips', drip, /no complete answer in 0.2s/],
 ];
 
 /** When a sweep, or the whole API, answers so to the end, the exit code is 7. */
@@ -90,19 +122,18 @@ const unusable: FaultKind[] = [
   ['an empty body', status(200, json, ''), /is not JSON/],
   ['HTML with 200', html(200), /is not JSON/],
   ['an error object with 200', status(200, json, '{"error":"internal"}'), /another shape than documented, at /],
-  ['a body without results', spoilt(({ results: _, ...rest }) => rest), /at results/],
-  ['results: null with a total', spoilt((body) => ({ ...body, results: null })), /holds 0 of/],
-  ['a body without total', spoilt(({ total: _, ...rest }) => rest), /at total/],
+  ['a body without results', spoiltBody({ results: undefined }), /at results/],
+  ['results: null with a total', spoiltBody({ results: null }), /holds 0 of/],
+  ['a body without total', spoiltBody({ total: undefined }), /at total/],
   ['a page shorter than its total', spoilt(({ results }) => void results?.pop()), /races instead of/],
-  ['a page with total 0 and races', spoilt((body) => ({ ...body, total: 0 })), /races instead of 0/],
-  ['another page than asked for', spoilt((body) => ({ ...body, skip: 17 })), /races instead of/],
-  ['a race without runners', spoiltRace((race) => Reflect.deleteProperty(race, 'runners')), /at results\.0\.runners/],
-  ['a race without date', spoiltRace((race) => Reflect.deleteProperty(race, 'date')), /at results\.0\.date/],
-  ...['yesterday', '2025-02-30', '25/10/2025', null].map((date): FaultKind => {
-    return [`the date ${date}`, spoiltRace((race) => Object.assign(race, { date })), /at results\.0\.date/];
+  ['a page with total 0 and races', spoiltBody({ total: 0 }), /races instead of 0/],
+  ['another page than asked for', spoiltBody({ skip: 17 }), /races instead of/],
+  ['a race without runners', spoiltRace({ runners: undefined }), /at results\.0\.runners/],
+  ...[undefined, 'yesterday', '2025-02-30', '25/10/2025', null].map((date): FaultKind => {
+    return [`the date ${date}`, spoiltRace({ date }), /at results\.0\.date/];
   }),
-  ['a position that is null', spoiltRunner((one) => Object.assign(one, { position: null })), /runners\.0\.position/],
-  ['a runner without ids', spoiltRunner((one) => Reflect.deleteProperty(one, 'owner_id')), /runners\.0\.owner_id/],
+  ['a position that is null', spoiltRunner({ position: null }), /runners\.0\.position/],
+  ['a runner without ids', spoiltRunner({ owner_id: undefined }), /runners\.0\.owner_id/],
   ['a redirect', status(302, { location: '/elsewhere' }), /a redirect \(302\)/],
 ];
 
@@ -111,8 +142,6 @@ const kinds = [
   ...unusable.map(([name, fault, told]) => ({ name, fault, told, exitCode: 7 })),
 ];
 const kindsNamed = (...names: string[]) => kinds.filter(({ name }) => names.includes(name));
-/** Short where answers come too late or never. */
-const timeoutOf = (told: RegExp) => (told.source.includes('0.25s') ? 250 : 5_000);
 
 /** Calls for the third window that a sweep asks for. */
 function thirdWindow(): (call: ApiCall) => boolean {
@@ -135,43 +164,37 @@ describe('a fault', () => {
       return total > 0 && times <= 5 && left.length > 0;
     };
     inject(world, (...answer) => left.shift()?.(...answer), hits);
-    const report = await runWith(world, options, { timeoutMs: 1_500 });
+    const report = await runWith(world, options, { timeoutMs: 500 });
     expect(report).toMatchObject({ exit_code: 0, requests: world.api.calls.length, failures: [] });
     expect(left).toEqual([]);
     expect(Math.max(...timesHit.values())).toBe(6);
-    expect(await figures(world, jockeys)).toEqual(right);
+    expect(await timelessRows(world, [jockeys])).toEqual(right);
   });
 
   it.each(kinds)('$name, in a sweep six times: nothing is written', async ({ fault, told, exitCode }) => {
     const hits = thirdWindow();
     inject(world, fault, hits);
-    const before = await wholeTables(world);
-    const { exit_code, stopped_by, failures } = await runWith(world, sweep, { timeoutMs: timeoutOf(told) });
+    const timeoutMs = told.source.includes('0.2s') ? 200 : 5_000;
+    const { exit_code, stopped_by, failures } = await expectNothingWritten(world, sweep, { timeoutMs });
     expect({ exit_code, failures }).toEqual({ exit_code: exitCode, failures: [] });
     expect(stopped_by).toMatch(told);
     expect(stopped_by).toContain('Nothing was written');
     expect(world.api.calls.filter(hits)).toHaveLength(6);
-    expect(await wholeTables(world)).toEqual(before);
-    expect(checkpointIds(world, jockeys)).toEqual([]);
   });
 
-  const ofOneEntity = ['500', 'a reset in the middle of the body', 'an answer that never comes', 'truncated JSON'];
-  it.each(kindsNamed(...ofOneEntity))('$name, for one entity six times: its row stays', async ({ fault, told }) => {
+  const ofOneEntity = kindsNamed('500', 'a reset in the middle of the body', 'truncated JSON');
+  it.each(ofOneEntity)('$name, for one entity six times: its row stays', async ({ fault, told }) => {
     inject(world, fault, callsOf(faultyId));
     const before = await wholeRows(world, jockeys);
-    const report = await runWith(world, walk, { timeoutMs: timeoutOf(told), firstRetryMs: 10 });
+    const report = await runWith(world, walk, { firstRetryMs: 10 });
     expect(report).toMatchObject({ exit_code: 3, stopped_by: null });
     const name = world.season.jockeys.find(({ id }) => id === faultyId)?.name;
     const reason = expect.stringMatching(told);
     expect(report.failures).toEqual([{ entity_type: 'jockeys', id: faultyId, name, reason }]);
     expect(report.statistics.jockeys).toMatchObject({ total: 14, processed: 14, successful: 13, failed: 1 });
     expect(report.lines).toContain(`jockeys ${faultyId} ${name}: ${report.failures[0]?.reason}`);
-
-    expect((await wholeRows(world, jockeys)).get(faultyId)).toBe(before.get(faultyId));
-    const after = await figures(world, jockeys);
-    const written = stored.ids.filter((id) => id !== faultyId);
-    for (const id of written) expect(after.get(id)).toEqual(right.get(id));
-    expect(checkpointIds(world, jockeys).sort()).toEqual(written.sort());
+    const others = ids.filter((id) => id !== faultyId);
+    await expectRight(others, before);
 
     const times = world.api.calls.filter(callsOf(faultyId)).map(({ at }) => at);
     expect(times).toHaveLength(6);
@@ -180,23 +203,14 @@ describe('a fault', () => {
   });
 
   it.each(kindsNamed('500', 'truncated JSON'))(
-    '$name, for the first entity does not stop the run',
-    async ({ fault }) => {
-      inject(world, fault, callsOf(firstId));
-      expect(await runWith(world, walk)).toMatchObject({ exit_code: 3, failures: [{ id: firstId }] });
+    '$name, in every answer of a walk',
+    async ({ fault, told, exitCode }) => {
+      inject(world, fault, always);
+      const report = await expectNothingWritten(world, walk);
+      expect(report).toMatchObject({ exit_code: exitCode, stopped_by: expect.stringMatching(told) });
+      expect(report.stopped_by).toContain('RACING_API_BASE_URL');
     },
   );
-
-  const ofAll = ['500', '502 as an HTML page', 'a reset before the answer', 'truncated JSON', 'a redirect'];
-  it.each(kindsNamed(...ofAll))('$name, in every answer of a walk', async ({ fault, told, exitCode }) => {
-    inject(world, fault, () => true);
-    const before = await wholeTables(world);
-    const report = await runWith(world, walk);
-    expect(report).toMatchObject({ exit_code: exitCode, stopped_by: expect.stringMatching(told) });
-    expect(report.stopped_by).toContain('RACING_API_BASE_URL');
-    expect(await wholeTables(world)).toEqual(before);
-    expect(checkpointIds(world, jockeys)).toEqual([]);
-  });
 });
 
 it('the number 1 as a position is a win', async () => {
@@ -205,7 +219,206 @@ it('the number 1 as a position is a win', async () => {
       if (/^\d+$/.test(String(runner.position))) runner.position = Number(runner.position);
     }
   });
-  inject(world, asNumbers, () => true);
+  inject(world, asNumbers, always);
   expect(await runWith(world, walk)).toMatchObject({ exit_code: 0 });
-  expect(await figures(world, jockeys)).toEqual(right);
+  expect(await timelessRows(world, [jockeys])).toEqual(right);
+});
+
+describe('a refused account', () => {
+  it.each([
+    [401, walk],
+    [403, sweep],
+  ])('(%d) at the start of a run: nothing more is asked, nothing written', async (code, options) => {
+    inject(world, status(code), always);
+    const report = await expectNothingWritten(world, options);
+    expect(report).toMatchObject({ exit_code: 5, requests: 1, failures: [] });
+    expect(report.stopped_by).toMatch(RegExp(`refuses the account \\(${code}\\).*RACING_API_USERNAME.*plan`));
+  });
+
+  it('in the middle of a sweep: nothing is written', async () => {
+    inject(world, status(401), ({ number }) => number >= 6);
+    expect(await expectNothingWritten(world, sweep)).toMatchObject({ exit_code: 5, failures: [] });
+  });
+
+  it('in the middle of a walk: what was gathered is written and in the checkpoint', async () => {
+    const before = await wholeRows(world, jockeys);
+    const refused = ids.slice(8);
+    inject(world, status(403), (call) => refused.some((id) => callsOf(id)(call)));
+    // Fewer at a time than all, so that some are complete before.
+    const report = await runWith(world, { ...auto, rate: 0.5 });
+    expect(report).toMatchObject({ exit_code: 5, strategy: 'walk', failures: [] });
+    const written = checkpointIds(world, jockeys);
+    expect(written.length).toBeGreaterThanOrEqual(1);
+    expect(report.statistics.jockeys).toMatchObject({ successful: written.length, failed: 0 });
+    expect(refused.filter((id) => written.includes(id))).toEqual([]);
+    await expectRight(written, before);
+
+    world.api.options.intercept = undefined;
+    expect(await runWith(world, { ...walk, resume: true })).toMatchObject({
+      exit_code: 0,
+      statistics: { jockeys: { total: ids.length - written.length, skipped: written.length } },
+    });
+    expect(await timelessRows(world, [jockeys])).toEqual(right);
+  });
+});
+
+describe('a plan', () => {
+  it.each([401, 404])('where /results answers %d: auto walks and says why', async (code) => {
+    // So many entities that the sweep is the cheaper way; the API knows them, and has no race of them.
+    const retired = `select 'jky_retired_' || n, 'Retired' from generate_series(1, 130) as n`;
+    await world.database.query(`insert into ra_jockeys (id, name) ${retired}`);
+    world.api.options.intercept = (call, response, next) => {
+      if (isSweep(call)) response.writeHead(code).end('{}');
+      else if (call.path.includes('jky_retired_')) response.end('{"results": null, "total": 0}');
+      else return next();
+    };
+    try {
+      const report = await runWith(world, auto);
+      expect(report).toMatchObject({ exit_code: 0, strategy: 'walk', failures: [] });
+      expect(report.lines.join('\n')).toMatch(RegExp(`^Cannot sweep, so trying to walk: .*${code}`, 'm'));
+    } finally {
+      await world.database.query(`delete from ra_jockeys where id like 'jky_retired_%'`);
+    }
+    expect(await timelessRows(world, [jockeys])).toEqual(right);
+  });
+
+  it('where /results answers 404: an explicit sweep fails', async () => {
+    inject(world, status(404), isSweep);
+    const report = await expectNothingWritten(world, sweep);
+    expect(report).toMatchObject({ exit_code: 5, requests: 1, stopped_by: expect.stringContaining('plan') });
+  });
+
+  it('that is Standard is served by the sweep', async () => {
+    world.api.options.plan = 'standard';
+    const report = await runWith(world, auto);
+    expect(report).toMatchObject({ exit_code: 0, strategy: 'sweep' });
+    expect(report.lines.join('\n')).toMatch(/^Cannot walk, so trying to sweep: .*401/m);
+    expect(await timelessRows(world, [jockeys])).toEqual(right);
+  });
+});
+
+describe('an answer about one entity alone', () => {
+  it.each([
+    [404, /does not know it \(404\)/],
+    [422, /refused the parameters \(422\)/],
+  ])('%d: its row stays, it is a failure, and it is not asked again', async (code, told) => {
+    const [, , refusedId = '', ...others] = ids;
+    inject(world, status(code), callsOf(refusedId));
+    const before = await wholeRows(world, jockeys);
+    const report = await runWith(world, walk);
+    expect(report).toMatchObject({ exit_code: 3, stopped_by: null });
+    expect(report.failures).toMatchObject([{ id: refusedId, reason: expect.stringMatching(told) }]);
+    expect(world.api.calls.filter(callsOf(refusedId))).toHaveLength(1);
+    await expectRight([...ids.slice(0, 2), ...others], before);
+  });
+
+  it.each([
+    [422, walk],
+    [422, sweep],
+    // Of all 30 entities: some that the API has never heard of may stand side by side.
+    [404, { strategy: 'walk' } as const],
+  ])('%d for everything stops a run', async (code, options) => {
+    inject(world, status(code), always);
+    expect(await expectNothingWritten(world, options)).toMatchObject({ exit_code: 7 });
+  });
+
+  it.each([
+    ['404 of the first 20', (place: number) => (place < 20 ? 404 : 200), 20],
+    ['404 of all but one that is answered and one of a lasting 500', (place: number) => [200, 500][place] ?? 404, 29],
+    ['a lasting 500 of every second one', (place: number) => (place % 2 === 0 ? 500 : 200), 15],
+  ])('%s are failures of these', async (_, statusOf, failures) => {
+    const all = (await Promise.all(entityTypes.map((type) => idsInOrder(world, type)))).flat();
+    world.api.options.intercept = (call, response, next) => {
+      const code = statusOf(all.findIndex((id) => callsOf(id)(call)));
+      return code === 200 ? next() : void response.writeHead(code).end('{}');
+    };
+    const report = await runWith(world, { strategy: 'walk' });
+    expect(report).toMatchObject({ exit_code: 3, stopped_by: null });
+    expect(report.failures).toHaveLength(failures);
+  });
+});
+
+describe('503 with Retry-After', () => {
+  it('is not asked again earlier', async () => {
+    const times: number[] = [];
+    inject(world, status(503, { 'retry-after': '1' }), (call) => callsOf(faultyId)(call) && times.push(call.at) === 1);
+    expect(await runWith(world, walk)).toMatchObject({ exit_code: 0, failures: [] });
+    const [refusedAt = 0, againAt = 0] = times;
+    expect(againAt - refusedAt).toBeGreaterThanOrEqual(999);
+  });
+
+  it.each(['5401', '3000000'])('of %s seconds, more than 90 minutes, ends the run', async (seconds) => {
+    inject(world, status(503, { 'retry-after': seconds }), always);
+    const report = await expectNothingWritten(world, walk);
+    expect(report).toMatchObject({ exit_code: 4, requests: 1 });
+    expect(report.stopped_by).toMatch(/asks to wait for .*--resume/);
+  });
+});
+
+/** A server on a port of its own while the test uses it. */
+async function listening<T>(server: Server, use: (port: number) => Promise<T>): Promise<T> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    return await use((server.address() as AddressInfo).port);
+  } finally {
+    server.close();
+  }
+}
+
+/** A server's visitors, which there should be none of. */
+function noteVisitors() {
+  const visitors: unknown[] = [];
+  const listener: RequestListener = (request, response) => {
+    visitors.push(request.headers);
+    response.end('{}');
+  };
+  return { visitors, listener };
+}
+
+it.each([302, 307])('a redirect (%d) to another host takes no credentials there', async (code) => {
+  const { visitors, listener } = noteVisitors();
+  await listening(createHttpServer(listener), async (port) => {
+    inject(world, status(code, { location: `http://127.0.0.1:${port}/v1/results` }), always);
+    const report = await runWith(world, sweep);
+    expect(report).toMatchObject({ exit_code: 7, stopped_by: expect.stringContaining(`redirect (${code})`) });
+  });
+  expect(visitors).toEqual([]);
+});
+
+describe('an API that cannot be reached', () => {
+  /** Expects both strategies to end with exit code 4, a reason and advice, and no row changed. */
+  async function expectUnavailable(baseUrl: string, told: RegExp): Promise<void> {
+    for (const options of [walk, sweep]) {
+      const report = await expectNothingWritten(world, options, { baseUrl });
+      expect(report).toMatchObject({ exit_code: 4, requests: 6, stopped_by: expect.stringMatching(told) });
+      expect(report.stopped_by).toContain('RACING_API_BASE_URL and the network');
+    }
+  }
+
+  it('because it refuses connections', async () => {
+    const closedPort = await listening(createHttpServer(), async (port) => port);
+    await expectUnavailable(`http://127.0.0.1:${closedPort}/v1`, /ECONNREFUSED/);
+  });
+
+  it('because nobody knows its name', async () => {
+    await expectUnavailable('https://racing-api.invalid/v1', /racing-api\.invalid.*\((ENOTFOUND|EAI_AGAIN)\)/);
+  });
+
+  it('because it speaks http where https is spoken', async () => {
+    await expectUnavailable(world.api.url.replace('http:', 'https:'), /\(E\w+\)/);
+    expect(world.api.calls).toEqual([]);
+  });
+
+  const openssl = neededProgram('openssl') ?? '';
+  it.runIf(openssl)('because nobody vouches for its certificate: it gets no request', async ({ onTestFinished }) => {
+    const folder = mkdtempSync(join(tmpdir(), 'certificate-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=127.0.0.1', '-days', '2'];
+    execFileSync(openssl, [...request, '-keyout', key, '-out', cert], { stdio: 'ignore' });
+    const { visitors, listener } = noteVisitors();
+    const server = createHttpsServer({ key: readFileSync(key), cert: readFileSync(cert) }, listener);
+    await listening(server, (port) => expectUnavailable(`https://127.0.0.1:${port}/v1`, /self.signed certificate/));
+    expect(visitors).toEqual([]);
+  });
 });
