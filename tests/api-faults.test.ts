@@ -48,10 +48,7 @@ beforeAll(async () => {
   ({ world, right, ids } = stored);
   faultyId = ids.slice(1).find((id) => raceCount(world, jockeys, id) > 100) ?? '';
 });
-beforeEach(async () => {
-  await stored.restore();
-  world.api.options.plan = 'pro';
-});
+beforeEach(() => stored.restore());
 afterAll(() => world.close());
 
 const always = () => true;

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { expect } from 'vitest';
 import type { ApiCall } from '../demo/simulator.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Report } from '../src/files/report.js';
@@ -43,16 +44,6 @@ export function inject(world: World, fault: Fault, hits: (call: ApiCall) => bool
     hits(call) ? void fault(response, world.api.answer(call.url).body as unknown as ResultsBody, call) : next();
 }
 
-/** Hits a call the first time that it is made. */
-export function once(hits: (call: ApiCall) => boolean): (call: ApiCall) => boolean {
-  let hit = false;
-  return (call) => {
-    if (hit || !hits(call)) return false;
-    hit = true;
-    return true;
-  };
-}
-
 export const callsOf =
   (id: string) =>
   (call: ApiCall): boolean =>
@@ -76,39 +67,7 @@ export async function wholeRows(world: World, ...types: EntityType[]): Promise<M
 
 export const wholeTables = (world: World): Promise<Map<string, string>> => wholeRows(world, ...entityTypes);
 
-/** The rows of the world without stats_updated_at, by id. */
-export async function figures(world: World, type: EntityType): Promise<Map<string, object>> {
-  return await timelessRows(world, [type]);
-}
-
-export interface StoredStatistics {
-  /** Puts the statistics of an earlier run, as of three days ago, into all rows. */
-  restore(): Promise<void>;
-}
-
-/** Runs as of three days ago and keeps those rows, so that tests can start from stored statistics. */
-export async function storeEarlierStatistics(world: World): Promise<StoredStatistics> {
-  const startedAt = new Date(Date.now() - 3 * 24 * 3600 * 1000);
-  const report = await world.runHere({ strategy: 'walk' }, { startedAt });
-  if (report.exit_code !== 0) throw new Error(`The earlier run failed: ${report.stopped_by}`);
-  for (const { table } of entityTypes) {
-    await world.database.query(`create table kept_${table} as select * from ${table}`);
-  }
-  return {
-    restore: async () => {
-      await world.reset();
-      for (const type of entityTypes) {
-        const { table } = type;
-        const set = [...statisticsColumns(type), 'stats_updated_at'].map((name) => `${name} = kept.${name}`);
-        await world.database.query(
-          `update ${table} as entity set ${set} from kept_${table} as kept where kept.id = entity.id`,
-        );
-      }
-    },
-  };
-}
-
-/** The command as a child process with exactly this environment. `shell` may set limits before it starts. */
+/** Runs the command as a child process with exactly this environment. `shell` may set limits before it starts. */
 export function runCommand(
   args: string[],
   { cwd, environment, shell }: { cwd: string; environment: Record<string, string>; shell?: string },
@@ -150,19 +109,29 @@ export async function startTinyWorld(options: Parameters<typeof startWorld>[0] =
   return world;
 }
 
-/** A tiny world whose rows an earlier run wrote, what a run today writes for the jockeys, and these in its order. */
-export interface StoredWorld extends StoredStatistics {
-  world: World;
-  right: Map<string, unknown>;
-  ids: string[];
-}
+export type StoredWorld = Awaited<ReturnType<typeof startStoredWorld>>;
 
-export async function startStoredWorld(): Promise<StoredWorld> {
-  const world = await startTinyWorld();
-  const { restore } = await storeEarlierStatistics(world);
+/** A tiny world whose rows an earlier run wrote, what a run today writes for the jockeys, and these in its order. */
+export async function startStoredWorld(options: Parameters<typeof startWorld>[0] = {}) {
+  const world = await startTinyWorld(options);
   const jockeys = typeNamed('jockeys');
+  const startedAt = new Date(Date.now() - 3 * 24 * 3600 * 1000);
+  expect(await world.runHere({ strategy: 'walk' }, { startedAt })).toMatchObject({ exit_code: 0 });
+  for (const { table } of entityTypes) {
+    await world.database.query(`create table kept_${table} as select * from ${table}`);
+  }
   await world.runHere({ entities: [jockeys], strategy: 'sweep' });
-  const right = await figures(world, jockeys);
+  const right = await timelessRows(world, [jockeys]);
+  /** Puts the statistics of three days ago into all rows, and the world in order. */
+  const restore = async () => {
+    await world.reset();
+    for (const type of entityTypes) {
+      const set = [...statisticsColumns(type), 'stats_updated_at'].map((name) => `${name} = kept.${name}`);
+      const from = `from kept_${type.table} as kept where kept.id = entity.id`;
+      await world.database.query(`update ${type.table} as entity set ${set} ${from}`);
+    }
+    world.api.options.plan = 'pro';
+  };
   await restore();
   return { world, restore, right, ids: await idsInOrder(world, jockeys) };
 }

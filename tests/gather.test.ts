@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { daysBefore, makeSeason, type Season, type SeasonRace, type SeasonRunner } from '../demo/season.js';
 import { type ApiCall, type SimulatedRacingApi, startSimulatedRacingApi } from '../demo/simulator.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
@@ -33,13 +33,8 @@ function race(race_id: string, daysAgo: number, ...runners: Partial<SeasonRunner
 const series = <Item>(count: number, make: (index: number) => Item) =>
   Array.from({ length: count }, (_, index) => make(index));
 
-function select(
-  type: EntityType,
-  ids: Iterable<string>,
-  lastDate: string | null = null,
-  recentlyActive = 0,
-): Selection {
-  const entities = Array.from(ids, (id) => ({ id, name: id, lastDate, statsUpdatedAtMs: null }));
+function select(type: EntityType, ids: string[], lastDate: string | null = null, recentlyActive = 0): Selection {
+  const entities = ids.map((id) => ({ id, name: id, lastDate, statsUpdatedAtMs: null }));
   return { type, entities, skipped: 0, recentlyActive };
 }
 
@@ -105,12 +100,10 @@ describe('the pages of a walked entity', () => {
 describe('results that change between pages', () => {
   const season = makeSeason({ today, jockeys: 20, trainers: 12, owners: 30, races: 40 });
   const busyId = season.jockeys[0]?.id ?? '';
-  const selections = entityTypes.map((type) =>
-    select(
-      type,
-      season[type.name].map(({ id }) => id),
-    ),
-  );
+  const idsOf = (entities: readonly { id: string }[]) => entities.map(({ id }) => id);
+  const selections = entityTypes.map((type) => select(type, idsOf(season[type.name])));
+  const naiveRowsOf = (selected: readonly Selection[]) =>
+    new Map(selected.flatMap(({ type, entities }) => [...naiveRows(api.races, type, idsOf(entities))]));
 
   function busyRace(raceId: string, daysAgo: number): SeasonRace {
     const other = 1 + (Number(raceId.replace(/\D/g, '')) % 8);
@@ -152,6 +145,11 @@ describe('results that change between pages', () => {
     };
   }
 
+  function takeAnotherPlace(): void {
+    api.withdraw(raceId(240));
+    api.publish(busyRace('rac_late_1', 0));
+  }
+
   const changes: [string, number, () => void][] = [
     ['a late result arrives', 2, () => api.publish(busyRace('rac_late_1', 0))],
     ['an old result arrives', 2, () => api.publish(busyRace('rac_late_1', 24))],
@@ -160,59 +158,36 @@ describe('results that change between pages', () => {
     ['a race to come is amended', 1, () => api.amend(raceId(150), disqualify)],
     ['a race moves to an earlier page', 2, () => api.amend(raceId(240), moveTo(0))],
     ['a race moves to a later page', 2, () => api.amend(raceId(10), moveTo(24))],
-    [
-      'another race takes the place of one',
-      2,
-      () => {
-        api.withdraw(raceId(240));
-        api.publish(busyRace('rac_late_1', 0));
-      },
-    ],
+    ['another race takes the place of one', 2, takeAnotherPlace],
   ];
 
-  it.each(changes)('(%s) are swept as they are afterwards, in %i readings', async (_, count, change) => {
-    await serveBusy();
-    beforeSecondPage((times) => times === 1 && change());
-    const rows = await outcomes('sweep', selections);
-    expect(readings()).toBe(count);
-    const expected = entityTypes.map((type) =>
-      naiveRows(
-        api.races,
-        type,
-        season[type.name].map(({ id }) => id),
-      ),
-    );
-    expect(rows).toEqual(new Map(expected.flatMap((byId) => [...byId])));
+  describe.each<[Strategy, Selection[]]>([
+    ['sweep', selections],
+    ['walk', [select(jockeys, [busyId])]],
+  ])('(in a %s)', (strategy, selected) => {
+    beforeEach(serveBusy);
+
+    it.each(changes)('when %s, are as they are afterwards, in %i readings', async (_, count, change) => {
+      beforeSecondPage((times) => times === 1 && change());
+      expect(await outcomes(strategy, selected)).toEqual(naiveRowsOf(selected));
+      expect(readings()).toBe(count);
+    });
+
+    it('when they change twice, are those of the third reading', async () => {
+      beforeSecondPage((times) => times < 3 && api.publish(busyRace(`rac_late_${times}`, 3)));
+      expect(await outcomes(strategy, selected)).toEqual(naiveRowsOf(selected));
+      expect(readings()).toBe(3);
+    });
   });
 
-  it.each(changes)('(%s) are walked as they are afterwards, in %i readings', async (_, count, change) => {
-    await serveBusy();
-    beforeSecondPage((times) => times === 1 && change());
-    expect(await outcomes('walk', [select(jockeys, [busyId])])).toEqual(naiveRows(api.races, jockeys, [busyId]));
-    expect(readings()).toBe(count);
-  });
-
-  it('in two readings are those of the third', async () => {
-    await serveBusy();
-    beforeSecondPage((times) => times < 3 && api.publish(busyRace(`rac_late_${times}`, 3)));
-    expect(await outcomes('walk', [select(jockeys, [busyId])])).toEqual(naiveRows(api.races, jockeys, [busyId]));
-    expect(readings()).toBe(3);
-  });
-
-  it('in each of three readings end a sweep', async () => {
+  it('in each of three readings end a sweep, and are the failure of one walked entity', async () => {
     await serveBusy();
     beforeSecondPage((times) => api.publish(busyRace(`rac_late_${times}`, 3)));
-    await expect(outcomes('sweep', selections)).rejects.toMatchObject(
-      unsafe(/total in 3 readings.*Nothing was written/),
-    );
+    const incomplete = unsafe(/total in 3 readings.*Nothing was written/);
+    await expect(outcomes('sweep', selections)).rejects.toMatchObject(incomplete);
     expect(readings()).toBe(3);
-  });
-
-  it('in each of three readings are the failure of one walked entity', async () => {
-    await serveBusy();
-    beforeSecondPage((times) => api.publish(busyRace(`rac_late_${times}`, 3)));
     const found = await outcomes('walk', selections.slice(0, 1));
-    expect(readings()).toBe(3);
+    expect(readings()).toBe(3 + 3);
     const failures = [...found].filter(([_id, outcome]) => typeof outcome === 'string');
     expect(failures).toEqual([[busyId, expect.stringContaining('total in 3 readings')]]);
   });

@@ -38,11 +38,6 @@ const jockeyStatistics = {
   stats_updated_at: instant,
 };
 
-const emptyStatistics = (name: 'trainers' | 'owners', id: string) => {
-  const nothing = naiveStatistics([], 'owner_id', '', '2025-11-01');
-  return { ...naiveRow(typeNamed(name), id, nothing), stats_updated_at: instant };
-};
-
 /** Asks the Data API, as the program does. */
 async function ask(path: string, apikey: string, body?: object) {
   const response = await fetch(`${database.url}/rest/v1/${path}`, {
@@ -77,14 +72,10 @@ describe('the migration', () => {
     expect(await populate('jockeys', [jockeyStatistics])).toEqual(success);
   });
 
-  it('has the Data API read the schema anew', async () => {
+  it('has the Data API read the schema anew, and hides the tables that it creates from the publishable key', async () => {
     expect(await populate('owners', [])).toEqual(refusal(404, 'PGRST202'));
     await database.migrate();
     expect(await populate('owners', [])).toEqual(success);
-  });
-
-  it('hides the tables that it creates from the publishable key', async () => {
-    await database.migrate();
     for (const type of ['jockeys', 'trainers', 'owners']) {
       await database.query(`insert into ra_${type} (id, name) values ('one', 'One')`);
       expect(await ask(`ra_${type}?select=id`, database.publishableKey)).toEqual(success);
@@ -95,21 +86,17 @@ describe('the migration', () => {
   it.each([
     ['timestamptz', instantInUtc],
     ['timestamp', '2025-11-01T05:00:00.123'],
-  ])(
-    'adds to an existing table, keeps its %s column and stores UTC in it, whatever the session',
-    async (type, stored) => {
-      await database.query(`create table ra_jockeys (
-      id text primary key, name text not null, total_rides integer, win_rate numeric(5, 2), stats_updated_at ${type})`);
-      await database.query(`insert into ra_jockeys values ('jky_1', 'A. Jockey', 812, 11.5, now())`);
-      await database.migrate();
-      await database.query(`set timezone = 'America/New_York'`);
-      await populate('jockeys', [jockeyStatistics]);
-      await database.query('reset timezone');
-      expect(await readAll('ra_jockeys')).toEqual([
-        { ...jockeyStatistics, name: 'A. Jockey', total_rides: 812, win_rate: 11.5, stats_updated_at: stored },
-      ]);
-    },
-  );
+  ])('adds to a table, keeps its %s column and stores UTC in it, whatever the session', async (type, stored) => {
+    const columns = `id text primary key, name text not null, total_rides integer, stats_updated_at ${type}`;
+    await database.query(`create table ra_jockeys (${columns})`);
+    await database.query(`insert into ra_jockeys values ('jky_1', 'A. Jockey', 812, now())`);
+    await database.migrate();
+    await database.query(`set timezone = 'America/New_York'`);
+    await populate('jockeys', [jockeyStatistics]);
+    await database.query('reset timezone');
+    const written = { ...jockeyStatistics, name: 'A. Jockey', total_rides: 812, stats_updated_at: stored };
+    expect(await readAll('ra_jockeys')).toEqual([written]);
+  });
 
   it.each([
     ['jockeys', 'last_ride_date'],
@@ -154,7 +141,8 @@ describe('populate_statistics', () => {
     ['trainers', 'trn_1'],
     ['owners', 'own_1'],
   ] as const)('knows the columns of %s and empties what is null', async (type, id) => {
-    const empty = emptyStatistics(type, id);
+    const nothing = naiveStatistics([], 'owner_id', '', '2025-11-01');
+    const empty = { ...naiveRow(typeNamed(type), id, nothing), stats_updated_at: instant };
     await populate(type, [{ ...empty, last_runner_date: '2025-10-31', recent_30d_win_rate: 50 }]);
     await populate(type, [empty]);
     const written = { ...empty, name: expect.any(String), stats_updated_at: instantInUtc };
@@ -168,11 +156,12 @@ describe('populate_statistics', () => {
     expect(await populate('jockeys', [])).toEqual(success);
   });
 
-  const without = (name: string) =>
-    Object.fromEntries(Object.entries(jockeyStatistics).filter(([other]) => other !== name));
   const lacking = Object.keys(jockeyStatistics).map((name) => ({
     what: `an object without ${name}`,
-    batch: [{ ...jockeyStatistics, id: 'jky_2' }, without(name)],
+    batch: [
+      { ...jockeyStatistics, id: 'jky_2' },
+      { ...jockeyStatistics, [name]: undefined },
+    ],
     told: 'every object needs an id and each statistics column of jockeys',
   }));
   const notAnArray = 'statistics must be a JSON array of objects';
@@ -182,30 +171,23 @@ describe('populate_statistics', () => {
     { what: 'an id twice', batch: [jockeyStatistics, jockeyStatistics], told: 'occurs twice' },
     { what: 'null', batch: null, told: notAnArray },
     { what: 'an object', batch: {}, told: notAnArray },
-    { what: 'a number', batch: 1, told: notAnArray },
-    { what: 'a text', batch: 'text', told: 'invalid input syntax' },
     { what: 'a list of numbers', batch: [1], told: 'every object needs' },
     { what: 'a list of null', batch: [null], told: 'every object needs' },
-    ...['horses', 'Jockeys', '', null].map((type) => ({
-      what: `the type ${type}`,
-      type,
-      batch: [jockeyStatistics],
-      told: 'unknown entity type',
-    })),
-  ])('refuses $what and writes nothing', async ({ batch, told, ...more }) => {
+  ])('refuses $what and writes nothing', async ({ batch, told }) => {
     const before = await readAll('ra_jockeys');
     const refused = refusal(400, expect.stringMatching(/^22/), told);
-    expect(await populate('type' in more ? more.type : 'jockeys', batch)).toEqual(refused);
+    expect(await populate('jockeys', batch)).toEqual(refused);
     expect(await readAll('ra_jockeys')).toEqual(before);
   });
 
-  it('gives its caller no rights that the caller lacks', async () => {
+  it.each(['horses', 'Jockeys', '', null])('refuses the type %j', async (type) => {
+    expect(await populate(type, [jockeyStatistics])).toEqual(refusal(400, '22023', 'unknown entity type'));
+  });
+
+  it('is not for the publishable key, and gives its caller no rights that the caller lacks', async () => {
+    expect(await populate('jockeys', [], database.publishableKey)).toEqual(refusal(401, '42501'));
     onTestFinished(migrateAnew);
     await database.query('revoke update on ra_jockeys from service_role');
     expect(await populate('jockeys', [jockeyStatistics])).toEqual(refusal(403, '42501'));
-  });
-
-  it('is not for the publishable key', async () => {
-    expect(await populate('jockeys', [], database.publishableKey)).toEqual(refusal(401, '42501'));
   });
 });
