@@ -2,7 +2,6 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { exitCodes } from '../src/errors.js';
 import { createFileLock } from '../src/files/file-lock.js';
@@ -100,19 +99,13 @@ describe('what an earlier process left', () => {
 });
 
 describe('a stop', () => {
-  const later = async (stop: AbortController) => {
-    await sleep(100);
-    stop.abort(new Error('Stopped'));
-  };
-
   it('ends the wait for the next start, and leaves the lock to others', async () => {
     const slow = openBudget(0.1);
     await slow(signal);
     const before = readFileSync(statePath, 'utf8');
     const stop = new AbortController();
-    const waiting = expect(slow(stop.signal)).rejects.toThrow('Stopped');
-    await later(stop);
-    await waiting;
+    setTimeout(() => stop.abort(new Error('Stopped')), 100);
+    await expect(slow(stop.signal)).rejects.toThrow('Stopped');
     expect(existsSync(lockPath)).toBe(false);
     expect(readFileSync(statePath, 'utf8')).toBe(before);
   });
@@ -121,9 +114,8 @@ describe('a stop', () => {
     const other = createFileLock(lockPath);
     other.tryAcquire();
     const stop = new AbortController();
-    const waiting = expect(openBudget(0.1)(stop.signal)).rejects.toThrow('Stopped');
-    await later(stop);
-    await waiting;
+    setTimeout(() => stop.abort(new Error('Stopped')), 100);
+    await expect(openBudget(0.1)(stop.signal)).rejects.toThrow('Stopped');
     expect(other.isOurs()).toBe(true);
   });
 });
