@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
@@ -73,40 +73,25 @@ describe('a checkpoint', () => {
     expect(logsLike(/^(?!checkpoint_\w+\.json$)/)).toEqual([expect.stringMatching(/report/)]);
   });
 
-  it('is gone on from with --resume alone; a run that starts over keeps it aside', async () => {
-    const ids = await idsInOrder(world, jockeys);
-    await run({ limit: 5 });
-    const resumed = await run({ resume: true, limit: 4 });
-    expect(resumed.statistics.jockeys).toMatchObject({ total: 4, skipped: 5 });
-    expect(resumed.lines.join('\n')).toMatch(/^jockeys: resuming after 5 written, checkpoint of 20\d\d-/m);
-    expect(checkpointIds(world, jockeys)).toHaveLength(9);
-    const started = await run({ limit: 3 });
-    expect(started.statistics.jockeys).toMatchObject({ total: 3, skipped: 0 });
-    expect(started.lines.join('\n')).not.toContain('resuming');
-    expect(checkpointIds(world, jockeys)).toHaveLength(3);
-    expect(readJson(world, 'checkpoint_jockeys.json.previous')).toMatchObject({
-      processed_ids: expect.arrayContaining(ids.slice(0, 5)),
-      count: 9,
-    });
-  });
+  it.each(['2025-10-19T14:17:14.123456', undefined])(
+    'of the original program, time %s: only --resume goes on from it, a run without keeps it aside',
+    async (timestamp) => {
+      const ids = await idsInOrder(world, jockeys);
+      placeCheckpoint([...ids.slice(0, 5), ids[4] ?? ''], timestamp);
+      const resumed = await run({ resume: true, limit: 4 });
+      expect(resumed.statistics.jockeys).toMatchObject({ total: 4, successful: 4, skipped: 5 });
+      const told = timestamp ?? 'an unknown time';
+      expect(resumed.lines).toContain(`jockeys: resuming after 5 written, checkpoint of ${told}.`);
+      expect(await writtenIds(world, jockeys)).toEqual(ids.slice(5, 9).sort());
+      expect(checkpointIds(world, jockeys).sort()).toEqual(ids.slice(0, 9).sort());
 
-  it.each([
-    ['2025-10-19T14:17:14.123456', 'walk'],
-    ['2025-10-19T14:17:14.123456', 'sweep'],
-    [undefined, 'sweep'],
-  ] as const)('of the original program and time %s is gone on from by a %s', async (timestamp, strategy) => {
-    const ids = await idsInOrder(world, jockeys);
-    placeCheckpoint([...ids.slice(0, 5), ids[4] ?? ''], timestamp);
-    const { exit_code, lines } = await run({ resume: true, strategy, limit: 4 });
-    expect(exit_code).toBe(0);
-    const told = timestamp ?? 'an unknown time';
-    expect(lines).toContain(`jockeys: resuming after 5 written, checkpoint of ${told}.`);
-    expect(await writtenIds(world, jockeys)).toEqual(ids.slice(5, 9).sort());
-    expect(checkpointIds(world, jockeys).sort()).toEqual(ids.slice(0, 9).sort());
-    await run({ resume: true, strategy });
-    expect(await writtenIds(world, jockeys)).toEqual(ids.slice(5).sort());
-    expect(checkpointIds(world, jockeys)).toHaveLength(14);
-  });
+      const started = await run({ limit: 3 });
+      expect(started.statistics.jockeys).toMatchObject({ total: 3, skipped: 0 });
+      expect(started.lines.join()).not.toContain('resuming');
+      expect(checkpointIds(world, jockeys)).toHaveLength(3);
+      expect(readJson(world, 'checkpoint_jockeys.json.previous')).toMatchObject({ count: 9 });
+    },
+  );
 
   it('is forgotten with --clear-checkpoints, and a dry run leaves it alone', async () => {
     placeCheckpoint(await idsInOrder(world, jockeys));
@@ -147,51 +132,43 @@ describe('a checkpoint', () => {
 
 const usable = '{"entity_type": "jockeys", "processed_ids": ["jky_1"], "count": 1, "timestamp": ""}';
 
-describe.each([
+it.each([
   ['is torn', usable.slice(0, -20), 'not a whole checkpoint'],
   ['is empty', '', 'not a whole checkpoint'],
-  ['is no JSON', 'processed: 17\n', 'not a whole checkpoint'],
-  ['is null', 'null', 'not a whole checkpoint'],
   ['is a foreign object', '{"position": 17}', 'not a whole checkpoint'],
   ['has ids that are no texts', usable.replace('"jky_1"', '17'), 'not a whole checkpoint'],
   ['is of another type', usable.replace('jockeys', 'owners\\u001b[31m'), 'it is a checkpoint of owners'],
   ['is a folder', undefined, 'it is a folder'],
-])('a checkpoint that %s', (_, text, told) => {
-  beforeEach(() => (text === undefined ? mkdirSync(path()) : writeFileSync(path(), text)));
-
-  function expectKeptAside(message: string): void {
-    expect(message).toContain(path());
+])('a checkpoint that %s is kept aside, and not gone on from', async (_, text, told) => {
+  const place = () => (text === undefined ? mkdirSync(path()) : writeFileSync(path(), text));
+  function expectKeptAside(message = ''): void {
+    expect(message).toContain(`${path()} cannot be used: `);
     expect(message).toContain(told);
-    const [aside = '', ...others] = logsLike(/^checkpoint_jockeys\.json\.unusable-/);
-    expect(others).toEqual([]);
-    expect(message).toContain(logs(aside));
-    if (text !== undefined) expect(readFileSync(logs(aside), 'utf8')).toBe(text);
+    expect(message).not.toMatch(/\p{Cc}/u);
+    const aside = logsLike(/^checkpoint_jockeys\.json\.unusable-/);
+    expect(aside).toHaveLength(1);
+    expect(message).toContain(logs(aside[0]));
+    if (text !== undefined) expect(readFileSync(logs(aside[0]), 'utf8')).toBe(text);
   }
 
-  it('ends a run with --resume before any request and is kept aside', async () => {
-    const { exit_code, stopped_by } = await run({ resume: true });
-    expect(exit_code).toBe(8);
-    expectKeptAside(stopped_by ?? '');
-    expect(stopped_by).not.toMatch(/\p{Cc}/u);
-    expect(existsSync(path())).toBe(false);
-    expect(world.api.calls).toEqual([]);
-    expect(await writtenIds(world, jockeys)).toEqual([]);
-  });
+  place();
+  expect((await run({ dryRun: true })).lines.join()).toContain('cannot be used');
+  expect((await run({ dryRun: true, resume: true })).exit_code).toBe(8);
+  expect(logsLike(/checkpoint/)).toEqual(['checkpoint_jockeys.json']);
 
-  it('is kept aside with a line by a run that starts over, which saves its own', async () => {
-    const { exit_code, lines } = await run();
-    expect(exit_code).toBe(0);
-    expectKeptAside(lines.find((line) => line.includes('cannot be used')) ?? '');
-    expect(checkpointIds(world, jockeys)).toHaveLength(14);
-  });
+  const resumed = await run({ resume: true });
+  expect(resumed.exit_code).toBe(8);
+  expectKeptAside(resumed.stopped_by ?? '');
+  expect(existsSync(path())).toBe(false);
+  expect(world.api.calls).toEqual([]);
+  expect(await writtenIds(world, jockeys)).toEqual([]);
 
-  it('stays where it is in a dry run', async () => {
-    const { exit_code, lines } = await run({ dryRun: true });
-    expect(exit_code).toBe(0);
-    expect(lines.join()).toContain('cannot be used');
-    expect((await run({ dryRun: true, resume: true })).exit_code).toBe(8);
-    expect(logsLike(/checkpoint/)).toEqual(['checkpoint_jockeys.json']);
-  });
+  for (const name of logsLike(/unusable/)) rmSync(logs(name), { recursive: true });
+  place();
+  const startedOver = await run();
+  expect(startedOver.exit_code).toBe(0);
+  expectKeptAside(startedOver.lines.find((line) => line.includes('cannot be used')));
+  expect(checkpointIds(world, jockeys)).toHaveLength(14);
 });
 
 it('a checkpoint that cannot be saved ends the run before any request, and the old one stays', async () => {
@@ -207,10 +184,8 @@ it('a checkpoint that cannot be saved ends the run before any request, and the o
 });
 
 describe('the command', () => {
-  const command = (args: string[], shell = '', folder = '.') => {
-    const cwd = join(world.folder, folder);
-    return runCommand([...args, '--rate', '1000'], { cwd, environment: world.environment, shell });
-  };
+  const command = (args: string[], shell?: string) =>
+    runCommand([...args, '--rate', '1000'], { cwd: world.folder, environment: world.environment, shell });
   /** A limit on files takes the first bytes and then refuses, as a full disk does. */
   const diskOf = (bytes: number) => `ulimit -f ${bytes / 512}; `;
 
@@ -223,18 +198,19 @@ describe('the command', () => {
   }
 
   it.each([
-    ['a file in the place of logs', 'elsewhere', 'logs', ['--entities', 'jockeys']],
-    ['the same, for verify', 'elsewhere', 'logs', ['verify', '--sample', '1']],
-    ['a folder in the place of the budget', '.', 'request_budget', ['--entities', 'jockeys']],
-    ['an unusable checkpoint', '.', 'checkpoint_jockeys.json', ['--entities', 'jockeys', '--resume']],
-  ])('ends before any request when it finds %s', async (_, folder, file, args) => {
-    mkdirSync(join(world.folder, 'elsewhere'));
-    writeFileSync(join(world.folder, 'elsewhere', 'logs'), 'not a folder');
-    mkdirSync(logs('request_budget'));
-    writeFileSync(path(), '{"entity_type": "owners\\u001b[31m", "processed_ids": []}');
-    expectUnusable(await command(args, '', folder), file);
+    ['request_budget', ['--entities', 'jockeys']],
+    ['checkpoint_jockeys.json', ['--entities', 'jockeys', '--resume']],
+  ])('ends before any request when it finds a folder in the place of %s', async (name, args) => {
+    mkdirSync(logs(name));
+    expectUnusable(await command(args), name);
     expect(world.api.calls).toEqual([]);
-    expect(await writtenIds(world, jockeys)).toEqual([]);
+  });
+
+  it('verifies nothing when it finds a file in the place of logs', async () => {
+    rmSync(logs(), { recursive: true });
+    writeFileSync(logs(), 'not a folder');
+    expectUnusable(await command(['verify', '--sample', '1']), 'The folder logs');
+    expect(world.api.calls).toEqual([]);
   });
 
   it('keeps the last whole checkpoint when the disk gets full; a resumed run goes on from there', async () => {
