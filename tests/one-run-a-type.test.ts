@@ -1,10 +1,9 @@
 import { mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startTinyWorld } from './faults.js';
 import { latestReport, until } from './watching.js';
-import { type RunningCommand, readJson, type World } from './world.js';
+import type { RunningCommand, World } from './world.js';
 
 let world: World;
 
@@ -31,9 +30,8 @@ function holdAnswers(): () => void {
 /** A run that waits for its first answer. */
 async function startWaiting(args = walk('jockeys')): Promise<{ running: RunningCommand; release: () => void }> {
   const release = holdAnswers();
-  const before = world.api.calls.length;
   const running = world.start(args);
-  await until('the first call', () => world.api.calls.length > before);
+  await until('the first call', () => world.api.calls.length > 0);
   return { running, release };
 }
 
@@ -50,7 +48,7 @@ describe('beside a run', () => {
     const { running, release } = await startWaiting();
     const second = await world.run(walk('owners', 'jockeys'));
     expect(second.code).toBe(11);
-    const holder = `jockeys: pid ${running.child.pid}, since 20\\d\\d-\\d\\d-\\d\\dT[\\d:.]+Z, .*\\d+ of \\d+`;
+    const holder = `jockeys: pid ${running.child.pid}, since 20\\d\\d-\\d\\d-\\d\\dT[\\d:.]+Z, [a-z ]+ \\d+ of [1-9]`;
     expect(second.stderr).toMatch(new RegExp(holder));
     expect(world.api.calls).toHaveLength(1);
     // It has let go of the other type.
@@ -62,30 +60,11 @@ describe('beside a run', () => {
     expect(readdirSync(logs()).filter((name) => name.includes('run_'))).toEqual([]);
   });
 
-  it('the second one tells how far the first is', async () => {
-    world.api.options.intercept = async (_call, _response, next) => {
-      await sleep(200);
-      await next();
-    };
-    const running = world.start(['--entities', 'jockeys', '--strategy', 'walk', '--rate', '4']);
-    await until(
-      'a lock',
-      () => readdirSync(world.folder).length > 0 && readdirSync(logs()).includes('run_jockeys.lock'),
-    );
-    const note = () => readJson(world, 'run_jockeys.lock') as { phase: string; done: number };
-    await until('progress in the lock', () => note().done > 0 && note().phase.startsWith('walking'));
-    const { code, stderr } = await world.run(walk('jockeys'));
-    expect(code).toBe(11);
-    expect(stderr).toMatch(/, walking jockeys [1-9]\d* of 14\./);
-    running.child.kill('SIGKILL');
-    await running.ended;
-  });
-
   it('--dry-run and verify work, and change no file but their report (and the budget file of verify)', async () => {
-    const sweep = ['--all', '--strategy', 'sweep', '--rate', '1000'];
     await world.runHere({ strategy: 'sweep' });
+    world.api.calls.length = 0;
     // Without progress meanwhile the run itself changes no file.
-    const { running, release } = await startWaiting(sweep);
+    const { running, release } = await startWaiting(['--all', '--strategy', 'sweep', '--rate', '1000']);
     const changeless = files();
     expect(await world.run(['--all', '--dry-run'])).toMatchObject({ code: 0 });
     expect(latestReport(world).mode).toBe('dry_run');
@@ -112,13 +91,12 @@ describe('the lock of a run that is no more', () => {
 
   it.each([
     ['no lock', undefined],
-    ['a dead lock', '{"token":"dead","pid":4194000,"process_start":"1"}'],
     ['a torn lock', '{"tok'],
-  ])('of several starts at the same moment exactly one runs (%s before)', async (before, lock) => {
+  ])('of several starts at the same moment exactly one runs (%s before)', async (_, lock) => {
     mkdirSync(logs());
-    if (lock !== undefined) writeFileSync(lockPath(), lock);
     // A lock that cannot be read counts as held for an instant: it may just be being written.
-    if (before === 'a torn lock') {
+    if (lock !== undefined) {
+      writeFileSync(lockPath(), lock);
       const early = await world.run(walk('jockeys'));
       expect(early).toMatchObject({ code: 11, stderr: expect.stringContaining('just starting') });
       utimesSync(lockPath(), 0, 0);

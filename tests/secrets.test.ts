@@ -45,7 +45,7 @@ const asJson =
 
 it.each<[string | number, Fault]>([
   ['a text', asText],
-  ...[200, 302, 400, 401, 403, 404, 422, 500, 503].map((code): [number, Fault] => [code, asJson(code)]),
+  ...[200, 302, 401, 404, 422, 500].map((code): [number, Fault] => [code, asJson(code)]),
 ])('an API that echoes the credentials with %s, to one entity or to all', async (_, fault) => {
   const { id = '' } = world.season.jockeys[3] ?? {};
   for (const [strategy, hits] of [
@@ -87,26 +87,15 @@ it.each([
   expectNoSecret(report);
 });
 
-it.each<[string, number, string[], (() => Record<string, string>)?]>([
-  ['a run that goes well', 0, ['--all', '--strategy', 'sweep', '--rate', '1000', '--html']],
-  ['a dry run', 0, ['--all', '--dry-run']],
-  ['verify', 0, ['verify', '--entities', 'jockeys', '--sample', '3', '--rate', '1000']],
-  ['a wrong option', 2, ['--all', '--limit', '0']],
-  ['a colon in the username', 2, ['--all'], () => ({ RACING_API_USERNAME: `${username}:` })],
-  ['a line break in the password', 2, ['--all'], () => ({ RACING_API_PASSWORD: `${password}\n${password}` })],
-  [
-    'credentials in a URL',
-    2,
-    ['--all'],
-    () => ({ RACING_API_BASE_URL: `https://${username}:${password}@127.0.0.1/v1` }),
-  ],
-  ['credentials in the database URL', 2, ['--all'], () => ({ SUPABASE_URL: `http://${username}:${password}@[::1]` })],
-  ['the password in place of a URL', 2, ['--all'], () => ({ SUPABASE_URL: password })],
-  ['the key in place of a URL', 2, ['--all'], () => ({ SUPABASE_URL: world.database.serviceKey })],
+it.each([
+  ['a run that goes well', 0, ['--all', '--strategy', 'sweep', '--rate', '1000', '--html'], {}],
+  ['a dry run', 0, ['--all', '--dry-run'], {}],
+  ['verify', 0, ['verify', '--entities', 'jockeys', '--sample', '3', '--rate', '1000'], {}],
+  ['the password in place of a URL', 2, ['--all'], { SUPABASE_URL: password }],
 ])('the command: %s ends with %i', async (_, code, args, environment) => {
   // Rows for verify.
   await world.runHere({ entities: [jockeys] });
-  const ended = await world.run(args, environment?.());
+  const ended = await world.run(args, environment);
   expect(ended.code, ended.stderr).toBe(code);
   expectNoSecret(ended);
 });
