@@ -1,6 +1,9 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
-import { type Arrival, type Simulator, startSimulator } from './simulator.js';
-import { type RunningCommand, readJson, startWorld, today, type World } from './world.js';
+import type { Arrival, SimulatorSettings } from './simulator.js';
+import { password, type RunningCommand, readJson, startWorld, today, username, type World } from './world.js';
 
 const rate = 9;
 /** On a busy machine some requests are on their way for longer than others; two budgets would halve the second. */
@@ -8,29 +11,38 @@ const jitterMs = 300;
 const season = { jockeys: 30, trainers: 10, owners: 20, races: 40 };
 
 let world: World;
-let simulator: Simulator;
+/** In a process of its own nothing but the calls themselves keeps it from noting when they arrive. */
+let simulator: ChildProcess;
+let simulatorUrl: string;
 /** How many calls came in earlier tests. */
 let earlier = 0;
 
 beforeAll(async () => {
-  [world, simulator] = await Promise.all([
-    startWorld({ season }),
-    startSimulator({ season: { today, ...season }, failEvery: 7 }),
-  ]);
+  const settings: SimulatorSettings = { season: { today, ...season }, username, password, failEvery: 7 };
+  const script = fileURLToPath(new URL('./simulator.ts', import.meta.url));
+  simulator = fork(script, [JSON.stringify(settings)], { execArgv: ['--import', 'tsx'] });
+  const said = once(simulator, 'message');
+  world = await startWorld({ season });
+  [simulatorUrl] = await said;
 });
 beforeEach(async () => {
   await world.reset();
-  earlier = (await simulator.arrivals()).length;
+  earlier += (await arrivals()).length;
 });
 afterAll(async () => {
-  simulator.close();
+  simulator.disconnect();
   await world.close();
 });
 
+async function arrivals(): Promise<Arrival[]> {
+  simulator.send('arrivals');
+  const [all] = await once(simulator, 'message');
+  return all.slice(earlier);
+}
+
 const start = (...args: string[]) =>
-  world.start([...args, '--rate', String(rate)], { RACING_API_BASE_URL: simulator.url });
+  world.start([...args, '--rate', String(rate)], { RACING_API_BASE_URL: simulatorUrl });
 const walk = (type: string, ...more: string[]) => start('--entities', type, '--strategy', 'walk', ...more);
-const arrivals = async () => (await simulator.arrivals()).slice(earlier);
 const ownersAsked = async () => (await arrivals()).filter(({ path }) => path.startsWith('/v1/owners/')).length;
 
 async function expectEnded(...commands: RunningCommand[]): Promise<void> {

@@ -1,15 +1,13 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
-import type { SeasonOptions } from '../demo/season.js';
-import { password, username } from './world.js';
+import { makeSeason, type SeasonOptions } from '../demo/season.js';
+import { startSimulatedRacingApi } from '../demo/simulator.js';
 
+/** What the process is told in its only argument. */
 export interface SimulatorSettings {
   season: SeasonOptions;
   username: string;
   password: string;
   /** Every such call is answered with 500. */
-  failEvery?: number;
+  failEvery: number;
 }
 
 /** A call as it arrived: when, in milliseconds of a clock of its own, and for what. */
@@ -18,19 +16,11 @@ export interface Arrival {
   path: string;
 }
 
-export type Simulator = Awaited<ReturnType<typeof startSimulator>>;
-
-/** The simulated Racing API, without a rate limit. In a process of its own nothing but the calls themselves keeps it from noting when they arrive. */
-export async function startSimulator(settings: Pick<SimulatorSettings, 'season' | 'failEvery'>) {
-  const script = fileURLToPath(new URL('./simulator-process.ts', import.meta.url));
-  const argument = JSON.stringify({ ...settings, username, password });
-  const child = fork(script, [argument], { execArgv: ['--import', 'tsx'] });
-  return {
-    url: (await once(child, 'message'))[0].url as string,
-    arrivals: async (): Promise<Arrival[]> => {
-      child.send('arrivals');
-      return (await once(child, 'message'))[0].calls;
-    },
-    close: () => child.disconnect(),
-  };
-}
+const { season, failEvery, ...account }: SimulatorSettings = JSON.parse(process.argv[2] ?? '');
+const requestsPerSecond = Number.POSITIVE_INFINITY;
+const api = await startSimulatedRacingApi({ season: makeSeason(season), ...account, requestsPerSecond });
+api.options.intercept = (call, response, next) =>
+  call.number % failEvery === 0 ? void response.writeHead(500).end() : next();
+process.on('message', () => process.send?.(api.calls.map(({ at, path }): Arrival => ({ at, path }))));
+process.on('disconnect', () => process.exit());
+process.send?.(api.url);
