@@ -118,12 +118,9 @@ describe('the lock of another process', () => {
     expectFree();
   });
 
-  it('is held while that lives, also if nobody knows when it started', () => {
+  it('is held if nobody knows when that started, and free if its pid was used before it started', () => {
     writeHolder(other.pid, null);
     expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: other.pid });
-  });
-
-  it('is free when its pid is used again by one that started later', () => {
     writeHolder(other.pid, '1');
     expectFree();
   });
@@ -145,7 +142,7 @@ describe('the lock of another process', () => {
   });
 });
 
-it.each(['', '{"token": "torn', 'null', '17', '{"pid": 1}', '{"token": "t", "pid": "1"}'])(
+it.each(['', '{"token": "torn', '{"pid": 1}'])(
   'a lock file that holds %j is held while it is fresh, and free when it stays so',
   (content) => {
     for (const seconds of [0, -1]) {
