@@ -13,7 +13,7 @@ import type { Failure } from '../src/events.js';
 import type { EndedRun, Report } from '../src/files/report.js';
 import { createNotifications } from '../src/show/notifications.js';
 import { summaryTable } from '../src/show/summary.js';
-import { failures, reportWith } from './html-report-input.js';
+import { failures, reportWith } from './sample-report.js';
 
 /** Secrets that occur nowhere else, so that a leak can be found. */
 const token = 'canary-token-5d1e';

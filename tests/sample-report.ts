@@ -17,10 +17,7 @@ export function reportWith(changes: Partial<Report> = {}): Report {
       trainers: { ...figures, total: 2781, successful: 2781, skipped: 12, duration: 76, rate: 36.6 },
       owners: { ...figures, total: 48165, successful: 48070, failed: 30, duration: 94, rate: 512.4 },
     },
-    overall: {
-      ...{ total_entities: 54429, total_processed: 54364, total_successful: 54334, total_failed: 30 },
-      duration: 95,
-    },
+    overall: { total_entities: 54429, total_processed: 54364, total_successful: 54334, total_failed: 30, duration: 95 },
     strategy: 'sweep',
     requests: 135,
     exit_code: 0,
@@ -28,6 +25,13 @@ export function reportWith(changes: Partial<Report> = {}): Report {
     failures: [],
     ...changes,
   };
+}
+
+export function failures(count: number, changes: Partial<Failure> = {}): Failure[] {
+  const reason = 'The Racing API did not answer: 503 Service Unavailable.';
+  return Array.from({ length: count }, (_, index) => {
+    return { entity_type: 'owners', id: `own_${index}`, name: `Owner ${index}`, reason, ...changes };
+  });
 }
 
 /** Two samples a second: 5 seconds of selecting, 70 of sweeping at two requests a second, 20 of writing. */
@@ -41,36 +45,15 @@ export function sweepSamples(): Sample[] {
   });
 }
 
-/** Ten of a type; the last names are of several kinds, and one is long. */
-function leadersOf(prefix: string) {
-  const names = ['Éire & Sons', "Billy O'Loughnane", 'Maximilian von Hohenlohe-Langenburg zu Waldburg-Wolfegg'];
-  return Array.from({ length: 10 }, (_, index) => ({
-    id: `${prefix}_${100 + index}`,
-    name: names[9 - index] ?? `Number ${index + 1}`,
-    wins: 40 - index,
-    runs: 160,
-    winRate: (40 - index) / 1.6,
-  }));
-}
+/** Names of several kinds, one of them long. */
+const names = ['Number 1', "Billy O'Loughnane", 'Éire & Sons', 'Maximilian von Hohenlohe-Langenburg zu Waldburg'];
+const tenLeaders = Array.from({ length: 10 }, (_, index) => {
+  const wins = 40 - index;
+  return { id: `id_${index}`, name: names[index] ?? `Number ${index + 1}`, wins, runs: 160, winRate: wins / 1.6 };
+});
+const allLeaders: Leaders = { jockeys: tenLeaders, trainers: tenLeaders, owners: tenLeaders };
 
-export function failures(count: number): Failure[] {
-  const reason = 'The Racing API did not answer: 503 Service Unavailable.';
-  return Array.from({ length: count }, (_, index) => {
-    return { entity_type: 'owners', id: `own_${index}`, name: `Owner ${index}`, reason };
-  });
-}
-
-const allLeaders: Leaders = {
-  jockeys: leadersOf('jky'),
-  trainers: leadersOf('trn'),
-  owners: leadersOf('own'),
-};
-
-interface PageInput {
-  report?: Partial<Report>;
-  samples?: readonly Sample[];
-  leaders?: Leaders;
-}
+type PageInput = { report?: Partial<Report>; samples?: readonly Sample[]; leaders?: Leaders };
 
 /** A page on which every part has something to show, unless the input says otherwise. */
 export function pageOf({ report, samples = sweepSamples(), leaders = allLeaders }: PageInput = {}): string {
@@ -79,9 +62,9 @@ export function pageOf({ report, samples = sweepSamples(), leaders = allLeaders 
 
 /** A page with one text in every place that takes one from outside. */
 export function pageWith(hostile: string): string {
-  const failure: Failure = { entity_type: 'owners', id: hostile, name: hostile, reason: hostile };
+  const failed = failures(1, { id: hostile, name: hostile, reason: hostile });
   return pageOf({
-    report: { exit_code: 6, stopped_by: hostile, failures: [failure] },
+    report: { exit_code: 6, stopped_by: hostile, failures: failed },
     samples: [{ seconds: 1, label: hostile, done: 1, total: 2, requests: 1 }],
     leaders: { jockeys: [{ id: hostile, name: hostile, wins: 1, runs: 1, winRate: 100 }] },
   });
