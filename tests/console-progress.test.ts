@@ -1,11 +1,8 @@
 import { stripVTControlCharacters } from 'node:util';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createScreen } from '../src/show/progress.js';
 
-afterEach(() => void vi.unstubAllEnvs());
-
 const eraseLine = '\r\u001b[2K';
-const startedAt = Date.parse('2026-07-01T05:00:00Z');
 
 /** A screen, a terminal's unless `columns` is null, with an output that a test reads and a clock that it sets. */
 function watch(columns: number | null | undefined, color = false) {
@@ -17,17 +14,18 @@ function watch(columns: number | null | undefined, color = false) {
   const { take, close } = createScreen({
     output: columns === null ? { write } : { write, isTTY: true, columns },
     clock: () => nowMs,
-    now: () => new Date(startedAt + nowMs),
+    now: () => new Date(Date.parse('2026-07-01T05:00:00Z') + nowMs),
     color,
   });
+  /** Of each line everything that ever stood on it. */
+  const drawings = () => written.split('\n').map((line) => line.split(eraseLine).filter(Boolean));
   /** What stands on the lines after all overwriting. */
-  const screen = () => written.split('\n').flatMap((line) => line.split(eraseLine).at(-1) || []);
+  const screen = () => drawings().flatMap((line) => line.at(-1) ?? []);
   return {
     written: () => written,
+    drawings: () => drawings().flat(),
     screen,
     last: () => screen().at(-1) ?? '',
-    /** Everything that ever stood on a line. */
-    drawings: () => written.split('\n').flatMap((line) => line.split(eraseLine).filter(Boolean)),
     line: (line: string) => take({ kind: 'line', line }),
     phase: (label: string, total: number) => take({ kind: 'phase', label, total }),
     /** A step so many milliseconds and requests after the one before. */
@@ -45,13 +43,12 @@ describe('a bar', () => {
   it.each([80, 50, 20, 5])('is redrawn on one line of %i columns, and never wider', (columns) => {
     const { phase, step, close, drawings, screen, last, written } = watch(columns);
     phase('walking jockeys', 54_429);
-    for (let done = 0; done <= 54_429; done += 54_429 / 9)
-      step(done, 3_000_000, 100, { failed: Math.floor(done / 1000) });
+    for (let tenth = 0; tenth <= 10; tenth += 1) step(5_442 * tenth, 3_000_000, 100, { failed: tenth });
     close();
     expect(drawings().length).toBeGreaterThan(9);
     expect(Math.max(...drawings().map((line) => line.length))).toBeLessThan(columns);
     expect(screen()).toHaveLength(1);
-    expect('walking jockeys').toContain(last().slice(0, 4));
+    expect(last()).toMatch(/^walk/);
     expect(written()).toMatch(/[^\n]\n$/);
   });
 
@@ -87,6 +84,7 @@ describe('a bar', () => {
   it.each([undefined, 0, 1])('is coloured only where it may be, with %s failed', (failed) => {
     // Otherwise Node would look at the tests' own output.
     vi.stubEnv('FORCE_COLOR', '1');
+    onTestFinished(() => void vi.unstubAllEnvs());
     const [plain, painted] = [watch(80), watch(80, true)];
     for (const { phase, step } of [plain, painted]) {
       phase('writing', 2);
@@ -133,34 +131,21 @@ describe('elsewhere', () => {
     expect(written()).toBe('2026-07-01T05:01:01Z one\n\n2026-07-01T05:01:01Z two\n');
   });
 
-  /** The lines of phases with so many steps a second, each step a request. */
-  function linesOf(totals: number[], stepsPerSecond: number): string[] {
+  it.each([
+    [0.5, [14_400], '06Z walking 3/14,400', '12Z walking 6/14,400'],
+    [2.5, [3_483, 68_517], '04Z walking 10/3,483 0% · 23m 09s left · 2.50/s · 2.50 req/s', '08Z walking 20/3,483'],
+    [100, [2_880_000], '01Z walking 100/2,880,000', '02Z walking 200/2,880,000'],
+  ])('at %d steps a second ten steps or five seconds get a line, 8 hours some hundred', (rate, totals, ...first) => {
     const { phase, step, written } = watch(null);
     for (const total of totals) {
       phase('walking', total);
-      for (let done = 1; done <= total; done += 1) step(done, 1000 / stepsPerSecond, 1);
+      for (let done = 1; done <= total; done += 1) step(done, 1000 / rate, 1);
     }
-    expect(written()).not.toMatch(/[^\P{Cc}\n]/u);
-    return written().split('\n').slice(0, -1);
-  }
-
-  it.each([
-    [2.5, '04Z walking 10/54,429 0% · 6h 02m left · 2.50/s · 2.50 req/s', '08Z walking 20/54,429'],
-    [0.5, '06Z walking 3/54,429', '12Z walking 6/54,429'],
-    [100, '01Z walking 100/54,429', '02Z walking 200/54,429'],
-  ])('at %d steps a second there is at first a line for ten steps or five seconds', (rate, ...expected) => {
-    const lines = linesOf([54_429], rate).slice(0, 2);
-    expect(lines).toEqual(expected.map((line) => expect.stringContaining(`2026-07-01T05:00:${line}`)));
-  });
-
-  it.each([
-    ...[0.5, 1.89, 2, 5, 100].map((rate) => [rate, [Math.round(8 * 3600 * rate)]] as const),
-    [2, [3_483, 2_781, 48_165]] as const,
-  ])('8 hours at %d steps a second, in phases of %j, take some hundred lines', (rate, totals) => {
-    const lines = linesOf([...totals], rate);
+    const lines = written().split('\n').slice(0, -1);
+    expect(lines.slice(0, 2)).toEqual(first.map((line) => expect.stringContaining(`2026-07-01T05:00:${line}`)));
     expect(lines.length).toBeLessThan(1_000);
     expect(lines.length).toBeGreaterThan(200);
-    expect(lines.at(-1)).toMatch(/ 100%/);
     expect(lines.filter((line) => line.includes(' 100%'))).toHaveLength(totals.length);
+    expect(written()).not.toMatch(/[^\P{Cc}\n]/u);
   });
 });

@@ -1,15 +1,14 @@
 import { createServer, type RequestListener } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SMTPServer, type SMTPServerOptions, type SMTPServerSession } from 'smtp-server';
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import type { NotificationConfig } from '../src/config.js';
 import { type ExitCode, exitCodes } from '../src/errors.js';
-import type { Failure } from '../src/events.js';
 import type { EndedRun, Report } from '../src/files/report.js';
 import { createNotifications } from '../src/show/notifications.js';
 import { summaryTable } from '../src/show/summary.js';
@@ -20,33 +19,14 @@ const token = 'canary-token-5d1e';
 const password = 'canary/password:8b40';
 const spellings = [password, encodeURIComponent(password), Buffer.from(password).toString('base64'), token];
 
-const cleanups: (() => void)[] = [];
-afterEach(() => {
-  for (const cleanup of cleanups.splice(0)) cleanup();
-});
-
-async function listen(server: Server, close = () => void server.close()): Promise<number> {
-  cleanups.push(close);
+async function listen(server: Server, close: () => unknown): Promise<number> {
+  onTestFinished(() => void close());
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
   return (server.address() as AddressInfo).port;
 }
 
-/** A TCP server that says `greeting`, or nothing, and no more. */
-async function startSilentServer(greeting = ''): Promise<number> {
-  const server = createTcpServer((socket) => {
-    cleanups.push(() => socket.destroy());
-    socket.on('error', () => {}).write(greeting);
-  });
-  return await listen(server);
-}
-
-/** A port of loopback at which nobody listens. */
-async function closedPort(): Promise<number> {
-  const server = createTcpServer();
-  const port = await listen(server);
-  await new Promise((closed) => server.close(closed));
-  return port;
-}
+/** A port of loopback at which nobody listens; fetch would refuse to ask better known ones. */
+const closedPort = 2;
 
 /** A cron monitor that notes the requests it gets. */
 async function startMonitor(answer: RequestListener = (_, response) => response.end('OK')) {
@@ -55,7 +35,7 @@ async function startMonitor(answer: RequestListener = (_, response) => response.
     requests.push(`${request.method} ${request.url}`);
     answer(request, response);
   });
-  const origin = `http://127.0.0.1:${await listen(server, () => void server.close().closeAllConnections())}`;
+  const origin = `http://127.0.0.1:${await listen(server, () => server.close().closeAllConnections())}`;
   return { requests, origin, heartbeatUrl: `${origin}/${token}` };
 }
 
@@ -74,14 +54,22 @@ async function startMailServer(options: SMTPServerOptions) {
     ...options,
   });
   server.on('error', () => {});
-  return { mails, port: await listen(server.server, () => void server.close()) };
+  return { mails, port: await listen(server.server, () => server.close()) };
 }
 
 async function received(stream: Readable, { envelope, user, secure }: SMTPServerSession) {
   const [headers = '', ...body] = (await text(stream)).split('\r\n\r\n');
   const from = envelope.mailFrom ? envelope.mailFrom.address : '';
   const to = envelope.rcptTo.map(({ address }) => address);
-  return { from, to, user, secure, headers, body: decodedQuotedPrintable(body.join('\r\n\r\n')) };
+  return {
+    from,
+    to,
+    user,
+    secure,
+    headers,
+    subject: subjectIn(headers),
+    body: decodedQuotedPrintable(body.join('\r\n\r\n')),
+  };
 }
 
 function decodedQuotedPrintable(encoded: string): string {
@@ -90,7 +78,7 @@ function decodedQuotedPrintable(encoded: string): string {
 }
 
 /** RFC 2047, of the two encodings the one that is used here. */
-function subjectIn(headers = ''): string {
+function subjectIn(headers: string): string {
   const [, subject = ''] = /^Subject: (.*)$/m.exec(headers.replaceAll(/\r\n[ \t]/g, ' ')) ?? [];
   const words = subject.replaceAll(/\?= +=\?UTF-8\?Q\?/g, '').replaceAll(/=\?UTF-8\?Q\?|\?=/g, '');
   return words === subject ? subject : decodedQuotedPrintable(words.replaceAll('_', ' '));
@@ -115,13 +103,14 @@ async function notify(config: Partial<NotificationConfig>, ended = outcome(), ti
   return warned;
 }
 
-type Mailing = { server?: SMTPServerOptions; url?: typeof smtp; to?: string; on?: 'always' | 'failure' };
+type Email = NonNullable<NotificationConfig['email']>;
+type Mailing = Partial<Email> & { server?: SMTPServerOptions; url?: typeof smtp; timeoutMs?: number };
 
 /** Tells a mail server of its own of one run. */
-async function mailed(ended: EndedRun, { server = {}, url = smtp, to = recipient, on = 'always' }: Mailing) {
+async function mailed(ended: EndedRun, { server = {}, url = smtp, timeoutMs, ...who }: Mailing = {}) {
   const { mails, port } = await startMailServer(server);
-  const warned = await notify({ email: { to, smtpUrl: url(port), on } }, ended);
-  return { mails, mail: mails[0], warned };
+  const email: Email = { to: recipient, smtpUrl: url(port), on: 'always', ...who };
+  return { warned: await notify({ email }, ended, timeoutMs), mails, mail: mails[0] };
 }
 
 const warningsOf = (what: string, reason: string) => [`${what} failed: ${reason}. The run is not affected.`];
@@ -150,15 +139,14 @@ describe('the heartbeat', () => {
   }
 
   it.each([
-    [`/${token}`, `/${token}/start`, `/${token}/fail?exit_code=3`],
     ['/ping/', '/ping/start', '/ping/fail?exit_code=3'],
     ['/ping?key=a%20b', '/ping/start?key=a%20b', '/ping/fail?key=a%20b&exit_code=3'],
     ['/ping/?key', '/ping/start?key', '/ping/fail?key&exit_code=3'],
     ['', '/start', '/fail?exit_code=3'],
   ])('to %s tells the start, a failure, and the success at the path as it is', async (path, start, fail) => {
     const { requests, origin } = await startMonitor();
-    for (const ended of [someFailed, outcome()])
-      expect(await notify({ heartbeatUrl: `${origin}${path}` }, ended)).toEqual([]);
+    const heartbeatUrl = `${origin}${path}`;
+    for (const ended of [someFailed, outcome()]) expect(await notify({ heartbeatUrl }, ended)).toEqual([]);
     expect(requests).toEqual([start, fail, start, path || '/'].map((told) => `GET ${told}`));
   });
 
@@ -170,19 +158,18 @@ describe('the heartbeat', () => {
       events.push(`${url} is answered`);
       response.end();
     });
-    const [start, end] = [`/${token}/start`, `/${token}`];
-    expect(events).toEqual([start, end].flatMap((url) => [`${url} arrives`, `${url} is answered`]));
+    const told = [`/${token}/start`, `/${token}`];
+    expect(events).toEqual(told.flatMap((url) => [`${url} arrives`, `${url} is answered`]));
   });
 
+  const moved: RequestListener = ({ url }, response) =>
+    url === '/elsewhere' ? response.end() : response.writeHead(302, { location: '/elsewhere' }).end();
   it.each<[string, RequestListener, string[]]>([
-    ['is told where else', (_, response) => response.writeHead(302, { location: '/elsewhere' }).end(), []],
+    ['is told where else', moved, []],
     ['is refused', (_, response) => response.writeHead(500).end('broken'), warnings('the server answered 500')],
     ['has an answer without an end', (_, response) => response.write('OK'), []],
   ])('that %s is sent or a warning', async (_, answer, expected) => {
-    const ended = await heard(outcome(), (request, response) =>
-      request.url === '/elsewhere' ? response.end() : answer(request, response),
-    );
-    expect(ended.warned).toEqual([...expected, ...expected]);
+    expect((await heard(outcome(), answer)).warned).toEqual([...expected, ...expected]);
   });
 
   it.each([
@@ -196,30 +183,26 @@ describe('the heartbeat', () => {
     expect(requests).toHaveLength(2);
   });
 
-  it('that cannot connect is a warning', async () => {
-    const heartbeatUrl = `http://127.0.0.1:${await closedPort()}/${token}`;
-    const expected = warnings('no connection (ECONNREFUSED)');
+  it.each([
+    [`http://127.0.0.1:${closedPort}/${token}`, '127.0.0.1', 'no connection (ECONNREFUSED)'],
+    [`http://user:${token}@127.0.0.1/`, '127.0.0.1', 'the URL or the answer is not usable'],
+    [token, 'a host that its URL does not name', 'no connection (ERR_INVALID_URL)'],
+  ])('to %s is a warning', async (heartbeatUrl, host, reason) => {
+    const expected = warningsOf(`The heartbeat to ${host}`, reason);
     expect(await notify({ heartbeatUrl })).toEqual([...expected, ...expected]);
-  });
-
-  const unusable = [`http://user:${token}@127.0.0.1/`, `ftp://127.0.0.1/${token}`, token];
-  it.each(unusable)('with the unusable URL %s is a warning', async (heartbeatUrl) => {
-    expect(await notify({ heartbeatUrl })).toHaveLength(2);
   });
 });
 
 describe('the e-mail', () => {
   it('is sent with a login, over STARTTLS where that is offered, to all recipients', async () => {
     const to = 'ops@example.com, it@example.com';
-    const { mails, mail, warned } = await mailed(someFailed, { to, on: 'failure' });
-    expect(warned).toEqual([]);
     const from = 'robot@example.com';
-    expect(mails).toMatchObject([{ from, to: to.split(', '), user: from, secure: true }]);
-    const headers = mail?.headers.split('\r\n');
-    for (const header of [`To: ${to}`, `From: ${from}`, 'Auto-Submitted: auto-generated'])
-      expect(headers).toContain(header);
-    expect(subjectIn(mail?.headers)).toContain(' FAILED (exit 3): 54,426 written, 3 failed');
-    for (const secret of spellings) expect(JSON.stringify(mails)).not.toContain(secret);
+    const { mail, ...sent } = await mailed(someFailed, { to, on: 'failure' });
+    expect(sent).toMatchObject({ warned: [], mails: [{ from, to: to.split(', '), user: from, secure: true }] });
+    const headers = [`To: ${to}`, `From: ${from}`, 'Auto-Submitted: auto-generated'];
+    expect(mail?.headers.split('\r\n')).toEqual(expect.arrayContaining(headers));
+    expect(mail?.subject).toContain(' FAILED (exit 3): 54,426 written, 3 failed');
+    for (const secret of spellings) expect(JSON.stringify(mail)).not.toContain(secret);
   });
 
   const noLogin = { disabledCommands: ['AUTH', 'STARTTLS'] };
@@ -228,26 +211,18 @@ describe('the e-mail', () => {
     ['without a login', noLogin, (port) => `smtp://127.0.0.1:${port}`, { from: recipient, secure: false }],
     ['with a user that is no address', {}, (port) => smtp(port, { user: 'robot' }), { from: recipient }],
   ])('is sent %s', async (_, server, url, expected) => {
-    const { mails, warned } = await mailed(someFailed, { server, url });
-    expect(warned).toEqual([]);
-    expect(mails).toMatchObject([{ to: [recipient], ...expected }]);
+    const mails = [{ to: [recipient], ...expected }];
+    expect(await mailed(someFailed, { server, url })).toMatchObject({ warned: [], mails });
   });
 
-  it.each([
-    ['failure', exitCodes.allWritten, 0],
-    ['failure', exitCodes.someFailed, 1],
-    ['always', exitCodes.allWritten, 1],
-    ['always', exitCodes.someFailed, 1],
-  ] as const)('on %s after exit code %i is sent %i times', async (on, exit_code, count) => {
-    const { mails, warned } = await mailed(outcome({ exit_code }), { on });
-    expect(warned).toEqual([]);
-    expect(mails).toHaveLength(count);
+  it('on failure alone is not sent after a success', async () => {
+    expect(await mailed(outcome(), { on: 'failure' })).toMatchObject({ mails: [], warned: [] });
   });
 
   it('tells what happened, the next step, the table, the failures and where the report is', async () => {
     const stopped_by = 'Interrupted by SIGINT. Run again with --resume to go on.';
     const changes = { exit_code: exitCodes.interrupted, stopped_by, failures: failures(25) };
-    const { mail } = await mailed(outcome(changes, 1_000), {});
+    const { mail } = await mailed(outcome(changes, 1_000));
     const because = 'The Racing API did not answer: 503 Service Unavailable.\n';
     const shown = Array.from({ length: 20 }, (_, index) => `  own_${index} Owner ${index}: ${because}`);
     expect(mail?.body).toBe(
@@ -258,7 +233,7 @@ describe('the e-mail', () => {
   });
 
   it('of a run without trouble has no next step, and says that there is no report', async () => {
-    const { mail } = await mailed({ ...outcome(), reportPath: null }, {});
+    const { mail } = await mailed({ ...outcome(), reportPath: null });
     expect(mail?.body).toBe(
       `54,429 written in 1m 11s, started 2026-11-23T05:00:12.345Z.\n\n${summary}\n\n` +
         `The report could not be written. The run was on ${hostname()}.\n`,
@@ -267,11 +242,10 @@ describe('the e-mail', () => {
 
   it('carries names of all languages', async () => {
     const name = 'Zoë Ó Sé 山田 🐎';
-    const failure: Failure = { entity_type: 'owners', id: 'own_1', name, reason: 'é'.repeat(2_000) };
-    const stopped_by = `${name} is twice.`;
-    const { mail } = await mailed(outcome({ exit_code: 7, stopped_by, failures: [failure] }, 0), {});
-    expect(subjectIn(mail?.headers)).toContain(` (exit 7): ${name} is twice (0 written, 1 failed)`);
-    expect(mail?.body).toContain(`  own_1 ${name}: ${'é'.repeat(2_000)}\n`);
+    const failed = failures(1, { name, reason: 'é'.repeat(2_000) });
+    const { mail } = await mailed(outcome({ exit_code: 7, stopped_by: `${name} is twice.`, failures: failed }, 0));
+    expect(mail?.subject).toContain(` (exit 7): ${name} is twice (0 written, 1 failed)`);
+    expect(mail?.body).toContain(`  own_0 ${name}: ${'é'.repeat(2_000)}\n`);
   });
 });
 
@@ -287,28 +261,21 @@ describe('the subject', () => {
     [' FAILED (exit 4): 0 written', 4, '', 0],
     [' FAILED (exit 7): Rows of Zoë are twice', 7, 'Rows of\u202e\u0000\tZoë are twice', 0],
   ])('is "%s"', async (subject, exit_code, stopped_by, written) => {
-    const { mail } = await mailed(outcome({ exit_code, stopped_by }, written), {});
-    expect(subjectIn(mail?.headers)).toBe(`populate-all-statistics${subject}`);
+    const { mail } = await mailed(outcome({ exit_code, stopped_by }, written));
+    expect(mail?.subject).toBe(`populate-all-statistics${subject}`);
   });
 
   it.each([
     '\r\nBcc: evil@example.com\r\n\r\nForged',
-    'Stop\r\nBcc: evil@example.com\r\n\r\nForged',
     'Stop\nBcc: evil@example.com',
     'Stop\rBcc: evil@example.com',
     'Stop\u2028Bcc: evil@example.com\u0000',
     'Stop\r\n.\r\nMAIL FROM:<evil@example.com>',
   ])('and the headers take nothing from %j or such names', async (text) => {
-    const failure: Failure = { entity_type: 'owners', id: text, name: text, reason: text };
-    const changes = { exit_code: exitCodes.unsafeToWrite, stopped_by: text, failures: [failure] };
-    const { mails, mail, warned } = await mailed(outcome(changes), {});
-    expect(warned).toEqual([]);
-    expect(mails).toMatchObject([{ from: 'robot@example.com', to: [recipient] }]);
-    const names = mail?.headers.match(/^[\w-]+(?=:)/gm)?.map((name) => name.toLowerCase());
-    expect(names?.sort()).toEqual([
-      ...['auto-submitted', 'content-transfer-encoding', 'content-type', 'date', 'from', 'message-id'],
-      ...['mime-version', 'subject', 'to'],
-    ]);
+    const failed = failures(1, { id: text, name: text, reason: text });
+    const { mail, ...sent } = await mailed(outcome({ exit_code: 7, stopped_by: text, failures: failed }));
+    expect(sent).toMatchObject({ warned: [], mails: [{ from: 'robot@example.com', to: [recipient] }] });
+    expect(mail?.headers.match(/^[\w-]+(?=:)/gm)).toHaveLength(9);
     expect(mail?.body.match(/^ {2}\S.*$/gm)).toHaveLength(1);
   });
 });
@@ -324,39 +291,34 @@ describe('an e-mail that cannot be sent is one warning', () => {
     ['the connection', 554, { onConnect: (_session, done) => done(no) }],
     ['the user and password of SMTP_URL', 535, { onAuth: (_auth, _session, done) => done(no) }],
   ])('for a server that refuses %s (%i) and repeats the password', async (what, code, server) => {
-    const { mails, warned } = await mailed(someFailed, { server });
-    expect(warned).toEqual(warnings(`the server refuses ${what} (${code})`));
-    expect(mails).toEqual([]);
+    const warned = warnings(`the server refuses ${what} (${code})`);
+    expect(await mailed(someFailed, { server })).toMatchObject({ warned, mails: [] });
   });
 
   it.each<[string, RegExp, typeof smtp]>([
     ['an untrusted certificate', /1 failed: no connection \(\w+\)\./, (port) => smtp(port, { trusting: false })],
-    ['a URL that is none', /a host that its URL does not name failed: no connection/, () => token],
     ['a URL that is not decodable', /the URL or the answer is not usable/, () => `smtp://%zz:${token}@127.0.0.1`],
   ])('for %s', async (_, expected, url) => {
-    const { mails, warned } = await mailed(someFailed, { url });
-    expect(warned).toEqual([expect.stringMatching(expected)]);
-    expect(mails).toEqual([]);
+    expect((await mailed(someFailed, { url })).warned).toEqual([expect.stringMatching(expected)]);
   });
 
   it('for one of two recipients refused; the other gets it', async () => {
-    const server: SMTPServerOptions = {
-      onRcptTo: ({ address }, _, done) => done(address === recipient ? null : no),
-    };
-    const { mails, warned } = await mailed(someFailed, { server, to: `${recipient},gone@example.com` });
-    expect(warned).toEqual(warnings('the server refuses 1 of 2 recipients'));
-    expect(mails).toMatchObject([{ to: [recipient] }]);
+    const onRcptTo: SMTPServerOptions['onRcptTo'] = ({ address }, _, done) => done(address === recipient ? null : no);
+    const sent = await mailed(someFailed, { server: { onRcptTo }, to: `${recipient},gone@example.com` });
+    const warned = warnings('the server refuses 1 of 2 recipients');
+    expect(sent).toMatchObject({ warned, mails: [{ to: [recipient] }] });
   });
 
-  it.each(['', '220 hello\r\n'])('for a server that says %j and no more', async (greeting) => {
-    const smtpUrl = smtp(await startSilentServer(greeting));
-    const email = { to: recipient, smtpUrl, on: 'always' } as const;
-    expect(await notify({ email }, someFailed, 300)).toEqual(warnings('no answer within 0.3s'));
+  it('for a server that stays silent, at whatever step', async () => {
+    for (const step of ['onConnect', 'onAuth', 'onData']) {
+      const { warned } = await mailed(someFailed, { server: { [step]: () => {} }, timeoutMs: 300 });
+      expect(warned).toEqual(warnings('no answer within 0.3s'));
+    }
   });
 
   it('for a port that nobody listens at, and keeps nothing from the heartbeat', async () => {
     const { requests, heartbeatUrl } = await startMonitor();
-    const email = { to: recipient, smtpUrl: smtp(await closedPort()), on: 'always' } as const;
+    const email: Email = { to: recipient, smtpUrl: smtp(closedPort), on: 'always' };
     const warned = await notify({ email, heartbeatUrl }, someFailed);
     expect(warned).toEqual(warnings('no connection (ECONNREFUSED)'));
     expect(requests).toEqual([`GET /${token}/start`, `GET /${token}/fail?exit_code=3`]);
