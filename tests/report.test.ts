@@ -1,14 +1,15 @@
-import { spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { entityTypes } from '../src/entity-types.js';
 import { exitCodes, FatalError } from '../src/errors.js';
-import type { Failure, Written } from '../src/events.js';
-import { type Report, savedReports, saveReport, startReport } from '../src/files/report.js';
+import type { Written } from '../src/events.js';
+import { savedReports, saveReport, startReport } from '../src/files/report.js';
+import { typeNamed } from './faults.js';
+import { failures, reportWith } from './sample-report.js';
 import { usualOptions } from './world.js';
 
 let folder: string;
@@ -20,20 +21,9 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-const [jockeys, trainers] = entityTypes;
-if (jockeys === undefined || trainers === undefined) throw new Error('There are no jockeys and trainers');
 const going = new AbortController().signal;
-const failure: Failure = { entity_type: 'jockeys', id: 'jky_1', name: 'A. Name', reason: 'results vanished' };
-
-function reportOf(timestamp: string, more: Partial<Report> = {}): Report {
-  const report = startReport(usualOptions, new Date(timestamp)).ended(going);
-  return { ...report, timestamp, failures: [failure], exit_code: exitCodes.someFailed, ...more };
-}
-
-function written(count: number): Written[] {
-  const entity = { id: 'jky_2', name: '', lastDate: null, statsUpdatedAtMs: null };
-  return Array(count).fill({ entity, row: { id: 'jky_2' } });
-}
+const pathOf = (time: string) => join(folder, `statistics_population_report_${time}.json`);
+const readReport = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
 
 it('has the documented format, and what was asked', () => {
   const asked = { dryRun: true, skipExisting: true, limit: 10, staleAfter: { text: '12h', ms: 1 } };
@@ -56,6 +46,9 @@ it.each([
   ['sweep', 12, 7],
 ] as const)('sums up what a %s did, and how long each type took', (strategy, first, second) => {
   vi.useFakeTimers({ toFake: ['performance'] });
+  const [jockeys, trainers] = [typeNamed('jockeys'), typeNamed('trainers')];
+  const entity = { id: 'jky_2', name: '', lastDate: null, statsUpdatedAtMs: null };
+  const written = (count: number): Written[] => Array(count).fill({ entity, row: { id: 'jky_2' } });
   const { take, ended } = startReport(usualOptions, new Date());
   take({ kind: 'selected', type: jockeys, total: 100, skipped: 7 });
   take({ kind: 'selected', type: trainers, total: 50, skipped: 0 });
@@ -64,19 +57,15 @@ it.each([
   take({ kind: 'gathering', strategy });
   vi.advanceTimersByTime(2_000);
   take({ kind: 'populating', type: jockeys });
-  take({ kind: 'batch', type: jockeys, written: written(40), failures: [failure] });
+  take({ kind: 'batch', type: jockeys, written: written(40), failures: failures(1) });
   vi.advanceTimersByTime(10_000);
-  take({ kind: 'batch', type: jockeys, written: written(20), failures: [failure, failure] });
+  take({ kind: 'batch', type: jockeys, written: written(20), failures: failures(2) });
   take({ kind: 'populating', type: trainers });
   vi.advanceTimersByTime(5_000);
   take({ kind: 'batch', type: trainers, written: written(50), failures: [] });
   const report = ended(going);
-  expect(report).toMatchObject({
-    strategy,
-    requests: 1,
-    exit_code: 3,
-    failures: [failure, failure, failure],
-  });
+  expect(report).toMatchObject({ strategy, requests: 1, exit_code: 3 });
+  expect(report.failures).toEqual([...failures(1), ...failures(2)]);
   const figures = [report.statistics.jockeys, report.statistics.trainers, report.overall];
   // Total, processed, successful, failed, skipped, duration, rate.
   expect(figures.map((one) => Object.values(one ?? {}))).toEqual([
@@ -87,84 +76,75 @@ it.each([
 });
 
 it.each([
-  [undefined, exitCodes.allWritten, null],
   [new FatalError(exitCodes.apiRefused, 'Refused.'), exitCodes.apiRefused, 'Refused.'],
   [new Error('A bug.'), exitCodes.ownBug, 'A bug.'],
 ])('of a run that %s ended has that one’s exit code and message', (error, exit_code, stopped_by) => {
-  const stop = error ? AbortSignal.abort(error) : going;
-  expect(startReport(usualOptions, new Date()).ended(stop)).toMatchObject({ exit_code, stopped_by });
+  const report = startReport(usualOptions, new Date()).ended(AbortSignal.abort(error));
+  expect(report).toMatchObject({ exit_code, stopped_by });
 });
 
 it.each([
-  ['2026-07-01T05:00:09.999Z', 'statistics_population_report_20260701_050009.json'],
-  ['2026-07-01T00:30:00.000+02:00', 'statistics_population_report_20260630_223000.json'],
-  ['2024-02-29T23:59:59.000Z', 'statistics_population_report_20240229_235959.json'],
-])('of %s is saved as %s, by UTC', (timestamp, name) => {
-  const report = reportOf(timestamp);
-  const path = join(folder, name);
-  expect(saveReport(folder, report)).toEqual({ report, reportPath: path });
-  expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(report);
-  expect(readdirSync(folder)).toEqual([name]);
+  ['2026-07-01T05:00:09.999Z', '20260701_050009'],
+  ['2026-07-01T00:30:00.000+02:00', '20260630_223000'],
+])('of %s is saved as of %s, by UTC', (timestamp, time) => {
+  const report = reportWith({ timestamp });
+  expect(saveReport(folder, report)).toEqual({ report, reportPath: pathOf(time) });
+  expect(readReport(pathOf(time))).toEqual(report);
+  expect(readdirSync(folder)).toHaveLength(1);
 });
 
 it('never replaces another one: it takes the name of a later second', () => {
-  const runs = ['first', 'second', 'third'];
-  const paths = runs.map(
-    (stopped_by) => saveReport(folder, reportOf('2026-12-31T23:59:59.500Z', { stopped_by })).reportPath ?? '',
-  );
-  const seconds = ['20261231_235959.json', '20270101_000000.json', '20270101_000001.json'];
-  expect(paths.map((path) => path.slice(-20))).toEqual(seconds);
-  expect(paths.map((path) => JSON.parse(readFileSync(path, 'utf8')).stopped_by)).toEqual(runs);
+  const times = ['20261231_235959', '20270101_000000', '20270101_000001'];
+  for (const time of times) {
+    const report = reportWith({ timestamp: '2026-12-31T23:59:59.500Z', stopped_by: time });
+    expect(saveReport(folder, report).reportPath).toBe(pathOf(time));
+  }
+  expect(times.map((time) => readReport(pathOf(time)).stopped_by)).toEqual(times);
 });
 
 it('never replaces that of another process', async () => {
   const source = new URL('../src/files/report.ts', import.meta.url);
+  // They wait for each other.
   const script = `
+    import { readdirSync, writeFileSync } from 'node:fs';
+    import { join } from 'node:path';
     import { saveReport } from ${JSON.stringify(source)};
-    const report = ${JSON.stringify(reportOf('2026-07-01T05:00:00Z'))};
-    process.stdin.once('data', () => {
-      for (let count = 0; count < 15; count += 1)
-        console.log(saveReport(process.argv[1], { ...report, stopped_by: process.pid + ' ' + count }).reportPath);
-      process.exit();
-    });
-    console.error('ready');`;
+    const [, folder] = process.argv;
+    writeFileSync(join(folder, String(process.pid)), '');
+    while (readdirSync(folder).length < 3);
+    for (let count = 0; count < 15; count += 1)
+      saveReport(folder, { ...${JSON.stringify(reportWith())}, stopped_by: process.pid + ' ' + count });`;
   const args = ['--import', 'tsx', '--input-type=module', '-e', script, folder];
   const cwd = fileURLToPath(new URL('..', import.meta.url));
-  const children = Array.from({ length: 3 }, () => spawn(process.execPath, args, { cwd }));
-  const outputs = children.map(({ stdout }) => text(stdout));
-  await Promise.all(children.map(({ stderr }) => new Promise((ready) => stderr.once('data', ready))));
-  for (const child of children) child.stdin.write('go');
-  const paths = (await Promise.all(outputs)).flatMap((output) => output.trim().split('\n'));
-  const reasons = paths.map((path) => JSON.parse(readFileSync(path, 'utf8')).stopped_by);
-  expect(reasons).toHaveLength(45);
-  expect(new Set(reasons).size).toBe(45);
+  await Promise.all([1, 2, 3].map(() => promisify(execFile)(process.execPath, args, { cwd })));
+  const saved = [...savedReports(folder)].map(({ stopped_by }) => stopped_by);
+  expect(saved).toHaveLength(45);
+  expect(new Set(saved).size).toBe(45);
 });
 
 it('that cannot be written is the outcome, unless something worse is', () => {
   const missing = join(folder, 'missing');
-  const report = reportOf('2026-07-01T05:00:00Z');
   const failed = { exit_code: exitCodes.filesUnusable, stopped_by: expect.stringContaining(missing) };
-  expect(saveReport(missing, report)).toMatchObject({ report: failed, reportPath: null });
-  const stopped = { ...report, exit_code: exitCodes.apiRefused, stopped_by: 'Refused.' };
+  expect(saveReport(missing, reportWith({ exit_code: 3 }))).toMatchObject({ report: failed, reportPath: null });
+  const stopped = reportWith({ exit_code: exitCodes.apiRefused, stopped_by: 'Refused.' });
   expect(saveReport(missing, stopped)).toEqual({ report: stopped, reportPath: null });
 });
 
 it('of which the page cannot be written tells that, without the page', () => {
-  mkdirSync(join(folder, 'statistics_population_report_20260701_050000.html'));
-  const { report, reportPath, pagePath } = saveReport(folder, reportOf('2026-07-01T05:00:00Z'), () => '<html>');
+  mkdirSync(pathOf('20261123_050147').replace('json', 'html'));
+  const { report, reportPath, pagePath } = saveReport(folder, reportWith(), () => '<html>');
   expect({ ...report, pagePath }).toMatchObject({ exit_code: exitCodes.filesUnusable, pagePath: undefined });
-  expect(JSON.parse(readFileSync(reportPath ?? '', 'utf8'))).toEqual(report);
+  expect(readReport(reportPath ?? '')).toEqual(report);
 });
 
 it('is told newest first, other files passed over', () => {
   expect([...savedReports(join(folder, 'missing'))]).toEqual([]);
   for (const day of ['2026-07-02', '2026-06-30', '2026-07-01'])
-    saveReport(folder, reportOf(`${day}T05:00:00Z`, { stopped_by: day }));
-  const path = (name: string) => join(folder, `statistics_population_report_${name}`);
-  writeFileSync(path('20260703_050000.json'), '{"torn": ');
-  writeFileSync(path('20260704_050000.json'), '{"foreign": 1}');
-  writeFileSync(path('20260705_050000.html'), '<html>');
-  mkdirSync(path('20260706_050000.json'));
+    saveReport(folder, reportWith({ timestamp: `${day}T05:00:00Z`, stopped_by: day }));
+  writeFileSync(pathOf('20260703_050000'), '{"torn": ');
+  writeFileSync(pathOf('20260704_050000'), '{"foreign": 1}');
+  writeFileSync(pathOf('20260705_050000').replace('json', 'html'), '<html>');
+  mkdirSync(pathOf('20260706_050000'));
   const days = [...savedReports(folder)].map(({ stopped_by }) => stopped_by);
   expect(days).toEqual(['2026-07-02', '2026-07-01', '2026-06-30']);
 });

@@ -4,14 +4,15 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import { openCheckpoint } from '../src/files/checkpoint.js';
-import { type Report, saveReport, startReport } from '../src/files/report.js';
+import { type Report, saveReport } from '../src/files/report.js';
 import { lockTypes } from '../src/files/run-lock.js';
 import { describeStatus, readStatus } from '../src/show/status.js';
+import { typeNamed } from './faults.js';
+import { reportWith } from './sample-report.js';
 import { usualOptions } from './world.js';
 
 const now = new Date('2026-07-01T12:00:00Z');
-const [jockeys] = entityTypes;
-if (jockeys === undefined) throw new Error('There are no jockeys');
+const jockeys = typeNamed('jockeys');
 let folder: string;
 
 beforeEach(() => {
@@ -23,12 +24,11 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Saves a report of jockeys: by default all ten were written. */
-function saveRun(timestamp: string, more: Partial<Report> = {}, processed = 10): string {
-  const report = startReport(usualOptions, new Date(timestamp)).ended(new AbortController().signal);
-  const written = { total: 10, processed, successful: processed - 1, failed: 1 };
-  const statistics = { jockeys: { ...written, skipped: 0, duration: 1, rate: 10 } };
-  return saveReport(folder, { ...report, timestamp, statistics, ...more }).reportPath ?? '';
+/** Saves a report of jockeys: one of ten failed, by default all others were written. */
+function saveRun(day: string, more: Partial<Report> = {}, processed = 10): string {
+  const figures = { total: 10, processed, successful: processed - 1, failed: 1, skipped: 0, duration: 1, rate: 10 };
+  const report = reportWith({ timestamp: `${day}T05:00:00.000Z`, statistics: { jockeys: figures }, ...more });
+  return saveReport(folder, report).reportPath ?? '';
 }
 
 it('of a folder without files is empty, also of one that is not there', () => {
@@ -46,6 +46,8 @@ it('of a folder without files is empty, also of one that is not there', () => {
 it('tells the run that processes a type, from its lock', () => {
   const since = '2026-07-01T11:59:00.000Z';
   const lock = lockTypes(folder, [jockeys], since);
+  expect(readStatus(folder, now).jockeys.running).toMatchObject({ rate: 0, seconds_left: null });
+  expect(describeStatus(readStatus(folder, now))).toContain(' selecting 0/0, 0.00/s\n');
   vi.setSystemTime('2026-07-01T11:59:30Z');
   lock.take({ kind: 'gathering', strategy: 'walk' });
   lock.take({ kind: 'phase', label: 'walking jockeys', total: 180 });
@@ -62,45 +64,28 @@ it('tells the run that processes a type, from its lock', () => {
   expect(readStatus(folder, now).jockeys.running).toBeNull();
 });
 
-it('does not know how long a run will take that has done nothing', () => {
-  const lock = lockTypes(folder, [jockeys], now.toISOString());
-  expect(readStatus(folder, now).jockeys.running).toMatchObject({ rate: 0, seconds_left: null });
-  expect(describeStatus(readStatus(folder, now))).toContain(' selecting 0/0, 0.00/s\n');
-  lock.release();
-});
-
-it('does not take a dead process for a run', () => {
-  const holder = { token: 'x', pid: 2 ** 22 + 1, process_start: null };
-  const note = { since: '', strategy: null, phase: 'selecting', phase_since: '', done: 0, total: 0 };
-  writeFileSync(join(folder, 'run_jockeys.lock'), JSON.stringify({ ...holder, ...note }));
-  expect(readStatus(folder, now).jockeys.running).toBeNull();
-});
-
 it('tells the last run and, where that did not reach its end, the last completed one', () => {
-  saveRun('2026-06-28T05:00:00.000Z');
-  const completed = saveRun('2026-06-29T05:00:00.000Z');
-  const last = saveRun('2026-06-30T05:00:00.000Z', { exit_code: 4, stopped_by: 'The API is gone.' }, 4);
-  saveRun('2026-07-01T05:00:00.000Z', { mode: 'dry_run' });
-  const { jockeys: status, owners } = readStatus(folder, now);
+  saveRun('2026-06-28');
+  const completed = saveRun('2026-06-29');
+  const last = saveRun('2026-06-30', { exit_code: 4, stopped_by: 'The API is gone.' }, 4);
+  saveRun('2026-07-01', { mode: 'dry_run' });
+  const status = readStatus(folder, now);
   const first = { ended: '2026-06-29T05:00:00.000Z', exit_code: 0, stopped_by: null, report: completed };
-  expect(status.last_completed).toEqual({ ...first, total: 10, successful: 9, failed: 1 });
-  expect(status.last_run).toMatchObject({ report: last, exit_code: 4, total: 10, successful: 3, failed: 1 });
-  expect(owners.last_run).toBeNull();
-  const lines = describeStatus(readStatus(folder, now)).split('\n');
-  expect(lines.slice(2, 5)).toEqual([
+  expect(status.jockeys.last_completed).toEqual({ ...first, total: 10, successful: 9, failed: 1 });
+  expect(status.jockeys.last_run).toMatchObject({ report: last, exit_code: 4, total: 10, successful: 3, failed: 1 });
+  expect(status.owners.last_run).toBeNull();
+  expect(describeStatus(status).split('\n').slice(2, 5)).toEqual([
     '  last run        2026-06-30T05:00:00.000Z, exit code 4: 3 of 10 written, 1 failed',
     '                  The API is gone.',
     '  last completed  2026-06-29T05:00:00.000Z, exit code 0: 9 of 10 written, 1 failed',
   ]);
 });
 
-it('reads reports of the original program and passes over what is none', () => {
+it('reads reports of the original program', () => {
   const figures = { total: 2, processed: 2, successful: 2, failed: 0, duration: 14.67, rate: 0.14 };
   const ended = '2025-10-19T14:17:14.492810';
   const original = { timestamp: ended, mode: 'production', statistics: { jockeys: figures } };
-  const path = (day: number) => join(folder, `statistics_population_report_202510${day}_141714.json`);
-  writeFileSync(path(19), JSON.stringify(original));
-  writeFileSync(path(20), '{"half": ');
+  writeFileSync(join(folder, 'statistics_population_report_20251019_141714.json'), JSON.stringify(original));
   const status = readStatus(folder, now);
   expect(status.jockeys.last_completed).toMatchObject({ ended, exit_code: null, successful: 2 });
   expect(describeStatus(status)).toContain(`  last run        ${ended}: 2 of 2 written, 0 failed\n  --resume`);
