@@ -4,19 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { neededProgram } from './needed-program.js';
 import { failures, pageOf, pageWith } from './sample-report.js';
 
 const browser = neededProgram('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable');
 const where = browser ?? 'a browser (skipped: none is in PATH)';
-
-let folder: string;
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'html-report-'));
-});
-// The browser's last processes may still write into its profile.
-afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }));
 
 const quiet = [
   ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync'],
@@ -26,7 +19,10 @@ const quiet = [
 
 /** What the browser makes of a page, and what it says on its console, errors of the policy and of SVG included. */
 async function open(page: string, scheme = 'light'): Promise<{ dom: string; said: string[] }> {
-  const path = join(mkdtempSync(join(folder, 'page-')), 'page.html');
+  const folder = mkdtempSync(join(tmpdir(), 'page-'));
+  // The browser's last processes may still write into its profile.
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }));
+  const path = join(folder, 'page.html');
   writeFileSync(path, page);
   const colours = `--blink-settings=preferredColorScheme=${scheme === 'dark' ? 0 : 1}`;
   const args = [...quiet, `--user-data-dir=${path}.profile`, colours, pathToFileURL(path).href];

@@ -165,7 +165,6 @@ describe('the plot', () => {
 
   it.each([
     ['no samples', [], 95],
-    ['one sample at 0', [none], 95],
     ['two at one moment', [0, 7].map((n) => ({ ...none, seconds: 3, done: n, requests: n })), 95],
     ['a run of no duration', [none], 0],
     ['a run of a month', [none, { ...none, seconds: 2_600_000, requests: 5e9 }], 2_600_000],
