@@ -48,26 +48,19 @@ export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]+/gu, ' ').trim();
 }
 
-/** Markup that may go into a page as it is. Only `html` and our own constants make it. */
-export class Html {
-  readonly markup: string;
-
-  constructor(markup: string) {
-    this.markup = markup;
-  }
-}
+/** Markup that may go into a page as it is. Only `html` makes it. */
+export type Html = { readonly markup: string };
 
 /** What a template may hold: text and numbers are escaped, markup is not. */
 export type Content = string | number | Html | readonly Html[];
 
 /** A template tag: the markup of the template with its values escaped for element content and quoted attributes. */
 export function html(strings: TemplateStringsArray, ...values: Content[]): Html {
-  return new Html(strings.map((text, index) => text + markupOf(values[index] ?? '')).join(''));
+  return { markup: strings.map((text, index) => text + markupOf(values[index] ?? '')).join('') };
 }
 
 function markupOf(content: Content): string {
-  if (content instanceof Html) return content.markup;
-  if (typeof content === 'object') return content.map(({ markup }) => markup).join('');
+  if (typeof content === 'object') return 'markup' in content ? content.markup : content.map(markupOf).join('');
   // Line ends and tabs have a place in a page, unlike other control characters and what turns a text's direction.
   const fit = String(content).replace(/(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu, ' ');
   return fit.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);

@@ -2,7 +2,7 @@ import { type EntityType, type EntityTypeName, entityTypes } from '../entity-typ
 import { exitCodeMeanings } from '../errors.js';
 import type { Failure, Tell, Written } from '../events.js';
 import type { Report, TypeStatistics } from '../files/report.js';
-import { formatCount, formatDuration, formatEntities, formatRate, Html, html } from '../format.js';
+import { formatCount, formatDuration, formatEntities, formatRate, type Html, html } from '../format.js';
 import { columnOf } from '../statistics.js';
 import { plot, type Sample, startSamples } from './plot.js';
 
@@ -182,7 +182,7 @@ function failureTable(failures: readonly Failure[]): Html {
 }
 
 /** Light or dark as the reader's system is, from a telephone's width on. */
-const style = new Html(`
+const style = html`
 :root {
   color-scheme: light dark;
   --page: light-dark(#f6f6f3, #141413); --card: light-dark(#ffffff, #1e1e1d); --rule: light-dark(#deded8, #383835);
@@ -263,4 +263,4 @@ text { fill: var(--muted); font-size: 0.75rem; }
   .reason { color: var(--muted); }
 }
 @media print { .scroll { max-height: none; } }
-`);
+`;
