@@ -10,6 +10,8 @@ export interface HttpAnswer {
   body: string;
 }
 
+type Send = () => Promise<HttpAnswer>;
+
 export interface PaceOptions {
   requestsPerSecond: number;
   /** Resolves when the account's next request may start, which it then has to do at once. */
@@ -47,7 +49,7 @@ export function createPace(options: PaceOptions) {
   }
 
   /** Runs `send` when its turn has come. Throws what `send` throws, or the signal's reason. */
-  async function run(send: () => Promise<HttpAnswer>): Promise<HttpAnswer> {
+  async function run(send: Send): Promise<HttpAnswer> {
     const admission = lastAdmission.then(admit);
     lastAdmission = admission.catch(() => {});
     const exchanged = exchange(await admission, send, coolingOff);
@@ -59,18 +61,14 @@ export function createPace(options: PaceOptions) {
   return { run, maxInFlight };
 }
 
-async function exchange(
-  request: number,
-  send: () => Promise<HttpAnswer>,
-  coolingOff: ReturnType<typeof createCoolingOff>,
-): Promise<HttpAnswer> {
-  const answer = await send().catch((error) => {
-    coolingOff.unanswered(request);
-    throw error;
-  });
-  if (answer.status === 429) coolingOff.refused(request, answer.retryAfterMs);
-  else coolingOff.answered(request);
-  return answer;
+async function exchange(request: number, send: Send, coolingOff: ReturnType<typeof createCoolingOff>) {
+  let answer: HttpAnswer | undefined;
+  try {
+    answer = await send();
+    return answer;
+  } finally {
+    coolingOff.landed(request, answer);
+  }
 }
 
 /**
@@ -123,8 +121,8 @@ function createCoolingOff({ clock, sleep, tell, signal }: PaceOptions) {
   let pause: ReturnType<typeof createPause> | undefined;
   const say = (line: string) => tell({ kind: 'line', line });
 
-  /** The API answered 429. Throws a FatalError when it has been refusing for too long. */
-  function refused(request: number, retryAfterMs = 0): void {
+  /** Holds back for another while. Throws a FatalError when the API has been refusing for too long. */
+  function holdBack(request: number, retryAfterMs = 0): void {
     if (pause?.beganAfter(request)) {
       pause.extend(clock(), retryAfterMs);
       return;
@@ -137,7 +135,6 @@ function createCoolingOff({ clock, sleep, tell, signal }: PaceOptions) {
   }
 
   return {
-    refused,
     /** Resolves when a request could start. */
     wait: async () => {
       while (pause?.holdsBack(clock())) {
@@ -152,14 +149,13 @@ function createCoolingOff({ clock, sleep, tell, signal }: PaceOptions) {
       nextRequest += 1;
       return nextRequest - 1;
     },
-    answered: (request: number) => {
+    /** The request has ended, perhaps without an answer: then a probe has failed and the pause goes on. */
+    landed: (request: number, answer?: HttpAnswer) => {
+      if (answer?.status === 429) return holdBack(request, answer.retryAfterMs);
       if (pause === undefined || pause.beganAfter(request)) return;
+      if (answer === undefined) return holdBack(request);
       say(`The Racing API answers again after ${formatDuration((clock() - pause.sinceMs) / 1000)}; going on.`);
       pause = undefined;
-    },
-    /** The request met no answer at all: a probe that failed, so the pause goes on. */
-    unanswered: (request: number) => {
-      if (pause && !pause.beganAfter(request)) refused(request);
     },
   };
 }
