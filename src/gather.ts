@@ -24,7 +24,7 @@ export interface Gathering {
   /** How many outcomes to write at once, and how many such batches at a time. */
   batchSize: number;
   writesInFlight: number;
-  /** The outcomes as they come; ends early, without an error, when the run is stopped. */
+  /** The outcomes as they come; those of a walk end with an error when the run is stopped. */
   outcomes(type: EntityType, entities: Entity[]): AsyncIterable<Outcome> | Iterable<Outcome>;
 }
 
@@ -143,21 +143,30 @@ function walk({ api, window, stop }: GatherOptions): Gathering {
   return {
     batchSize: 50,
     writesInFlight: 1,
-    async *outcomes(type, [first, ...rest]) {
-      // Alone, so that an account that may not do this at all is refused once and not by every request in flight.
-      if (first) yield await outcome(type, first);
-      const others = mapConcurrently(rest, concurrency, async (entity) => {
-        try {
-          stop.signal.throwIfAborted();
-          return await outcome(type, entity);
-        } catch (error) {
-          if (error instanceof FatalError) stop.abort(error);
-          if (!stop.signal.aborted) throw error;
-        }
-      });
-      for await (const one of others) if (one) yield one;
-    },
+    outcomes: (type, entities) => askEach(entities, concurrency, stop, (entity) => outcome(type, entity)),
   };
+}
+
+/**
+ * What `ask` answers for each item, as it comes. The first alone, so that an account that may not do this at all is
+ * refused once and not by every request in flight; of the others, an error of one stops all, and `stop` ends them.
+ */
+export async function* askEach<Item, Answer>(
+  [first, ...rest]: Item[],
+  concurrency: number,
+  stop: AbortController,
+  ask: (item: Item) => Promise<Answer>,
+): AsyncGenerator<Answer> {
+  if (first !== undefined) yield await ask(first);
+  yield* mapConcurrently(rest, concurrency, async (item) => {
+    try {
+      stop.signal.throwIfAborted();
+      return await ask(item);
+    } catch (error) {
+      stop.abort(error);
+      throw error;
+    }
+  });
 }
 
 /** The tallies of one entity's own results. Throws ResultsError or FatalError. */

@@ -1,10 +1,9 @@
-import { mapConcurrently } from './concurrently.js';
 import { type Database, instantMs } from './database.js';
 import type { Entity, EntityType } from './entity-types.js';
 import { type ExitCode, exitCodes, ResultsError } from './errors.js';
 import type { Tell } from './events.js';
 import { formatEntities, printable } from './format.js';
-import { walkEntity } from './gather.js';
+import { askEach, walkEntity } from './gather.js';
 import type { VerifyOptions } from './options.js';
 import type { RacingApi } from './racing-api.js';
 import { statisticsColumns, statisticsWindow, utcDate } from './statistics.js';
@@ -34,14 +33,14 @@ interface Verdict extends Candidate {
  * @throws FatalError
  */
 export async function verifyStatistics(options: VerifyOptions, parts: VerificationParts): Promise<ExitCode> {
-  const { tell } = parts;
+  const { api, stop, tell } = parts;
   const candidates = await drawSample(options, parts);
   tell({ kind: 'line', line: `Checking ${formatEntities(candidates.length)} against their own results.` });
   const verdicts: Verdict[] = [];
   let exitCode: ExitCode;
   try {
     tell({ kind: 'phase', label: 'verifying', total: candidates.length });
-    for await (const verdict of verdictsOf(candidates, parts)) {
+    for await (const verdict of askEach(candidates, api.maxInFlight, stop, (one) => check(one, parts))) {
       verdicts.push(verdict);
       const failed = verdicts.filter(({ kind }) => kind !== 'equal').length;
       tell({ kind: 'step', done: verdicts.length, failed });
@@ -67,20 +66,6 @@ async function drawSample({ entities: types, sample }: VerifyOptions, parts: Ver
     drawn.push(...candidates.splice(Math.floor(Math.random() * candidates.length), 1));
   }
   return drawn;
-}
-
-async function* verdictsOf([first, ...rest]: Candidate[], parts: VerificationParts): AsyncGenerator<Verdict> {
-  const { api, stop } = parts;
-  // Alone, so that an account that may not do this at all is refused once and not by every request in flight.
-  if (first) yield await check(first, parts);
-  yield* mapConcurrently(rest, api.maxInFlight, async (candidate) => {
-    try {
-      return await check(candidate, parts);
-    } catch (error) {
-      stop.abort(error);
-      throw error;
-    }
-  });
 }
 
 async function check(candidate: Candidate, { api, database }: VerificationParts): Promise<Verdict> {
