@@ -35,6 +35,8 @@ export type RunEvent =
   /** Written and saved in the checkpoint. */
   | { kind: 'batch'; type: EntityType; written: Written[]; failures: Failure[] };
 
+export type Batch = Extract<RunEvent, { kind: 'batch' }>;
+
 export type Tell = (event: RunEvent) => void;
 
 export type Events = ReturnType<typeof createEvents>;

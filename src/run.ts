@@ -1,8 +1,8 @@
 import { inBatches, mapConcurrently } from './concurrently.js';
 import type { Database } from './database.js';
-import type { Entity, EntityType, EntityTypeName } from './entity-types.js';
+import type { Entity, EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
-import type { Events, Failure, Strategy, Tell, Written } from './events.js';
+import type { Batch, Events, Failure, Strategy, Tell, Written } from './events.js';
 import { type Checkpoint, openCheckpoint } from './files/checkpoint.js';
 import { type EndedRun, saveReport, startReport } from './files/report.js';
 import { lockTypes } from './files/run-lock.js';
@@ -57,12 +57,9 @@ export async function run(options: PopulateOptions, parts: RunParts): Promise<En
 
 /** Selects, plans and, unless it is a dry run, gathers and writes. */
 async function populate(options: PopulateOptions, parts: RunParts): Promise<void> {
-  const { directory, stop, api } = parts;
-  const { tell } = parts.events;
-  const checkpoints = new Map(
-    options.entities.map((type) => [type.name, openCheckpoint(directory, type, options, tell)]),
-  );
-  const selections = await selectAll(options, parts, checkpoints);
+  const { api, events, stop } = parts;
+  const { tell } = events;
+  const selections = await selectAll(options, parts);
   const selected = selections.reduce((sum, { entities }) => sum + entities.length, 0);
   if (selected === 0) return;
 
@@ -71,20 +68,19 @@ async function populate(options: PopulateOptions, parts: RunParts): Promise<void
   if (options.dryRun) return showSamples(selections, tell);
 
   try {
-    await populateBy(strategy, selections, checkpoints, options, parts);
+    await populateBy(strategy, selections, options, parts);
   } catch (error) {
     const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
     if (!refused || alternative === undefined || api.hasAnswered() || stop.signal.aborted) throw error;
     tell({ kind: 'line', line: `Cannot ${strategy}, so trying to ${alternative}: ${error.message}` });
-    await populateBy(alternative, selections, checkpoints, options, parts);
+    await populateBy(alternative, selections, options, parts);
   }
 }
 
 /** Gathers by one strategy and writes, type after type. Throws a FatalError when the run ends before its end. */
 async function populateBy(
   strategy: Strategy,
-  selections: readonly Selection[],
-  checkpoints: ReadonlyMap<EntityTypeName, Checkpoint>,
+  selections: readonly OpenSelection[],
   options: PopulateOptions,
   { api, database, events, startedAt, stop }: RunParts,
 ): Promise<void> {
@@ -93,19 +89,17 @@ async function populateBy(
   tell({ kind: 'gathering', strategy });
   const gathering = await gather(strategy, selections, { api, window, tell, stop, force: options.force });
   let accounted = 0;
-  for (const { type, entities } of selections) {
+  for (const { type, entities, checkpoint } of selections) {
     // What a sweep has gathered is still written when the run is stopped; a walk has gathered nothing more.
     if (strategy === 'walk') stop.signal.throwIfAborted();
     tell({ kind: 'populating', type });
     const label = strategy === 'walk' ? `walking ${type.name}` : `writing ${type.name}`;
     tell({ kind: 'phase', label, total: entities.length });
     const batches = inBatches(watched(gathering.outcomes(type, entities), tell), gathering.batchSize);
-    const write = (batch: Outcome[]) => writeBatch(database, type, batch, startedAt);
-    const checkpoint = checkpoints.get(type.name);
+    const write = (outcomes: Outcome[]) => writeBatch(database, type, outcomes, startedAt);
     for await (const batch of mapConcurrently(batches, gathering.writesInFlight, write)) {
-      checkpoint?.add(batch.written.map(({ entity }) => entity.id));
-      checkpoint?.save();
-      tell({ kind: 'batch', type, ...batch });
+      checkpoint.add(batch.written.map(({ entity }) => entity.id));
+      tell(batch);
       for (const { id, name, reason } of batch.failures) {
         tell({ kind: 'line', line: `${type.name} ${id} ${name}: ${reason}` });
       }
@@ -130,18 +124,19 @@ async function* watched(outcomes: ReturnType<Gathering['outcomes']>, tell: Tell)
   }
 }
 
+/** Writes the rows among the outcomes; what could not be written has failed too. */
 async function writeBatch(
   database: Database,
   type: EntityType,
-  batch: readonly Outcome[],
+  outcomes: readonly Outcome[],
   startedAt: Date,
-): Promise<{ written: Written[]; failures: Failure[] }> {
+): Promise<Batch> {
   const stats_updated_at = startedAt.toISOString();
-  const rows = batch.flatMap((outcome) => ('row' in outcome ? { ...outcome.row, stats_updated_at } : []));
+  const rows = outcomes.flatMap((outcome) => ('row' in outcome ? { ...outcome.row, stats_updated_at } : []));
   const reasons = rows.length > 0 ? await database.writeStatistics(type, rows) : new Map<string, string>();
   const written: Written[] = [];
   const failures: Failure[] = [];
-  for (const outcome of batch) {
+  for (const outcome of outcomes) {
     const { id, name } = outcome.entity;
     const reason = 'failure' in outcome ? outcome.failure : reasons.get(id);
     if (reason !== undefined) {
@@ -149,15 +144,17 @@ async function writeBatch(
       failures.push({ entity_type: type.name, id: printable(id), name: printable(name), reason: printable(reason) });
     } else if ('row' in outcome) written.push(outcome);
   }
-  return { written, failures };
+  return { kind: 'batch', type, written, failures };
 }
 
-/** Selects from all types at once, each without what its checkpoint holds. */
-async function selectAll(
-  options: PopulateOptions,
-  { database, events: { tell }, startedAt, stop }: RunParts,
-  checkpoints: ReadonlyMap<EntityTypeName, Checkpoint>,
-): Promise<Selection[]> {
+/** A selection, and the checkpoint that takes what of it is written. */
+type OpenSelection = Selection & { checkpoint: Checkpoint };
+
+/** Opens the checkpoints, then selects from all types at once, each without what its checkpoint holds. */
+async function selectAll(options: PopulateOptions, parts: RunParts): Promise<OpenSelection[]> {
+  const { directory, database, events, startedAt, stop } = parts;
+  const { tell } = events;
+  const checkpoints = options.entities.map((type) => openCheckpoint(directory, type, options, tell));
   const rows = await Promise.all(options.entities.map((type) => database.checkTable(type)));
   tell({ kind: 'phase', label: 'selecting', total: rows.reduce((sum, one) => sum + one, 0) });
   let done = 0;
@@ -170,9 +167,9 @@ async function selectAll(
     }
   }
   const selections = await Promise.all(
-    options.entities.map((type) => {
-      const writtenIds = checkpoints.get(type.name)?.writtenIds ?? new Set();
-      return selectEntities(type, watchedPages(type), writtenIds, options, startedAt);
+    checkpoints.map(async (checkpoint) => {
+      const { type, writtenIds } = checkpoint;
+      return { ...(await selectEntities(type, watchedPages(type), writtenIds, options, startedAt)), checkpoint };
     }),
   );
   // The test rows were counted and are not selected.

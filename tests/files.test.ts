@@ -122,7 +122,6 @@ describe('a checkpoint', () => {
     await message();
     for (let save = 0; save < 150; save += 1) {
       checkpoint.add(Array.from({ length: 100 }, (_, index) => `jky_${save}_${index}`));
-      checkpoint.save();
       await sleep(0);
     }
     reader.postMessage('stop');

@@ -95,7 +95,6 @@ it('tells what --resume would do', () => {
   vi.setSystemTime(now);
   const checkpoint = openCheckpoint(folder, jockeys, usualOptions, () => {});
   checkpoint.add(['jky_1', 'jky_2']);
-  checkpoint.save();
   writeFileSync(join(folder, 'checkpoint_owners.json'), '{"torn');
   const status = readStatus(folder, now);
   expect(status.jockeys.resume).toEqual({ written: 2, saved: now.toISOString() });

@@ -51,17 +51,18 @@ export type Checkpoint = ReturnType<typeof openCheckpoint>;
  */
 export function openCheckpoint(directory: string, type: EntityType, options: PopulateOptions, tell: Tell) {
   const ids = idsToLeaveOut(directory, type, options, tell);
-  /** Call this only with ids whose rows have been written. */
-  const add = (more: Iterable<string>) => {
-    for (const id of more) ids.add(id);
-  };
   const save = () => {
     const timestamp = new Date().toISOString();
     const checkpoint = { entity_type: type.name, processed_ids: [...ids], count: ids.size, timestamp };
     writeWholeFile(checkpointPath(directory, type.name), `${JSON.stringify(checkpoint)}\n`);
   };
   if (!options.dryRun) save();
-  return { writtenIds: ids, add, save };
+  /** Call this only with ids whose rows have been written. */
+  const add = (more: Iterable<string>) => {
+    for (const id of more) ids.add(id);
+    save();
+  };
+  return { type, writtenIds: ids, add };
 }
 
 function idsToLeaveOut(

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import type { EntityTypeName } from '../entity-types.js';
 import { type ExitCode, exitCodes, FatalError } from '../errors.js';
-import type { Failure, RunEvent, Strategy } from '../events.js';
+import type { Batch, Failure, RunEvent, Strategy } from '../events.js';
 import type { PopulateOptions } from '../options.js';
 import { claimFile, removeQuietly, writeWholeFile } from './whole-file.js';
 
@@ -99,8 +99,6 @@ function askedOf(options: PopulateOptions): Pick<Report, 'entity_types' | 'mode'
     options: { skip_existing: skipExisting, stale_after: staleAfter?.text ?? null, resume, limit },
   };
 }
-
-type Batch = Extract<RunEvent, { kind: 'batch' }>;
 
 const noFigures = { total: 0, processed: 0, successful: 0, failed: 0, skipped: 0, duration: 0, rate: 0 };
 
