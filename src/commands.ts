@@ -39,7 +39,7 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
   const services = openServices(config, options.rate, output, 'Run again with --resume to go on.');
   const { screen, stop } = services;
   try {
-    const ended = await run(options, { ...services, directory, startedAt, onStart: notifications.started });
+    const ended = await run({ ...services, options, directory, startedAt, onStart: notifications.started });
     const { exit_code: exitCode, stopped_by: stoppedBy } = ended.report;
     screen.take({ kind: 'line', line: summarize(ended, screen.columns()) });
     if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));

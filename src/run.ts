@@ -15,8 +15,9 @@ import { startPage } from './show/page.js';
 import { describeSelection, sampleTable } from './show/summary.js';
 import { statisticsWindow, utcDate } from './statistics.js';
 
-/** What a run works with. */
+/** What a run was asked, and what it works with. */
 export interface RunParts {
+  options: PopulateOptions;
   api: RacingApi;
   database: Database;
   events: Events;
@@ -33,8 +34,8 @@ export interface RunParts {
  * The whole job: locks, selects, plans, gathers, writes and reports.
  * @throws FatalError when another run is active or the folder is unusable
  */
-export async function run(options: PopulateOptions, parts: RunParts): Promise<EndedRun> {
-  const { directory, events, startedAt, stop } = parts;
+export async function run(parts: RunParts): Promise<EndedRun> {
+  const { options, directory, events, startedAt, stop } = parts;
   makeFolder(directory);
   const report = startReport(options, startedAt);
   const page = startPage();
@@ -44,7 +45,7 @@ export async function run(options: PopulateOptions, parts: RunParts): Promise<En
   if (lock) events.listen(lock.take);
   parts.onStart?.();
   try {
-    await populate(options, parts);
+    await populate(parts);
   } catch (error) {
     // The first cause decides: what fails after a stop fails because of it.
     stop.abort(error);
@@ -56,10 +57,10 @@ export async function run(options: PopulateOptions, parts: RunParts): Promise<En
 }
 
 /** Selects, plans and, unless it is a dry run, gathers and writes. */
-async function populate(options: PopulateOptions, parts: RunParts): Promise<void> {
-  const { api, events, stop } = parts;
+async function populate(parts: RunParts): Promise<void> {
+  const { options, api, events, stop } = parts;
   const { tell } = events;
-  const selections = await selectAll(options, parts);
+  const selections = await selectAll(parts);
   const selected = selections.reduce((sum, { entities }) => sum + entities.length, 0);
   if (selected === 0) return;
 
@@ -68,22 +69,18 @@ async function populate(options: PopulateOptions, parts: RunParts): Promise<void
   if (options.dryRun) return showSamples(selections, tell);
 
   try {
-    await populateBy(strategy, selections, options, parts);
+    await populateBy(strategy, selections, parts);
   } catch (error) {
     const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
     if (!refused || alternative === undefined || api.hasAnswered() || stop.signal.aborted) throw error;
     tell({ kind: 'line', line: `Cannot ${strategy}, so trying to ${alternative}: ${error.message}` });
-    await populateBy(alternative, selections, options, parts);
+    await populateBy(alternative, selections, parts);
   }
 }
 
 /** Gathers by one strategy and writes, type after type. Throws a FatalError when the run ends before its end. */
-async function populateBy(
-  strategy: Strategy,
-  selections: readonly OpenSelection[],
-  options: PopulateOptions,
-  { api, database, events, startedAt, stop }: RunParts,
-): Promise<void> {
+async function populateBy(strategy: Strategy, selections: readonly OpenSelection[], parts: RunParts): Promise<void> {
+  const { options, api, events, startedAt, stop } = parts;
   const { tell } = events;
   const window = statisticsWindow(utcDate(startedAt.getTime()));
   tell({ kind: 'gathering', strategy });
@@ -96,7 +93,7 @@ async function populateBy(
     const label = strategy === 'walk' ? `walking ${type.name}` : `writing ${type.name}`;
     tell({ kind: 'phase', label, total: entities.length });
     const batches = inBatches(watched(gathering.outcomes(type, entities), tell), gathering.batchSize);
-    const write = (outcomes: Outcome[]) => writeBatch(database, type, outcomes, startedAt);
+    const write = (outcomes: Outcome[]) => writeBatch(type, outcomes, parts);
     for await (const batch of mapConcurrently(batches, gathering.writesInFlight, write)) {
       checkpoint.add(batch.written.map(({ entity }) => entity.id));
       tell(batch);
@@ -125,12 +122,8 @@ async function* watched(outcomes: ReturnType<Gathering['outcomes']>, tell: Tell)
 }
 
 /** Writes the rows among the outcomes; what could not be written has failed too. */
-async function writeBatch(
-  database: Database,
-  type: EntityType,
-  outcomes: readonly Outcome[],
-  startedAt: Date,
-): Promise<Batch> {
+async function writeBatch(type: EntityType, outcomes: readonly Outcome[], parts: RunParts): Promise<Batch> {
+  const { database, startedAt } = parts;
   const stats_updated_at = startedAt.toISOString();
   const rows = outcomes.flatMap((outcome) => ('row' in outcome ? { ...outcome.row, stats_updated_at } : []));
   const reasons = rows.length > 0 ? await database.writeStatistics(type, rows) : new Map<string, string>();
@@ -151,8 +144,8 @@ async function writeBatch(
 type OpenSelection = Selection & { checkpoint: Checkpoint };
 
 /** Opens the checkpoints, then selects from all types at once, each without what its checkpoint holds. */
-async function selectAll(options: PopulateOptions, parts: RunParts): Promise<OpenSelection[]> {
-  const { directory, database, events, startedAt, stop } = parts;
+async function selectAll(parts: RunParts): Promise<OpenSelection[]> {
+  const { options, directory, database, events, startedAt, stop } = parts;
   const { tell } = events;
   const checkpoints = options.entities.map((type) => openCheckpoint(directory, type, options, tell));
   const rows = await Promise.all(options.entities.map((type) => database.checkTable(type)));

@@ -196,7 +196,7 @@ async function runHere(
   const services = openServices(surroundings, asked.rate, parts);
   try {
     const directory = join(folder, 'logs');
-    const { report } = await run(asked, { ...services, directory, startedAt, onStart });
+    const { report } = await run({ ...services, options: asked, directory, startedAt, onStart });
     if (report.exit_code === exitCodes.ownBug) throw services.stop.signal.reason;
     return { ...report, lines: services.lines };
   } finally {
