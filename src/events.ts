@@ -17,16 +17,23 @@ export interface Written {
   row: StatisticsRow;
 }
 
+/** A stretch of work with a known number of steps, as far as it is; `total` may turn out otherwise than announced. */
+export interface Phase {
+  label: string;
+  done: number;
+  total: number;
+  /** Undefined in a phase where nothing can fail for one entity alone. */
+  failed?: number;
+}
+
 /** What happens in a run, told to all who watch it: the screen, the lock, the report and the page. */
 export type RunEvent =
   /** A line for people. */
   | { kind: 'line'; line: string }
   /** A request to the API has started. */
   | { kind: 'request' }
-  /** A stretch of work with a known number of steps begins, and ends the one before. */
-  | { kind: 'phase'; label: string; total: number }
-  /** How far the phase is; `total` may turn out otherwise than announced. */
-  | { kind: 'step'; done: number; total?: number; failed?: number }
+  /** A phase begins, which ends the one before, or it goes on by a step. */
+  | ({ kind: 'phase' | 'step' } & Phase)
   /** The last phase has ended. */
   | { kind: 'over' }
   | { kind: 'selected'; type: EntityType; total: number; skipped: number }
@@ -50,20 +57,22 @@ export function createEvents() {
   return { tell, listen: (listener: Tell) => void listeners.push(listener) };
 }
 
-/** A phase as far as it is. */
-export interface Phase {
-  label: string;
-  done: number;
-  total: number;
-  /** Undefined in a phase where nothing can fail for one entity alone. */
-  failed?: number | undefined;
-}
-
-/** The phase after an event: another object if the event is of a phase; undefined before the first. */
-export function phaseAfter(event: RunEvent, phase: Phase | undefined): Phase | undefined {
-  if (event.kind === 'phase') return { label: event.label, done: 0, total: event.total };
-  if (event.kind !== 'step' || phase === undefined) return phase;
-  return { ...phase, done: event.done, failed: event.failed, total: event.total ?? phase.total };
+/** Hands items on, and tells of a phase in which each is a step: how many have passed, how many of them failed. */
+export async function* inPhase<Item>(
+  { label, total }: Pick<Phase, 'label' | 'total'>,
+  items: Iterable<Item> | AsyncIterable<Item>,
+  isFailure: (item: Item) => boolean,
+  tell: Tell,
+): AsyncGenerator<Item> {
+  let done = 0;
+  let failed = 0;
+  tell({ kind: 'phase', label, done, total });
+  for await (const item of items) {
+    yield item;
+    done += 1;
+    if (isFailure(item)) failed += 1;
+    tell({ kind: 'step', label, done, total, failed });
+  }
 }
 
 /** How much of a phase is done, from 0 to 1. */

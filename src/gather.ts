@@ -87,13 +87,13 @@ async function sweep(selections: readonly Selection[], { api, window, tell }: Ga
     },
     onPage: () => {
       pages += 1;
-      tell({ kind: 'step', done: pages, total: Math.max(typicalSweepRequests, pages + 1) });
+      tell({ kind: 'step', label: 'sweeping', done: pages, total: Math.max(typicalSweepRequests, pages + 1) });
     },
   };
   const sweepWindow = async (query: ResultsQuery) => {
     all.add(await readCompleteResults(api, query, newTallies, hooks));
   };
-  tell({ kind: 'phase', label: 'sweeping', total: typicalSweepRequests });
+  tell({ kind: 'phase', label: 'sweeping', done: pages, total: typicalSweepRequests });
   try {
     const [first, ...rest] = sweepQueries(window);
     // Alone, so that a plan without this endpoint is refused once and not by every request in flight.

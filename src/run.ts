@@ -2,13 +2,13 @@ import { inBatches, mapConcurrently } from './concurrently.js';
 import type { Database } from './database.js';
 import type { Entity, EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
-import type { Batch, Events, Failure, Strategy, Tell, Written } from './events.js';
+import { type Batch, type Events, type Failure, inPhase, type Strategy, type Tell, type Written } from './events.js';
 import { type Checkpoint, openCheckpoint } from './files/checkpoint.js';
 import { type EndedRun, saveReport, startReport } from './files/report.js';
 import { lockTypes } from './files/run-lock.js';
 import { makeFolder } from './files/whole-file.js';
 import { formatCount, formatDuration, formatEntities, printable } from './format.js';
-import { type Gathering, gather, type Outcome, recentSince, type Selection, typicalSweepRequests } from './gather.js';
+import { gather, type Outcome, recentSince, type Selection, typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';
 import type { RacingApi } from './racing-api.js';
 import { startPage } from './show/page.js';
@@ -91,9 +91,10 @@ async function populateBy(strategy: Strategy, selections: readonly OpenSelection
     if (strategy === 'walk') stop.signal.throwIfAborted();
     tell({ kind: 'populating', type });
     const label = strategy === 'walk' ? `walking ${type.name}` : `writing ${type.name}`;
-    tell({ kind: 'phase', label, total: entities.length });
-    const batches = inBatches(watched(gathering.outcomes(type, entities), tell), gathering.batchSize);
-    const write = (outcomes: Outcome[]) => writeBatch(type, outcomes, parts);
+    const phase = { label, total: entities.length };
+    const outcomes = inPhase(phase, gathering.outcomes(type, entities), (one) => 'failure' in one, tell);
+    const batches = inBatches(outcomes, gathering.batchSize);
+    const write = (batch: Outcome[]) => writeBatch(type, batch, parts);
     for await (const batch of mapConcurrently(batches, gathering.writesInFlight, write)) {
       checkpoint.add(batch.written.map(({ entity }) => entity.id));
       tell(batch);
@@ -107,18 +108,6 @@ async function populateBy(strategy: Strategy, selections: readonly OpenSelection
   // Success is claimed only for what is accounted for.
   const selected = selections.reduce((sum, { entities }) => sum + entities.length, 0);
   if (accounted !== selected) throw new Error(`${accounted} of ${selected} entities are accounted for`);
-}
-
-/** The outcomes of a type as they pass, counted for those who watch. */
-async function* watched(outcomes: ReturnType<Gathering['outcomes']>, tell: Tell): AsyncGenerator<Outcome> {
-  let done = 0;
-  let failed = 0;
-  for await (const outcome of outcomes) {
-    yield outcome;
-    done += 1;
-    if ('failure' in outcome) failed += 1;
-    tell({ kind: 'step', done, failed });
-  }
 }
 
 /** Writes the rows among the outcomes; what could not be written has failed too. */
@@ -149,13 +138,15 @@ async function selectAll(parts: RunParts): Promise<OpenSelection[]> {
   const { tell } = events;
   const checkpoints = options.entities.map((type) => openCheckpoint(directory, type, options, tell));
   const rows = await Promise.all(options.entities.map((type) => database.checkTable(type)));
-  tell({ kind: 'phase', label: 'selecting', total: rows.reduce((sum, one) => sum + one, 0) });
+  const label = 'selecting';
+  const total = rows.reduce((sum, one) => sum + one, 0);
   let done = 0;
+  tell({ kind: 'phase', label, done, total });
   async function* watchedPages(type: EntityType): AsyncGenerator<Entity[]> {
     for await (const page of database.entities(type)) {
       stop.signal.throwIfAborted();
       done += page.length;
-      tell({ kind: 'step', done });
+      tell({ kind: 'step', label, done, total });
       yield page;
     }
   }
@@ -166,7 +157,7 @@ async function selectAll(parts: RunParts): Promise<OpenSelection[]> {
     }),
   );
   // The test rows were counted and are not selected.
-  tell({ kind: 'step', done, total: done });
+  tell({ kind: 'step', label, done, total: done });
   for (const selection of selections) {
     const { type, entities, skipped } = selection;
     tell({ kind: 'selected', type, total: entities.length, skipped });

@@ -8,6 +8,7 @@ const eraseLine = '\r\u001b[2K';
 function watch(columns: number | null | undefined, color = false) {
   let written = '';
   let nowMs = 0;
+  let phase = { label: '', total: 0 };
   const write = (text: string) => {
     written += text;
   };
@@ -27,12 +28,15 @@ function watch(columns: number | null | undefined, color = false) {
     screen,
     last: () => screen().at(-1) ?? '',
     line: (line: string) => take({ kind: 'line', line }),
-    phase: (label: string, total: number) => take({ kind: 'phase', label, total }),
+    phase: (label: string, total: number) => {
+      phase = { label, total };
+      take({ kind: 'phase', ...phase, done: 0 });
+    },
     /** A step so many milliseconds and requests after the one before. */
     step: (done: number, afterMs = 0, requests = 0, more: { failed?: number; total?: number } = {}) => {
       nowMs += afterMs;
       for (let request = 0; request < requests; request += 1) take({ kind: 'request' });
-      take({ kind: 'step', done, ...more });
+      take({ kind: 'step', ...phase, done, ...more });
     },
     over: () => take({ kind: 'over' }),
     close,
@@ -124,11 +128,13 @@ describe('a bar', () => {
 
 describe('elsewhere', () => {
   it('every line bears the time, and nothing is overwritten', () => {
-    const { line, step, close, written } = watch(null);
+    const { line, phase, step, close, written } = watch(null);
+    phase('walking', 1);
     step(0, 61_000);
     line('one\n\ntwo');
     close();
-    expect(written()).toBe('2026-07-01T05:01:01Z one\n\n2026-07-01T05:01:01Z two\n');
+    const time = '2026-07-01T05:01:01Z';
+    expect(written()).toBe(`${time} walking 0/1 0%\n${time} one\n\n${time} two\n`);
   });
 
   it.each([

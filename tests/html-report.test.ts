@@ -194,22 +194,21 @@ describe('what a page hears', () => {
 
   /** Walks for so many seconds, a step and a request in each. */
   function walk(take: Tell, label: string, seconds: number): void {
-    take({ kind: 'phase', label, total: seconds });
+    take({ kind: 'phase', label, done: 0, total: seconds });
     for (let done = 1; done <= seconds; done += 1) {
       vi.advanceTimersByTime(1_000);
       take({ kind: 'request' });
-      take({ kind: 'step', done });
+      take({ kind: 'step', label, done, total: seconds });
     }
   }
 
   it('are the moments of a run, with its requests', () => {
     const { take, samples } = startSamples();
-    take({ kind: 'step', done: 1 });
     walk(take, 'walking jockeys', 3);
     vi.advanceTimersByTime(100);
-    take({ kind: 'phase', label: 'sweeping', total: 9 });
-    take({ kind: 'step', done: 3 });
-    take({ kind: 'step', done: 4, total: 4 });
+    take({ kind: 'phase', label: 'sweeping', done: 0, total: 9 });
+    take({ kind: 'step', label: 'sweeping', done: 3, total: 9 });
+    take({ kind: 'step', label: 'sweeping', done: 4, total: 4 });
     expect(samples.map((one) => [one.seconds, one.label, one.done, one.total, one.requests])).toEqual([
       ...[0, 1, 2, 3].map((second) => [second, 'walking jockeys', second, 3, second]),
       ...[0, 4].map((done) => [3.1, 'sweeping', done, done === 0 ? 9 : 4, 3]),

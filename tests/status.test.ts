@@ -50,9 +50,9 @@ it('tells the run that processes a type, from its lock', () => {
   expect(describeStatus(readStatus(folder, now))).toContain(' selecting 0/0, 0.00/s\n');
   vi.setSystemTime('2026-07-01T11:59:30Z');
   lock.take({ kind: 'gathering', strategy: 'walk' });
-  lock.take({ kind: 'phase', label: 'walking jockeys', total: 180 });
+  lock.take({ kind: 'phase', label: 'walking jockeys', done: 0, total: 180 });
   vi.advanceTimersByTime(2_000);
-  lock.take({ kind: 'step', done: 60 });
+  lock.take({ kind: 'step', label: 'walking jockeys', done: 60, total: 180 });
   const status = readStatus(folder, now);
   const phase = { phase: 'walking jockeys', done: 60, total: 180, rate: 2, seconds_left: 60 };
   expect(status.jockeys.running).toEqual({ pid: process.pid, since, strategy: 'walk', ...phase });

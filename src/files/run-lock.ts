@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import type { EntityType } from '../entity-types.js';
 import { exitCodes, FatalError } from '../errors.js';
-import { type Phase, phaseAfter, type RunEvent } from '../events.js';
+import type { RunEvent } from '../events.js';
 import { formatCount } from '../format.js';
 import { createFileLock, type LockHolder, readLockHolder } from './file-lock.js';
 
@@ -32,7 +32,6 @@ const lockPath = (directory: string, { name }: EntityType) => join(directory, `r
 export function lockTypes(directory: string, types: readonly EntityType[], since: string) {
   const note: RunNote = { since, strategy: null, phase: 'selecting', phase_since: since, done: 0, total: 0 };
   const locks = types.map((type) => ({ type, ...createFileLock(lockPath(directory, type)) }));
-  let phase: Phase | undefined;
   let updatedAtMs = Number.NEGATIVE_INFINITY;
   const release = () => {
     for (const lock of locks) lock.release();
@@ -41,8 +40,9 @@ export function lockTypes(directory: string, types: readonly EntityType[], since
   function take(event: RunEvent): void {
     if (event.kind === 'gathering') note.strategy = event.strategy;
     if (event.kind === 'phase') note.phase_since = new Date().toISOString();
-    phase = phaseAfter(event, phase);
-    if (phase) Object.assign(note, { phase: phase.label, done: phase.done, total: phase.total });
+    if (event.kind === 'phase' || event.kind === 'step') {
+      Object.assign(note, { phase: event.label, done: event.done, total: event.total });
+    }
     if (performance.now() - updatedAtMs < updateIntervalMs) return;
     updatedAtMs = performance.now();
     try {

@@ -1,4 +1,4 @@
-import { fractionOf, type Phase, phaseAfter, type RunEvent, type Tell } from '../events.js';
+import { fractionOf, type Phase, type RunEvent, type Tell } from '../events.js';
 import { formatCount, formatDuration, type Html, html } from '../format.js';
 
 /** Where a phase stood at a moment of the run: seconds since its start. */
@@ -13,17 +13,15 @@ export function startSamples(): { take: Tell; readonly samples: readonly Sample[
   const samples: Sample[] = [];
   const startedAtMs = performance.now();
   let requests = 0;
-  let phase: Phase | undefined;
 
   function take(event: RunEvent): void {
     if (event.kind === 'request') requests += 1;
-    const next = phaseAfter(event, phase);
-    if (next === undefined || next === phase) return;
-    phase = next;
+    if (event.kind !== 'phase' && event.kind !== 'step') return;
+    const { kind, ...phase } = event;
     const seconds = (performance.now() - startedAtMs) / 1000;
     // Some pixels of the width, however long the run: 2,000 samples in 8 hours.
     const due = seconds - (samples.at(-1)?.seconds ?? 0) >= Math.max(0.5, seconds / 300);
-    if (event.kind === 'phase' || due || phase.done >= phase.total) samples.push({ ...phase, seconds, requests });
+    if (kind === 'phase' || due || phase.done >= phase.total) samples.push({ ...phase, seconds, requests });
   }
 
   return { take, samples };

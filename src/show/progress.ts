@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import { fractionOf, type Phase, phaseAfter, type RunEvent, type Tell } from '../events.js';
+import { fractionOf, type Phase, type RunEvent, type Tell } from '../events.js';
 import { formatCount, formatDuration, formatRate } from '../format.js';
 
 export interface ScreenOptions {
@@ -101,9 +101,10 @@ function terminalScreen({ output, clock, color = false }: ScreenOptions): Screen
         return draw();
       }
       if (event.kind === 'phase' || event.kind === 'over') close();
-      const next = phaseAfter(event, phase);
-      if (next === undefined || next === phase) return;
-      phase = next;
+      // A step may come late, after its phase: a page of a sweep that has failed meanwhile.
+      const goesOn = event.kind === 'step' && phase !== undefined;
+      if (event.kind !== 'phase' && !goesOn) return;
+      phase = event;
       const due = event.kind === 'phase' || phase.done >= phase.total || clock() - drawnAtMs >= redrawMs;
       if (due) draw();
     },
@@ -134,7 +135,6 @@ const shortestIntervalMs = 1_000;
 function plainScreen({ output, clock, now }: ScreenOptions): Screen {
   const meter = createMeter(clock);
   const startedAtMs = clock();
-  let phase: Phase | undefined;
   let printedAtMs = startedAtMs;
   let printedDone = 0;
 
@@ -155,14 +155,12 @@ function plainScreen({ output, clock, now }: ScreenOptions): Screen {
     take: (event) => {
       meter.take(event);
       if (event.kind === 'line') return print(event.line);
-      const next = phaseAfter(event, phase);
-      if (next === undefined || next === phase) return;
-      phase = next;
+      if (event.kind !== 'phase' && event.kind !== 'step') return;
       const nowMs = clock();
-      if (event.kind === 'step' && !isDue(phase, nowMs)) return;
+      if (event.kind === 'step' && !isDue(event, nowMs)) return;
       printedAtMs = nowMs;
-      printedDone = phase.done;
-      if (event.kind === 'step') print(`${phase.label} ${meter.figures(phase).join(' · ')}`);
+      printedDone = event.done;
+      if (event.kind === 'step') print(`${event.label} ${meter.figures(event).join(' · ')}`);
     },
   };
 }
