@@ -71,27 +71,25 @@ export async function gather(
 
 /** The tallies of every GB and IRE race of the window. Tells of each page. */
 async function sweep(selections: readonly Selection[], { api, window, tell }: GatherOptions): Promise<Tallies> {
-  const newTallies = () => {
-    const types = selections.map(({ type }) => type);
-    return new Tallies(types, window);
-  };
+  const types = selections.map(({ type }) => type);
+  const newTallies = () => new Tallies(types, window);
   const all = newTallies();
   const countedRaces = new Set<string>();
   let pages = 0;
-  const hooks: ReadingHooks = {
-    // A race whose date was corrected meanwhile turns up in a second window.
-    accept: (raceIds) => {
-      if ([...raceIds].some((id) => countedRaces.has(id))) return false;
-      for (const id of raceIds) countedRaces.add(id);
-      return true;
-    },
-    onPage: () => {
-      pages += 1;
-      tell({ kind: 'step', label: 'sweeping', done: pages, total: Math.max(typicalSweepRequests, pages + 1) });
-    },
+  const resultsPage: RacingApi['resultsPage'] = async (query, skip) => {
+    const page = await api.resultsPage(query, skip);
+    pages += 1;
+    tell({ kind: 'step', label: 'sweeping', done: pages, total: Math.max(typicalSweepRequests, pages + 1) });
+    return page;
+  };
+  // A race whose date was corrected meanwhile turns up in a second window.
+  const accept = (raceIds: Set<string>) => {
+    if ([...raceIds].some((id) => countedRaces.has(id))) return false;
+    for (const id of raceIds) countedRaces.add(id);
+    return true;
   };
   const sweepWindow = async (query: ResultsQuery) => {
-    all.add(await readCompleteResults(api, query, newTallies, hooks));
+    all.add(await readCompleteResults({ resultsPage }, query, newTallies, accept));
   };
   tell({ kind: 'phase', label: 'sweeping', done: pages, total: typicalSweepRequests });
   try {
@@ -194,31 +192,20 @@ function outcomeOf(type: EntityType, entity: Entity, tallies: Tallies, window: S
   return { entity, failure };
 }
 
-interface ReadingHooks {
-  /** May refuse a reading by the ids of its races. */
-  accept?: (raceIds: Set<string>) => boolean;
-  onPage?: () => void;
-}
-
 /**
  * Reads all pages of a query, tallies each race once, and accepts only what adds up to the API's `total`. Races that
- * appear, vanish or shift to another page meanwhile make it read again, at most three times in all.
- * Throws ResultsError or FatalError.
+ * appear, vanish or shift to another page meanwhile make it read again, at most three times in all; so do those whose
+ * ids `accept` refuses. Throws ResultsError or FatalError.
  */
 async function readCompleteResults(
   api: Pick<RacingApi, 'resultsPage'>,
   query: ResultsQuery,
   newTallies: () => Tallies,
-  { accept = () => true, onPage = () => {} }: ReadingHooks = {},
+  accept = (_raceIds: Set<string>) => true,
 ): Promise<Tallies> {
-  const readPage = async (skip: number) => {
-    const page = await api.resultsPage(query, skip);
-    onPage();
-    return page;
-  };
   for (let reading = 1; reading <= readings; reading += 1) {
     const tallies = newTallies();
-    const raceIds = await readOnce(readPage, tallies);
+    const raceIds = await readOnce((skip) => api.resultsPage(query, skip), tallies);
     if (raceIds && accept(raceIds)) return tallies;
   }
   throw new ResultsError('unusable', `its results did not add up to their total in ${readings} readings`);
