@@ -6,7 +6,7 @@ import { exitCodes } from '../errors.js';
 import type { Failure } from '../events.js';
 import type { EndedRun, Report } from '../files/report.js';
 import { formatCount, formatDuration, printable } from '../format.js';
-import { summaryTable } from './summary.js';
+import { countsOf, summaryTable } from './summary.js';
 
 const program = 'populate-all-statistics';
 
@@ -153,16 +153,11 @@ const columns = 100;
 
 /** The outcome in one short line. */
 function subjectOf({ exit_code, stopped_by, overall }: Report): string {
-  const figures = counts(overall);
+  const figures = countsOf(overall);
   if (exit_code === exitCodes.allWritten) return `${program}: ${figures} in ${formatDuration(overall.duration)}`;
   const cause = headline(stopped_by ?? '');
   const outcome = cause === '' ? figures : overall.total_processed > 0 ? `${cause} (${figures})` : cause;
   return `${program} FAILED (exit ${exit_code}): ${outcome}`;
-}
-
-function counts({ total_successful, total_failed }: Report['overall']): string {
-  const failed = total_failed === 0 ? '' : `, ${formatCount(total_failed)} failed`;
-  return `${formatCount(total_successful)} written${failed}`;
 }
 
 /** A message's first sentence; of a long one the first clause, cut between words where even that is long. */
@@ -180,7 +175,7 @@ function bodyOf({ report, reportPath }: EndedRun): string {
   const failed = formatCount(failures.length);
   const parts = [
     (stopped_by ?? '').split('\n').map(printable).join('\n'),
-    `${counts(overall)} in ${formatDuration(overall.duration)}, started ${started_at}.`,
+    `${countsOf(overall)} in ${formatDuration(overall.duration)}, started ${started_at}.`,
     failures.length > 0 ? `Next step: run again with --resume to try the ${failed} failed ones again.` : '',
     summaryTable(report, columns),
     failureList(failures),

@@ -9,14 +9,18 @@ export function summarize({ report, reportPath, pagePath }: EndedRun, columns: n
   const lines: string[] = [];
   if (report.mode === 'production' && Object.keys(report.statistics).length > 0) {
     lines.push(summaryTable(report, columns));
-    const { total_successful, total_failed, duration } = report.overall;
-    const failed = total_failed > 0 ? `, ${formatCount(total_failed)} failed` : '';
-    lines.push(`${formatCount(total_successful)} written${failed} in ${formatDuration(duration)}.`);
+    lines.push(`${countsOf(report.overall)} in ${formatDuration(report.overall.duration)}.`);
   }
   if (reportPath !== null) lines.push(`Report: ${reportPath}`);
   if (pagePath !== undefined) lines.push(`Page: ${pagePath}`);
   if (report.failures.length > 0) lines.push(`Next: run again with --resume to try the failed ones again.`);
   return lines.join('\n');
+}
+
+/** Of all types: 2,000 written, 3 failed. */
+export function countsOf({ total_successful, total_failed }: Report['overall']): string {
+  const failed = total_failed === 0 ? '' : `, ${formatCount(total_failed)} failed`;
+  return `${formatCount(total_successful)} written${failed}`;
 }
 
 /** The outcome a type; leaves out columns from the right where `columns` are too few. Empty without types. */
