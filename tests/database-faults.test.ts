@@ -111,9 +111,11 @@ describe('a fault that passes', () => {
 describe('a fault that lasts', () => {
   const unreachable = /^The database cannot be reached or does not answer\. Check SUPABASE_URL/;
 
-  it('while selecting: nothing is asked of the API', async () => {
-    injectAnswer(answer(503, {}), () => true);
+  it('while selecting is asked about six times, and nothing is asked of the API', async () => {
+    const fault = vi.fn(answer(503, {}));
+    injectAnswer(fault, ({ method }) => method === 'HEAD' || method === 'GET');
     await expectStopped(walk, unreachable);
+    expect(fault).toHaveBeenCalledTimes(6);
     expect(world.api.calls).toEqual([]);
   });
 

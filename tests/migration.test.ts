@@ -65,11 +65,13 @@ describe('the migration', () => {
   it('may be applied again without a change', async () => {
     await database.migrate();
     await database.query(`insert into ra_jockeys (id, name) values ('jky_1', 'A. Jockey')`);
-    expect(await populate('jockeys', [jockeyStatistics])).toEqual(success);
-    const before = await readAll('ra_jockeys');
-    await database.migrate();
-    expect(await readAll('ra_jockeys')).toEqual(before);
-    expect(await populate('jockeys', [jockeyStatistics])).toEqual(success);
+    for (const recent_30d_wins of [1, 2]) {
+      expect(await populate('jockeys', [{ ...jockeyStatistics, recent_30d_wins }])).toEqual(success);
+      const before = await readAll('ra_jockeys');
+      expect(before).toMatchObject([{ recent_30d_wins }]);
+      await database.migrate();
+      expect(await readAll('ra_jockeys')).toEqual(before);
+    }
   });
 
   it('has the Data API read the schema anew, and hides the tables that it creates from the publishable key', async () => {

@@ -55,14 +55,11 @@ const jockeyId = season.races[0]?.runners[0]?.jockey_id ?? '';
 
 describe('a page of results', () => {
   it('has every field of a race and of a runner as a string', async () => {
-    const { results } = await page('/results?limit=100');
-    expect(results).toHaveLength(100);
-    const races = results?.map(({ runners: _, ...race }) => ({ one: race, fields: raceFields })) ?? [];
-    const runners = results?.flatMap((race) => race.runners).map((one) => ({ one, fields: runnerFields })) ?? [];
-    for (const { one, fields } of [...races, ...runners]) {
-      expect(Object.keys(one).sort()).toEqual(fields.split(' ').sort());
-      expect(Object.values(one).filter((value) => typeof value !== 'string')).toEqual([]);
-    }
+    const { results } = await page('/results?limit=1');
+    const { runners = [], ...race } = results?.[0] ?? {};
+    const strings = (fields: string) => Object.fromEntries(fields.split(' ').map((name) => [name, expect.any(String)]));
+    expect(race).toEqual(strings(raceFields));
+    expect(runners).toEqual(runners.map(() => strings(runnerFields)));
   });
 
   it('takes about 1 KB a runner, is compressed, and is the same for a test that asks without a request', async () => {
@@ -161,8 +158,8 @@ describe('what is refused', () => {
     ['pro-without-results', 401, 200],
   ] as const)('401 outside the plan %s', async (plan, ofAll, ofOne) => {
     api.options.plan = plan;
-    const answers = [await ask('/results'), await ask(`/jockeys/${jockeyId}/results`)];
-    expect(answers.map(({ status }) => status)).toEqual([ofAll, ofOne]);
+    expect((await ask('/results')).status).toBe(ofAll);
+    expect((await ask(`/jockeys/${jockeyId}/results`)).status).toBe(ofOne);
   });
 
   it('429 over the rate, until the rate is raised', async () => {
@@ -182,22 +179,13 @@ describe('what is refused', () => {
   });
 });
 
-it('results come, are corrected and go, for everybody in the race', async () => {
+it('who is in a new race is known, and stays so when the race is gone', async () => {
   const runners = [{ position: '1', jockey_id: jockeyId, trainer_id: 'trn_new', owner_id: 'own_new' }];
-  const late: SeasonRace = { race_id: 'rac_late', date: today, region: 'GB', runners };
-  const before = idsOf(await allRaces(`/jockeys/${jockeyId}/results`));
-  api.publish(late);
-  expect(idsOf(await allRaces(`/jockeys/${jockeyId}/results`)).sort()).toEqual([...before, 'rac_late'].sort());
+  api.publish({ race_id: 'rac_late', date: today, region: 'GB', runners });
   expect(idsOf(await allRaces('/owners/own_new/results'))).toEqual(['rac_late']);
-  expect(idsOf(api.races)).toEqual(idsOf([...season.races, late].sort(newestFirst)));
-
-  const other = season.jockeys.find(({ id }) => id !== jockeyId)?.id ?? '';
-  const correction = { jockey_id: other, position: '2' };
-  api.amend('rac_late', (race) => ({ ...race, runners: race.runners.map((one) => ({ ...one, ...correction })) }));
-  expect(idsOf(await allRaces(`/jockeys/${jockeyId}/results`))).toEqual(before);
-  const { results } = await page(`/jockeys/${other}/results?start_date=${today}`);
-  expect(results?.find(({ race_id }) => race_id === 'rac_late')?.runners).toMatchObject([correction]);
-
+  expect(api.races).toEqual([...api.races].sort(newestFirst));
+  api.amend('rac_late', (race) => ({ ...race, region: 'FR' }));
+  expect(await page('/trainers/trn_new/results?region=fr')).toMatchObject({ total: 1 });
   api.withdraw('rac_late');
   expect(api.races).toEqual(season.races);
   expect(await page('/owners/own_new/results')).toMatchObject({ results: null, total: 0 });

@@ -1,7 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, vi } from 'vitest';
-import { z } from 'zod';
 import type { SeasonRace } from '../demo/season.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Report } from '../src/files/report.js';
@@ -31,33 +30,28 @@ export function latestReport(world: Pick<World, 'folder'>): Report {
   return report;
 }
 
-const checkpointSchema = z.strictObject({
-  entity_type: z.string(),
-  processed_ids: z.array(z.string()),
-  count: z.number(),
-  timestamp: z.string(),
-});
-
 /** The ids in a type's checkpoint; none without a file. Fails if the file is not whole. */
 export function checkpointIds(world: Pick<World, 'folder'>, { name }: EntityType): string[] {
   if (!existsSync(join(world.folder, 'logs', `checkpoint_${name}.json`))) return [];
-  const checkpoint = checkpointSchema.parse(readJson(world, `checkpoint_${name}.json`));
-  expect(checkpoint).toMatchObject({ entity_type: name, count: checkpoint.processed_ids.length });
-  return checkpoint.processed_ids;
+  const checkpoint = readJson(world, `checkpoint_${name}.json`) as { processed_ids: string[] };
+  const { processed_ids } = checkpoint;
+  expect(checkpoint).toEqual({
+    entity_type: name,
+    processed_ids: expect.any(Array),
+    count: processed_ids.length,
+    timestamp: expect.any(String),
+  });
+  return processed_ids;
 }
 
-/** A row as two runs of one day should both write it. */
-export function withoutTime({ stats_updated_at: _, ...row }: StatisticsRow): Omit<StatisticsRow, 'id'> {
-  return row;
-}
-
-/** All rows of the given types, by id, without stats_updated_at. */
+/** All rows of the given types, by id, without stats_updated_at: as two runs of one day should both write them. */
 export async function timelessRows(
   world: Pick<World, 'rows'>,
   types: readonly EntityType[] = entityTypes,
 ): Promise<Map<string, Omit<StatisticsRow, 'id'>>> {
   const rows = await Promise.all(types.map((type) => world.rows(type)));
-  return new Map(rows.flatMap((byId) => Array.from(byId, ([id, row]) => [id, withoutTime(row)] as const)));
+  const all = rows.flatMap((byId) => [...byId.values()]);
+  return new Map(all.map(({ stats_updated_at: _, ...row }) => [row.id as string, row]));
 }
 
 /** Written out, and not by the program's own table of statistics. */
