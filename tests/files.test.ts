@@ -2,38 +2,24 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import { openCheckpoint } from '../src/files/checkpoint.js';
 import type { PopulateOptions } from '../src/options.js';
 import { idsInOrder, runCommand, startTinyWorld, typeNamed } from './faults.js';
-import { checkpointIds, latestReport, reports, writtenIds } from './watching.js';
-import { type Ended, readJson, usualOptions, type World } from './world.js';
+import { checkpointIds, latestReport, placeCheckpoint, reports, writtenIds } from './watching.js';
+import { type Ended, readJson, sharedWorld, usualOptions } from './world.js';
 
 /** What lies in logs/, and what happens when it cannot be used. */
 const jockeys = typeNamed('jockeys');
-let world: World;
-
-beforeAll(async () => {
-  world = await startTinyWorld();
-});
-beforeEach(async () => {
-  await world.reset();
-  mkdirSync(logs());
-});
-afterAll(() => world.close());
+const world = sharedWorld(startTinyWorld);
+beforeEach(() => mkdirSync(logs()));
 
 const logs = (name = '') => join(world.folder, 'logs', name);
 const logsLike = (pattern: RegExp) => readdirSync(logs()).filter((name) => pattern.test(name));
 const path = () => logs('checkpoint_jockeys.json');
 const run = (options: Partial<PopulateOptions> = {}) =>
   world.runHere({ entities: [jockeys], strategy: 'sweep', ...options });
-
-/** A checkpoint of the original program, as Python's json.dump and datetime.isoformat wrote it. */
-function placeCheckpoint(ids: string[], timestamp?: string): void {
-  const checkpoint = { entity_type: 'jockeys', processed_ids: ids, count: ids.length, timestamp };
-  writeFileSync(path(), JSON.stringify(checkpoint, null, 2));
-}
 
 /** A thread that reads a file all the time until told to stop, then tells what was no whole checkpoint. */
 const readAgainAndAgain = `
@@ -58,7 +44,8 @@ const readAgainAndAgain = `
 describe('a checkpoint', () => {
   it('of each type has the documented format and every id that is written', async () => {
     const before = Date.now();
-    await run({ entities: entityTypes });
+    const { lines } = await run({ entities: entityTypes, resume: true });
+    expect(lines).toContain('jockeys: no checkpoint to resume from; starting from the beginning.');
     for (const type of entityTypes) {
       const saved = readJson(world, `checkpoint_${type.name}.json`) as { timestamp: string };
       expect(saved).toEqual({
@@ -77,7 +64,7 @@ describe('a checkpoint', () => {
     'of the original program, time %s: only --resume goes on from it, a run without keeps it aside',
     async (timestamp) => {
       const ids = await idsInOrder(world, jockeys);
-      placeCheckpoint([...ids.slice(0, 5), ids[4] ?? ''], timestamp);
+      placeCheckpoint(world, jockeys, [...ids.slice(0, 5), ids[4] ?? ''], timestamp);
       const resumed = await run({ resume: true, limit: 4 });
       expect(resumed.statistics.jockeys).toMatchObject({ total: 4, successful: 4, skipped: 5 });
       const told = timestamp ?? 'an unknown time';
@@ -94,7 +81,7 @@ describe('a checkpoint', () => {
   );
 
   it('is forgotten with --clear-checkpoints, and a dry run leaves it alone', async () => {
-    placeCheckpoint(await idsInOrder(world, jockeys));
+    placeCheckpoint(world, jockeys, await idsInOrder(world, jockeys));
     const before = readFileSync(path(), 'utf8');
     const all = { total: 14, skipped: 0 };
     for (const options of [{ clearCheckpoints: true, resume: true }, {}]) {
@@ -104,15 +91,6 @@ describe('a checkpoint', () => {
     expect((await run({ dryRun: true, resume: true })).statistics.jockeys).toMatchObject({ skipped: 14 });
     expect((await run({ clearCheckpoints: true, resume: true })).statistics.jockeys).toMatchObject(all);
     expect(await writtenIds(world, jockeys)).toHaveLength(14);
-  });
-
-  it('may be missing', async () => {
-    const { lines } = await run({ dryRun: true });
-    expect(lines.join()).not.toContain('checkpoint');
-    expect(logsLike(/checkpoint/)).toEqual([]);
-    expect((await run({ resume: true })).lines).toContain(
-      'jockeys: no checkpoint to resume from; starting from the beginning.',
-    );
   });
 
   it('is whole for a reader at every moment', async () => {
@@ -171,7 +149,7 @@ it.each([
 });
 
 it('a checkpoint that cannot be saved ends the run before any request, and the old one stays', async () => {
-  placeCheckpoint(['jky_1']);
+  placeCheckpoint(world, jockeys, ['jky_1']);
   const before = readFileSync(path(), 'utf8');
   mkdirSync(`${path()}.tmp`);
   const { exit_code, stopped_by } = await run({ resume: true });
@@ -195,15 +173,6 @@ describe('the command', () => {
     expect(stderr).not.toContain('This is a bug');
     expect(code).toBe(8);
   }
-
-  it.each([
-    ['request_budget', ['--entities', 'jockeys']],
-    ['checkpoint_jockeys.json', ['--entities', 'jockeys', '--resume']],
-  ])('ends before any request when it finds a folder in the place of %s', async (name, args) => {
-    mkdirSync(logs(name));
-    expectUnusable(await command(args), name);
-    expect(world.api.calls).toEqual([]);
-  });
 
   it('verifies nothing when it finds a file in the place of logs', async () => {
     rmSync(logs(), { recursive: true });

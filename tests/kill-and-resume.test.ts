@@ -1,11 +1,11 @@
-import { mkdirSync, watch, writeFileSync } from 'node:fs';
+import { mkdirSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { beforeAll, beforeEach, expect, it } from 'vitest';
 import { makeRandom, pick, type Random, wholeNumber } from '../demo/random.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
-import { checkpointIds, timelessRows, until, writtenIds } from './watching.js';
-import { startWorld, type World } from './world.js';
+import { checkpointIds, placeCheckpoint, timelessRows, until, writtenIds } from './watching.js';
+import { sharedWorld, startWorld } from './world.js';
 
 /** KILLS=100 for more; SEED=<the number in a failed test's name> for the same moments again. */
 const kills = Number(process.env.KILLS ?? 20);
@@ -13,28 +13,17 @@ const timeout = 60_000 + kills * 5_000;
 const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
 
 const [jockeys, trainers] = entityTypes as [EntityType, EntityType];
-let world: World;
+const world = sharedWorld(() => startWorld({ season: { jockeys: 130, trainers: 60, owners: 1_100, races: 150 } }));
 let uninterrupted: Awaited<ReturnType<typeof timelessRows>>;
 
 beforeAll(async () => {
-  world = await startWorld({ season: { jockeys: 130, trainers: 60, owners: 1_100, races: 150 } });
   expect(await world.runHere({ strategy: 'sweep' })).toMatchObject({ exit_code: 0 });
   uninterrupted = await timelessRows(world);
 });
-beforeEach(async () => {
-  await world.reset();
-  mkdirSync(logs());
-});
-afterAll(() => world.close());
+beforeEach(() => mkdirSync(logs()));
 
 const logs = (name = '') => join(world.folder, 'logs', name);
 const idsOf = ({ name }: EntityType) => world.season[name].map(({ id }) => id);
-
-/** The checkpoint that an older run has left. */
-function placeCheckpoint({ name }: EntityType, ids: string[]): void {
-  const checkpoint = { entity_type: name, processed_ids: ids, count: ids.length, timestamp: '2025-11-01T05:00:00' };
-  writeFileSync(logs(`checkpoint_${name}.json`), JSON.stringify(checkpoint));
-}
 
 function takeInterceptsOff(): void {
   world.api.options.intercept = undefined;
@@ -124,7 +113,7 @@ it.each([
     for (let killed = 0; killed < kills / 2; ) {
       await world.reset();
       mkdirSync(logs());
-      placeCheckpoint(jockeys, olderIds);
+      placeCheckpoint(world, jockeys, olderIds);
       for (let finished = false; !finished; ) {
         world.api.calls.length = 0;
         const moment = killed < kills / 2 ? pick(random, moments) : undefined;
@@ -143,7 +132,7 @@ it.each([[[]], [['--clear-checkpoints']]])(
   'a run %j killed while it selects is not hidden by the complete checkpoint of an older one',
   async (more) => {
     world.api.options.latencyMs = 0;
-    for (const type of entityTypes) placeCheckpoint(type, idsOf(type));
+    for (const type of entityTypes) placeCheckpoint(world, type, idsOf(type));
     const killed = world.start(['--all', '--strategy', 'sweep', '--rate', '1000', ...more]);
     world.database.intercept = () => void killed.child.kill('SIGKILL');
     expect(await killed.ended).toMatchObject({ signal: 'SIGKILL' });

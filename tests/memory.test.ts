@@ -1,15 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { startWorld, type World } from './world.js';
+import { expect, it } from 'vitest';
+import { sharedWorld, startWorld } from './world.js';
 
 /** ENTITIES=20000 for the size of the promise, which takes some minutes. */
 const owners = Number(process.env.ENTITIES ?? 4_000);
-let world: World;
-
-beforeAll(async () => {
-  world = await startWorld({ season: { jockeys: 40, trainers: 30, owners, races: 60 } });
-});
-afterAll(() => world.close());
+const world = sharedWorld(() => startWorld({ season: { jockeys: 40, trainers: 30, owners, races: 60 } }));
 
 function median(values: readonly number[]): number {
   return Math.round(values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0);

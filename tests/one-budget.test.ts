@@ -1,16 +1,17 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { Arrival, SimulatorSettings } from './simulator.js';
-import { password, type RunningCommand, readJson, startWorld, today, username, type World } from './world.js';
+import { until } from './watching.js';
+import { password, type RunningCommand, readJson, sharedWorld, startWorld, today, username } from './world.js';
 
 const rate = 9;
 /** On a busy machine some requests are on their way for longer than others; two budgets would halve the second. */
 const jitterMs = 300;
 const season = { jockeys: 30, trainers: 10, owners: 20, races: 40 };
 
-let world: World;
+const world = sharedWorld(() => startWorld({ season }));
 /** In a process of its own nothing but the calls themselves keeps it from noting when they arrive. */
 let simulator: ChildProcess;
 let simulatorUrl: string;
@@ -21,18 +22,12 @@ beforeAll(async () => {
   const settings: SimulatorSettings = { season: { today, ...season }, username, password, failEvery: 7 };
   const script = fileURLToPath(new URL('./simulator.ts', import.meta.url));
   simulator = fork(script, [JSON.stringify(settings)], { execArgv: ['--import', 'tsx'] });
-  const said = once(simulator, 'message');
-  world = await startWorld({ season });
-  [simulatorUrl] = await said;
+  [simulatorUrl] = await once(simulator, 'message');
 });
 beforeEach(async () => {
-  await world.reset();
   earlier += (await arrivals()).length;
 });
-afterAll(async () => {
-  simulator.disconnect();
-  await world.close();
-});
+afterAll(() => simulator.disconnect());
 
 async function arrivals(): Promise<Arrival[]> {
   simulator.send('arrivals');
@@ -58,17 +53,17 @@ function expectRate(all: readonly Arrival[]): void {
   expect(tooEarly).toEqual([]);
 }
 
-/** Resolves with the one of the commands that holds the budget's lock, as far as another process can tell. */
-async function holderAmong(commands: RunningCommand[]): Promise<RunningCommand> {
-  const holder = () => {
+/** Resolves with the command's process when that holds the budget's lock, as far as another process can tell. */
+async function holder({ child }: RunningCommand): Promise<ChildProcess> {
+  const holds = () => {
     try {
-      const { pid } = readJson(world, 'request_budget.lock') as { pid: number };
-      return commands.find(({ child }) => child.pid === pid);
+      return (readJson(world, 'request_budget.lock') as { pid: number }).pid === child.pid;
     } catch {
-      return undefined;
+      return false;
     }
   };
-  return await vi.waitUntil(holder, { timeout: 60_000, interval: 5 });
+  await until('it to hold the budget', holds);
+  return child;
 }
 
 it('two runs and a verification together keep to the rate, retries included', async () => {
@@ -82,27 +77,13 @@ it('two runs and a verification together keep to the rate, retries included', as
   expect(last - first).toBeGreaterThan((all.length - 1) * (1000 / rate) - jitterMs);
 });
 
-it('verifications killed while they hold the budget do not hold up a run', async () => {
+it('a verification killed and a run stopped while they hold the budget do not hold up another', async () => {
   await world.runHere({ strategy: 'sweep' });
-  let victims = [1, 2, 3].map(() => start('verify', '--entities', 'jockeys', '--sample', '30'));
-  const other = walk('owners');
-  while (victims.length > 0) {
-    const victim = await holderAmong(victims);
-    victim.child.kill('SIGKILL');
-    await victim.ended;
-    victims = victims.filter((one) => one !== victim);
-  }
-  const askedBefore = await ownersAsked();
-  await expectEnded(other);
-  expect(await ownersAsked()).toBeGreaterThan(askedBefore);
-  expectRate(await arrivals());
-});
-
-it('a run stopped while it holds the budget does not hold up another, and goes on later', async () => {
-  const other = walk('owners');
+  const killed = start('verify', '--entities', 'trainers', '--sample', '10');
   const stopped = walk('jockeys', '--limit', '10');
-  await holderAmong([stopped]);
-  stopped.child.kill('SIGSTOP');
+  const other = walk('owners');
+  (await holder(killed)).kill('SIGKILL');
+  (await holder(stopped)).kill('SIGSTOP');
   const askedBefore = await ownersAsked();
   await expect.poll(ownersAsked, { timeout: 60_000 }).toBeGreaterThan(askedBefore + 5);
   stopped.child.kill('SIGCONT');

@@ -1,17 +1,11 @@
 import { mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { startTinyWorld } from './faults.js';
 import { latestReport, until } from './watching.js';
-import type { RunningCommand, World } from './world.js';
+import { type RunningCommand, sharedWorld } from './world.js';
 
-let world: World;
-
-beforeAll(async () => {
-  world = await startTinyWorld();
-});
-beforeEach(() => world.reset());
-afterAll(() => world.close());
+const world = sharedWorld(startTinyWorld);
 
 const walk = (...types: string[]) => ['--entities', ...types, '--strategy', 'walk', '--rate', '1000'];
 const logs = (name = '') => join(world.folder, 'logs', name);
@@ -79,36 +73,25 @@ describe('beside a run', () => {
   });
 });
 
-describe('the lock of a run that is no more', () => {
-  it('is free right after SIGKILL', async () => {
-    const { running, release } = await startWaiting();
-    running.child.kill('SIGKILL');
-    await running.ended;
-    release();
-    expect(readdirSync(logs())).toContain('run_jockeys.lock');
-    expect((await world.run(walk('jockeys'))).code).toBe(0);
-  });
-
-  it.each([
-    ['no lock', undefined],
-    ['a torn lock', '{"tok'],
-  ])('of several starts at the same moment exactly one runs (%s before)', async (_, lock) => {
-    mkdirSync(logs());
-    // A lock that cannot be read counts as held for an instant: it may just be being written.
-    if (lock !== undefined) {
-      writeFileSync(lockPath(), lock);
-      const early = await world.run(walk('jockeys'));
-      expect(early).toMatchObject({ code: 11, stderr: expect.stringContaining('just starting') });
-      utimesSync(lockPath(), 0, 0);
-    }
-    const release = holdAnswers();
-    const starts = Array.from({ length: 4 }, () => world.start(walk('jockeys')));
-    const codes: (number | null)[] = [];
-    for (const { ended } of starts) void ended.then(({ code }) => codes.push(code));
-    await until('all but one to end', () => codes.length >= 3 && world.api.calls.length > 0);
-    expect(world.api.calls).toHaveLength(1);
-    release();
-    await Promise.all(starts.map(({ ended }) => ended));
-    expect(codes).toEqual([11, 11, 11, 0]);
-  });
+it.each([
+  ['no lock', undefined],
+  ['a torn lock', '{"tok'],
+])('of several starts at the same moment exactly one runs (%s before)', async (_, lock) => {
+  mkdirSync(logs());
+  // A lock that cannot be read counts as held for an instant: it may just be being written.
+  if (lock !== undefined) {
+    writeFileSync(lockPath(), lock);
+    const early = await world.run(walk('jockeys'));
+    expect(early).toMatchObject({ code: 11, stderr: expect.stringContaining('just starting') });
+    utimesSync(lockPath(), 0, 0);
+  }
+  const release = holdAnswers();
+  const starts = Array.from({ length: 4 }, () => world.start(walk('jockeys')));
+  const codes: (number | null)[] = [];
+  for (const { ended } of starts) void ended.then(({ code }) => codes.push(code));
+  await until('all but one to end', () => codes.length >= 3 && world.api.calls.length > 0);
+  expect(world.api.calls).toHaveLength(1);
+  release();
+  await Promise.all(starts.map(({ ended }) => ended));
+  expect(codes).toEqual([11, 11, 11, 0]);
 });

@@ -2,22 +2,19 @@ import { readdirSync, readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import { callsOf, type Fault, inject, runWith, startTinyWorld, typeNamed } from './faults.js';
-import { password, username, type World } from './world.js';
+import { password, sharedWorld, username } from './world.js';
 
 const jockeys = typeNamed('jockeys');
-let world: World;
+const world = sharedWorld(startTinyWorld);
 /** What nobody may see, in every form in which it goes over the wire. */
 let secrets: string[];
 
-beforeAll(async () => {
-  world = await startTinyWorld();
+beforeAll(() => {
   const plain = [username, password, `${username}:${password}`, world.database.serviceKey];
   secrets = [...plain, ...plain.map((text) => Buffer.from(text).toString('base64').replace(/=+$/, ''))];
 });
-beforeEach(() => world.reset());
-afterAll(() => world.close());
 
 /** Looks through everything that a run leaves: what it printed, threw or returned, and every file. */
 function expectNoSecret(...outputs: unknown[]): void {

@@ -1,15 +1,9 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { checkpointIds, expectNaiveRows, latestReport, reports, until, writtenIds } from './watching.js';
-import { type RunningCommand, startWorld, type World } from './world.js';
+import { type RunningCommand, sharedWorld, startWorld } from './world.js';
 
-let world: World;
-
-beforeAll(async () => {
-  world = await startWorld({ season: { jockeys: 40, trainers: 30, owners: 60, races: 60 } });
-});
-beforeEach(() => world.reset());
-afterAll(() => world.close());
+const world = sharedWorld(() => startWorld({ season: { jockeys: 40, trainers: 30, owners: 60, races: 60 } }));
 
 const [jockeys, trainers, owners] = entityTypes as [EntityType, EntityType, EntityType];
 const walk = (type: EntityType, rate: number) => ['--entities', type.name, '--strategy', 'walk', '--rate', `${rate}`];
@@ -53,15 +47,6 @@ describe('the first signal', () => {
     await stop(running, interrupted);
     expect(await savedEntities(owners)).toBe(10);
     expect(world.api.calls.length).toBeLessThan(60);
-  });
-
-  it('in a long pause: writes what is gathered', async () => {
-    world.api.options.intercept = (call, response, next) =>
-      call.number <= 10 ? next() : void response.writeHead(429, { 'retry-after': '1800' }).end();
-    const running = world.start(walk(jockeys, 10));
-    await running.printed('refuses requests');
-    await stop(running, terminated);
-    expect(await savedEntities(jockeys)).toBe(10);
   });
 
   it('while a sweep gathers: writes nothing', async () => {

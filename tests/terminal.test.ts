@@ -1,21 +1,16 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { neededProgram } from './needed-program.js';
 import { until } from './watching.js';
-import { startWorld, type World } from './world.js';
+import { sharedWorld, startWorld } from './world.js';
 
 const tmux = neededProgram('tmux');
 const server = `populate-${process.pid}`;
 const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
 const walk = '--entities jockeys --strategy walk --rate 20';
 
-let world: World;
-beforeAll(async () => {
-  world = await startWorld();
-});
-beforeEach(() => world.reset());
-afterAll(() => world.close());
+const world = sharedWorld(startWorld);
 
 /** Asks a tmux of our own, whose terminals are UTF-8 and have what the command needs in their environment. */
 function ask(...args: string[]): string {

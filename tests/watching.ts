@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, vi } from 'vitest';
 import type { SeasonRace } from '../demo/season.js';
@@ -44,7 +44,23 @@ export function checkpointIds(world: Pick<World, 'folder'>, { name }: EntityType
   return processed_ids;
 }
 
-/** All rows of the given types, by id, without stats_updated_at: as two runs of one day should both write them. */
+/** Leaves a checkpoint of the original program, as Python's json.dump and datetime.isoformat wrote it. */
+export function placeCheckpoint(
+  world: Pick<World, 'folder'>,
+  { name }: EntityType,
+  ids: readonly string[],
+  timestamp?: string,
+): void {
+  const checkpoint = { entity_type: name, processed_ids: ids, count: ids.length, timestamp };
+  writeFileSync(join(world.folder, 'logs', `checkpoint_${name}.json`), JSON.stringify(checkpoint, null, 2));
+}
+
+/** A row as two runs of one day should both write it. */
+export function withoutTime({ stats_updated_at: _, ...row }: StatisticsRow): Omit<StatisticsRow, 'id'> {
+  return row;
+}
+
+/** All rows of the given types, by id, without stats_updated_at. */
 export async function timelessRows(
   world: Pick<World, 'rows'>,
   types: readonly EntityType[] = entityTypes,

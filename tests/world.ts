@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, beforeEach } from 'vitest';
 import { type EmbeddedDatabase, seedEntities } from '../demo/database.js';
 import { makeSeason, type SeasonOptions } from '../demo/season.js';
 import { type SimulatedRacingApi, type SimulatedRacingApiOptions, startSimulatedRacingApi } from '../demo/simulator.js';
@@ -92,6 +93,15 @@ export async function startWorld(
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** The one world of a test file: started before its first test, reset before each, closed after the last. */
+export function sharedWorld(start: () => Promise<World>): World {
+  const world = {} as World;
+  beforeAll(async () => void Object.assign(world, await start()));
+  beforeEach(() => world.reset());
+  afterAll(() => world.close());
+  return world;
 }
 
 /** The built command as a child process with exactly this environment. `shell` may set limits before it starts. */
