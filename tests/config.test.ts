@@ -61,21 +61,7 @@ it('tells every problem at once, and the files it looked for', () => {
 });
 
 describe('an .env file', () => {
-  it('comes after the real variables, .env.local before .env', () => {
-    writeEnv('.env', 'RACING_API_USERNAME=shared\nRACING_API_PASSWORD=shared\nSUPABASE_URL=https://shared.test\n');
-    writeEnv('.env.local', 'RACING_API_USERNAME=local\nRACING_API_PASSWORD=local\n');
-    expect(loadConfig(folder, { RACING_API_USERNAME: 'real', SUPABASE_SERVICE_KEY: 'real' })).toMatchObject({
-      racingApi: { username: 'real', password: 'local' },
-      supabase: { url: 'https://shared.test', serviceKey: 'real' },
-    });
-  });
-
-  it('does not help a blank real variable: it is missing', () => {
-    writeEnv('.env', 'RACING_API_PASSWORD=shared\n');
-    expect(problem({ RACING_API_PASSWORD: '  ' })).toContain('RACING_API_PASSWORD is missing');
-  });
-
-  it('with a byte-order mark, Windows line ends, quotes, export and comments is read', () => {
+  it('in every notation is read, but .env.local comes before .env, and the real variables before both', () => {
     const lines = [
       "\ufeffRACING_API_USERNAME='quoted user'",
       'export RACING_API_PASSWORD="pass#word" # not this',
@@ -84,10 +70,19 @@ describe('an .env file', () => {
       '# RACING_API_BASE_URL=https://elsewhere.test',
     ];
     writeEnv('.env', lines.join('\r\n'));
+    const baseUrl = 'https://api.theracingapi.com/v1';
     expect(loadConfig(folder, {})).toMatchObject({
-      racingApi: { baseUrl: 'https://api.theracingapi.com/v1', username: 'quoted user', password: 'pass#word' },
+      racingApi: { baseUrl, username: 'quoted user', password: 'pass#word' },
       supabase: { url: 'https://project.supabase.co', serviceKey: 'sb_secret_plain' },
     });
+    writeEnv('.env.local', 'RACING_API_USERNAME=local\nRACING_API_PASSWORD=local\n');
+    const { racingApi } = loadConfig(folder, { RACING_API_USERNAME: 'real' });
+    expect(racingApi).toEqual({ baseUrl, username: 'real', password: 'local' });
+  });
+
+  it('does not help a blank real variable: it is missing', () => {
+    writeEnv('.env', 'RACING_API_PASSWORD=shared\n');
+    expect(problem({ RACING_API_PASSWORD: '  ' })).toContain('RACING_API_PASSWORD is missing');
   });
 
   it('that cannot be read is named', () => {
@@ -146,7 +141,6 @@ it.each([
 
 const email = { to: mail.NOTIFY_EMAIL_TO, smtpUrl: mail.SMTP_URL };
 it.each<[Variables, object]>([
-  [{ NOTIFY_ON: 'always' }, { email: null }],
   [mail, { email: { ...email, on: 'failure' } }],
   [{ ...mail, NOTIFY_ON: 'failure' }, { email: { ...email, on: 'failure' } }],
   [{ ...mail, NOTIFY_ON: 'always' }, { email: { ...email, on: 'always' } }],

@@ -2,7 +2,6 @@ import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { exitCodes, FatalError } from '../src/errors.js';
@@ -101,20 +100,15 @@ it('never replaces another one: it takes the name of a later second', () => {
 });
 
 it('never replaces that of another process', async () => {
-  const source = new URL('../src/files/report.ts', import.meta.url);
   // They wait for each other.
   const script = `
-    import { readdirSync, writeFileSync } from 'node:fs';
-    import { join } from 'node:path';
-    import { saveReport } from ${JSON.stringify(source)};
-    const [, folder] = process.argv;
-    writeFileSync(join(folder, String(process.pid)), '');
-    while (readdirSync(folder).length < 3);
+    const { saveReport } = require('./src/files/report.ts');
+    fs.writeFileSync('${folder}/' + process.pid, '');
+    while (fs.readdirSync('${folder}').length < 3);
     for (let count = 0; count < 15; count += 1)
-      saveReport(folder, { ...${JSON.stringify(reportWith())}, stopped_by: process.pid + ' ' + count });`;
-  const args = ['--import', 'tsx', '--input-type=module', '-e', script, folder];
-  const cwd = fileURLToPath(new URL('..', import.meta.url));
-  await Promise.all([1, 2, 3].map(() => promisify(execFile)(process.execPath, args, { cwd })));
+      saveReport('${folder}', { ...${JSON.stringify(reportWith())}, stopped_by: process.pid + ' ' + count });`;
+  const args = ['--import', 'tsx', '-e', script];
+  await Promise.all([1, 2, 3].map(() => promisify(execFile)(process.execPath, args)));
   const saved = [...savedReports(folder)].map(({ stopped_by }) => stopped_by);
   expect(saved).toHaveLength(45);
   expect(new Set(saved).size).toBe(45);

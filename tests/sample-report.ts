@@ -45,11 +45,10 @@ export function sweepSamples(): Sample[] {
   });
 }
 
-/** Names of several kinds, one of them long. */
-const names = ['Number 1', "Billy O'Loughnane", 'Éire & Sons', 'Maximilian von Hohenlohe-Langenburg zu Waldburg'];
 const tenLeaders = Array.from({ length: 10 }, (_, index) => {
+  const name = index === 4 ? 'Maximilian von Hohenlohe-Langenburg zu Waldburg-Wolfegg' : `Number ${index + 1}`;
   const wins = 40 - index;
-  return { id: `id_${index}`, name: names[index] ?? `Number ${index + 1}`, wins, runs: 160, winRate: wins / 1.6 };
+  return { id: `id_${index}`, name, wins, runs: 160, winRate: wins / 1.6 };
 });
 const allLeaders: Leaders = { jockeys: tenLeaders, trainers: tenLeaders, owners: tenLeaders };
 
