@@ -92,7 +92,7 @@ function openServices(config: Config, rate: number, output: ScreenOptions['outpu
     requestsPerSecond: rate,
     takeTurn: shareRequestBudget(directory, rate),
     clock,
-    sleep: (ms, signal) => sleep(ms, undefined, { signal }),
+    sleep: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted()),
     tell,
     signal: stop.signal,
   });

@@ -66,7 +66,11 @@ const configSchema = z
     NOTIFY_EMAIL_TO: text.optional(),
     /** User and password are percent-encoded. */
     SMTP_URL: text.regex(/^smtps?:\/\/[^/]/, 'is not a URL that begins with smtp:// or smtps://').optional(),
-    NOTIFY_ON: z.enum(['failure', 'always'], 'is neither failure nor always').default('failure'),
+    NOTIFY_ON: z
+      .string()
+      .trim()
+      .pipe(z.enum(['failure', 'always'], 'is neither failure nor always'))
+      .default('failure'),
     /** Its path is a secret: whoever knows it can report runs. */
     HEARTBEAT_URL: url.optional(),
   })

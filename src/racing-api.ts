@@ -137,6 +137,7 @@ function mayPass(error: Error): error is RequestFault {
 
 /** Waits for the longer of Retry-After and our own backoff. */
 function retryPolicy({ signal, firstRetryMs = 700 }: RacingApiOptions): RetryOptions {
+  const startedAtMs = performance.now();
   return {
     retries,
     minTimeout: 0,
@@ -145,14 +146,18 @@ function retryPolicy({ signal, firstRetryMs = 700 }: RacingApiOptions): RetryOpt
     onFailedAttempt: async ({ error, attemptNumber, retriesLeft }) => {
       if (retriesLeft === 0 || !mayPass(error)) return;
       const ownMs = firstRetryMs * 2 ** (attemptNumber - 1) * (1 + Math.random());
-      await sleep(Math.max(ownMs, askedWaitMs(error)), undefined, { signal });
+      const waitMs = Math.max(ownMs, askedWaitMs(error, performance.now() - startedAtMs));
+      await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
     },
   };
 }
 
-/** What a Retry-After asks for that came with another status than 429. Throws a FatalError if that is too long. */
-function askedWaitMs({ retryAfterMs }: RequestFault): number {
-  if (retryAfterMs <= longestWaitMs) return retryAfterMs;
+/**
+ * What a Retry-After asks for that came with another status than 429. Throws a FatalError if that is too long, after
+ * `waitedMs` for the same page.
+ */
+function askedWaitMs({ retryAfterMs }: RequestFault, waitedMs: number): number {
+  if (retryAfterMs === 0 || waitedMs + retryAfterMs <= longestWaitMs) return retryAfterMs;
   throw new FatalError(
     exitCodes.apiUnavailable,
     `The Racing API asks to wait for ${formatDuration(retryAfterMs / 1000)}. Nothing is lost: run again with --resume then.`,

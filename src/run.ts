@@ -68,11 +68,15 @@ async function populate(parts: RunParts): Promise<void> {
   tell({ kind: 'line', line: description });
   if (options.dryRun) return showSamples(selections, tell);
 
+  let begun = false;
+  events.listen(({ kind }) => {
+    begun ||= kind === 'batch';
+  });
   try {
     await populateBy(strategy, selections, parts);
   } catch (error) {
     const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
-    if (!refused || alternative === undefined || api.hasAnswered() || stop.signal.aborted) throw error;
+    if (!refused || alternative === undefined || begun || api.hasAnswered() || stop.signal.aborted) throw error;
     tell({ kind: 'line', line: `Cannot ${strategy}, so trying to ${alternative}: ${error.message}` });
     await populateBy(alternative, selections, parts);
   }
@@ -96,11 +100,12 @@ async function populateBy(strategy: Strategy, selections: readonly OpenSelection
     const batches = inBatches(outcomes, gathering.batchSize);
     const write = (batch: Outcome[]) => writeBatch(type, batch, parts);
     for await (const batch of mapConcurrently(batches, gathering.writesInFlight, write)) {
-      checkpoint.add(batch.written.map(({ entity }) => entity.id));
+      // Before the checkpoint, which may turn out unusable: the report tells of all that is written.
       tell(batch);
       for (const { id, name, reason } of batch.failures) {
         tell({ kind: 'line', line: `${type.name} ${id} ${name}: ${reason}` });
       }
+      checkpoint.add(batch.written.map(({ entity }) => entity.id));
       accounted += batch.written.length + batch.failures.length;
     }
   }

@@ -161,25 +161,37 @@ export function* savedReports(directory: string) {
  * it. That either cannot be written is the run's outcome if nothing worse is.
  */
 export function saveReport(directory: string, report: Report, page?: (report: Report) => string): EndedRun {
-  const ended: EndedRun = { report, reportPath: null };
   let path = '';
   try {
     path = claimName(directory, report.timestamp);
-    const pagePath = path.replace(/json$/, 'html');
-    if (page) writeWholeFile(pagePath, page(report));
-    if (page) ended.pagePath = pagePath;
+    writeReport(path, report);
   } catch (error) {
-    ended.report = failedToSave(report, error);
+    if (path !== '') removeQuietly(path);
+    return { report: failedToSave(report, error), reportPath: null };
   }
-  if (path === '') return ended;
+  if (page === undefined) return { report, reportPath: path };
   try {
-    writeWholeFile(path, `${JSON.stringify(ended.report, null, 2)}\n`);
-    ended.reportPath = path;
+    const pagePath = path.replace(/json$/, 'html');
+    writeWholeFile(pagePath, page(report));
+    return { report, reportPath: path, pagePath };
   } catch (error) {
-    removeQuietly(path);
-    ended.report = failedToSave(ended.report, error);
+    const failed = failedToSave(report, error);
+    tryToRewrite(path, failed);
+    return { report: failed, reportPath: path };
   }
-  return ended;
+}
+
+function writeReport(path: string, report: Report): void {
+  writeWholeFile(path, `${JSON.stringify(report, null, 2)}\n`);
+}
+
+/** The report that is there already tells of the run without its page. */
+function tryToRewrite(path: string, report: Report): void {
+  try {
+    writeReport(path, report);
+  } catch {
+    // It stays as it is.
+  }
 }
 
 function claimName(directory: string, timestamp: string): string {
