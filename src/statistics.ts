@@ -1,4 +1,4 @@
-import type { EntityType, EntityTypeName } from './entity-types.js';
+import type { EntityType } from './entity-types.js';
 
 /** A race, as far as the statistics need it; `date` is YYYY-MM-DD. */
 export interface Race {
@@ -121,24 +121,17 @@ export function winRate(wins: number, runs: number): number | null {
   return Math.floor((20_000 * wins + runs) / (2 * runs)) / 100;
 }
 
-/** The tallies of a type's entities by id, each with a number for every measure, and its columns' names. */
-interface TypeTallies {
-  type: EntityType;
-  columns: readonly string[];
-  byId: Map<string, number[]>;
-}
-
 /** Folds races, each given once, into what the statistics of every entity of some types need. */
 export class Tallies {
   /** How many races were given. */
   races = 0;
   private readonly window: StatisticsWindow;
-  private readonly byType: ReadonlyMap<EntityTypeName, TypeTallies>;
+  /** Of each type the tallies by the entity's id, each with a number for every measure. */
+  private readonly byType: ReadonlyMap<EntityType, Map<string, number[]>>;
 
   constructor(types: readonly EntityType[], window: StatisticsWindow) {
     this.window = window;
-    const empty = (type: EntityType) => ({ type, columns: statisticsColumns(type), byId: new Map() });
-    this.byType = new Map(types.map((type) => [type.name, empty(type)]));
+    this.byType = new Map(types.map((type) => [type, new Map()]));
   }
 
   /** Counts every runner of a race of the window in GB or IRE, whatever its position; passes over other races. */
@@ -151,40 +144,38 @@ export class Tallies {
     const daysAgo = dayOf(today) - day;
     for (const runner of race.runners) {
       const run = measures.map((measure) => measure.of(runner.position, day, daysAgo));
-      for (const { type, byId } of this.byType.values()) join(byId, runner[type.runnerIdField], run);
+      for (const [type, byId] of this.byType) join(byId, runner[type.runnerIdField], run);
     }
   }
 
   /** Adds what `other`, of the same types, has counted; its races must be others than ours. */
   add(other: Tallies): void {
     this.races += other.races;
-    for (const { type, byId } of other.byType.values()) {
-      const ours = this.of(type).byId;
-      for (const [id, tally] of byId) join(ours, id, tally);
+    for (const [type, byId] of other.byType) {
+      for (const [id, tally] of byId) join(this.of(type), id, tally);
     }
   }
 
   /** Whether the entity has a run in what was counted. */
   has(type: EntityType, id: string): boolean {
-    return this.of(type).byId.has(id);
+    return this.of(type).has(id);
   }
 
   /** The entity's row, without stats_updated_at; zeros and nulls for one without a run. */
   row(type: EntityType, id: string): StatisticsRow {
-    const { columns, byId } = this.of(type);
-    const tally = byId.get(id) ?? [];
+    const tally = this.of(type).get(id) ?? [];
     const today = dayOf(this.window.today);
     const row: StatisticsRow = { id };
-    for (const [index, { from, value }] of statistics.entries()) {
-      row[columns[index] ?? ''] = value(today, ...from.map((measure) => tally[measures.indexOf(measure)] ?? 0));
+    for (const { column, from, value } of statistics) {
+      row[columnOf(type, column)] = value(today, ...from.map((measure) => tally[measures.indexOf(measure)] ?? 0));
     }
     return row;
   }
 
-  private of(type: EntityType): TypeTallies {
-    const tallies = this.byType.get(type.name);
-    if (tallies === undefined) throw new Error(`These tallies were not asked for ${type.name}`);
-    return tallies;
+  private of(type: EntityType): Map<string, number[]> {
+    const byId = this.byType.get(type);
+    if (byId === undefined) throw new Error(`These tallies were not asked for ${type.name}`);
+    return byId;
   }
 }
 
