@@ -80,8 +80,9 @@ const pausesMs = [2, 6, 17, 50, 235, 690, 810, 900].map((seconds) => seconds * 1
 const longestSilenceMs = 90 * 60 * 1000;
 const longestSleepMs = 250;
 
-/** A time in which nothing starts, from `sinceMs` on, but for a probe at its end: `firstProbe` or a later request. */
-function createPause(sinceMs: number, firstProbe: number) {
+/** A time in which nothing starts, from now on, but for a probe at its end: `firstProbe` or a later request. */
+function createPause(clock: () => number, firstProbe: number) {
+  const sinceMs = clock();
   // The last probe is due when the longest silence ends.
   const lastProbeMs = sinceMs + longestSilenceMs;
   let untilMs = sinceMs;
@@ -89,7 +90,8 @@ function createPause(sinceMs: number, firstProbe: number) {
   let probing = false;
 
   /** Holds back for another while, which is returned in milliseconds. Throws a FatalError after the last probe. */
-  function prolong(nowMs: number, retryAfterMs: number): number {
+  function prolong(retryAfterMs: number): number {
+    const nowMs = clock();
     const ownMs = (pausesMs[refusals] ?? pausesMs.at(-1) ?? 0) * (1 + Math.random() / 20);
     const pauseMs = Math.max(ownMs, retryAfterMs);
     refusals += 1;
@@ -100,15 +102,16 @@ function createPause(sinceMs: number, firstProbe: number) {
   }
 
   return {
-    sinceMs,
     prolong,
     /** Notes what a request was told that was on its way before the pause began and says nothing about its end. */
-    extend: (nowMs: number, retryAfterMs: number) => {
-      untilMs = Math.min(Math.max(untilMs, nowMs + retryAfterMs), lastProbeMs);
+    extend: (retryAfterMs = 0) => {
+      untilMs = Math.min(Math.max(untilMs, clock() + retryAfterMs), lastProbeMs);
     },
     beganAfter: (request: number) => request < firstProbe,
-    holdsBack: (nowMs: number) => probing || nowMs < untilMs,
-    remainingMs: (nowMs: number) => untilMs - nowMs,
+    elapsedMs: () => clock() - sinceMs,
+    holdsBack: () => probing || clock() < untilMs,
+    /** For how long to sleep before asking again whether it holds back. */
+    sleepMs: () => (probing ? longestSleepMs : Math.min(Math.max(0, untilMs - clock()), longestSleepMs)),
     probe: () => {
       probing = true;
     },
@@ -122,14 +125,10 @@ function createCoolingOff({ clock, sleep, tell, signal }: PaceOptions) {
   const say = (line: string) => tell({ kind: 'line', line });
 
   /** Holds back for another while. Throws a FatalError when the API has been refusing for too long. */
-  function holdBack(request: number, retryAfterMs = 0): void {
-    if (pause?.beganAfter(request)) {
-      pause.extend(clock(), retryAfterMs);
-      return;
-    }
+  function holdBack(retryAfterMs = 0): void {
     const begins = pause === undefined;
-    pause ??= createPause(clock(), nextRequest);
-    const length = formatDuration(pause.prolong(clock(), retryAfterMs) / 1000);
+    pause ??= createPause(clock, nextRequest);
+    const length = formatDuration(pause.prolong(retryAfterMs) / 1000);
     const what = `all of them pause for ${length}, and longer if it goes on.`;
     if (begins) say(`The Racing API refuses requests (429 Too Many Requests): ${what}`);
   }
@@ -137,25 +136,26 @@ function createCoolingOff({ clock, sleep, tell, signal }: PaceOptions) {
   return {
     /** Resolves when a request could start. */
     wait: async () => {
-      while (pause?.holdsBack(clock())) {
-        const remainingMs = pause.remainingMs(clock());
-        await sleep(remainingMs > 0 ? Math.min(remainingMs, longestSleepMs) : longestSleepMs, signal);
-      }
+      while (pause?.holdsBack()) await sleep(pause.sleepMs(), signal);
     },
     /** The number of a request that starts now, as the probe if there is a pause; undefined if it has to wait. */
     start: () => {
-      if (pause?.holdsBack(clock())) return undefined;
+      if (pause?.holdsBack()) return undefined;
       pause?.probe();
       nextRequest += 1;
       return nextRequest - 1;
     },
     /** The request has ended, perhaps without an answer: then a probe has failed and the pause goes on. */
     landed: (request: number, answer?: HttpAnswer) => {
-      if (answer?.status === 429) return holdBack(request, answer.retryAfterMs);
-      if (pause === undefined || pause.beganAfter(request)) return;
-      if (answer === undefined) return holdBack(request);
-      say(`The Racing API answers again after ${formatDuration((clock() - pause.sinceMs) / 1000)}; going on.`);
-      pause = undefined;
+      const isRefused = answer?.status === 429;
+      if (pause?.beganAfter(request)) {
+        if (isRefused) pause.extend(answer.retryAfterMs);
+      } else if (isRefused || (pause && !answer)) {
+        holdBack(answer?.retryAfterMs);
+      } else if (pause) {
+        say(`The Racing API answers again after ${formatDuration(pause.elapsedMs() / 1000)}; going on.`);
+        pause = undefined;
+      }
     },
   };
 }
