@@ -11,7 +11,7 @@ export interface Failure {
   reason: string;
 }
 
-/** An entity whose row has been written. */
+/** An entity with its row, as it is written. */
 export interface Written {
   entity: Entity;
   row: StatisticsRow;

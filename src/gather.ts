@@ -1,10 +1,10 @@
 import { mapConcurrently } from './concurrently.js';
 import type { Entity, EntityType } from './entity-types.js';
 import { type ExitCode, exitCodes, FatalError, ResultsError } from './errors.js';
-import type { Strategy, Tell } from './events.js';
+import type { Strategy, Tell, Written } from './events.js';
 import { formatCount } from './format.js';
 import { pageSize, type RacingApi, type ResultsPage, type ResultsQuery } from './racing-api.js';
-import { addDays, type StatisticsRow, type StatisticsWindow, Tallies } from './statistics.js';
+import { addDays, type StatisticsWindow, Tallies } from './statistics.js';
 
 /** The entities of one type that a run takes, the most recently active first. */
 export interface Selection {
@@ -17,7 +17,7 @@ export interface Selection {
 }
 
 /** An entity's complete statistics, or why there are none. */
-export type Outcome = { entity: Entity; row: StatisticsRow } | { entity: Entity; failure: string };
+export type Outcome = Written | { entity: Entity; failure: string };
 
 /** A way to gather statistics, ready to give the outcomes of entities. */
 export interface Gathering {
