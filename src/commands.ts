@@ -3,6 +3,7 @@ import { type Config, loadConfig } from './config.js';
 import { createDatabase } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { createEvents, type Tell } from './events.js';
+import { createExchange } from './exchange.js';
 import { startReport } from './files/report.js';
 import { shareRequestBudget } from './files/request-budget.js';
 import { makeFolder } from './files/whole-file.js';
@@ -38,6 +39,8 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
   const output = options.quiet ? { write: (text: string) => unsaid.push(text) } : process.stdout;
   const services = openServices(config, options.rate, output, 'Run again with --resume to go on.');
   const { screen, stop } = services;
+  // While all else is prepared.
+  if (!options.dryRun) void services.connect();
   try {
     const ended = await run({ ...services, options, directory, startedAt, onStart: notifications.started });
     const { exit_code: exitCode, stopped_by: stoppedBy } = ended.report;
@@ -88,24 +91,27 @@ function openServices(config: Config, rate: number, output: ScreenOptions['outpu
   const screen = createScreen({ output, clock, now: () => new Date(), color: !process.env.NO_COLOR });
   events.listen(screen.take);
   handleSignals(stop, writing, advice, tell);
+  const { signal } = stop;
+  const exchange = createExchange({ ...config.racingApi, signal });
   const pace = createPace({
     requestsPerSecond: rate,
-    takeTurn: shareRequestBudget(directory, rate),
+    budget: shareRequestBudget(directory, rate),
+    connected: exchange.connected,
     clock,
     sleep: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted()),
     tell,
-    signal: stop.signal,
+    signal,
   });
-  const api = createRacingApi({ ...config.racingApi, pace, signal: stop.signal });
+  const api = createRacingApi({ baseUrl: config.racingApi.baseUrl, exchange, pace, signal });
   const database = createDatabase({ ...config.supabase, tell, signal: writing.signal });
   const close = async () => {
     screen.close();
     // Ends what nobody waits for any more, such as the other pages of an entity that has failed.
     stop.abort();
     writing.abort();
-    await api.close();
+    await exchange.close();
   };
-  return { api, database, events, screen, stop, close };
+  return { api, database, events, screen, stop, connect: exchange.connected, close };
 }
 
 /** The first SIGINT or SIGTERM ends the run in good order, the second at once. SIGHUP stops nothing. */

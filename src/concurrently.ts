@@ -60,3 +60,27 @@ export async function* inBatches<Item>(
   }
   if (batch.length > 0) yield batch;
 }
+
+/**
+ * What `work` resolves to. The signal that it gets aborts with `signal`, or when `timeoutMs` are over. Not
+ * AbortSignal.any with AbortSignal.timeout: on Node 20 that can lose its timeout at a garbage collection
+ * (https://github.com/nodejs/node/issues/57736).
+ */
+export async function withinTime<Result>(
+  signal: AbortSignal,
+  timeoutMs: number,
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  signal.throwIfAborted();
+  const limited = new AbortController();
+  const onAbort = () => limited.abort(signal.reason);
+  const tooLate = () => limited.abort(new Error(`no complete answer in ${timeoutMs / 1000}s`));
+  const timer = setTimeout(tooLate, timeoutMs);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await work(limited.signal);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', onAbort);
+  }
+}

@@ -8,7 +8,7 @@ import type { Entity, EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Tell } from './events.js';
 import { printable } from './format.js';
-import { lastDateColumn, type StatisticsRow, statisticsColumns } from './statistics.js';
+import { columnOf, lastDateColumn, type StatisticsRow, statisticsColumns } from './statistics.js';
 
 const retries = 5;
 const requestTimeoutMs = 30_000;
@@ -33,6 +33,7 @@ const entityRows = z.array(
     id: z.string(),
     name: z.string(),
     lastDate: z.string().nullable(),
+    recentRuns: z.number().nullable().transform(Number),
     statsUpdatedAtMs: z.string().transform(instantMs).nullable(),
   }),
 );
@@ -73,7 +74,8 @@ async function checkTable(ask: Ask, type: EntityType): Promise<number> {
  * the last id of the one before, so that rows that appear or vanish meanwhile shift nothing.
  */
 async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
-  const columns = `id,name,lastDate:${lastDateColumn(type)},statsUpdatedAtMs:stats_updated_at`;
+  const recentRuns = columnOf(type, 'recent_30d_{runs}');
+  const columns = `id,name,lastDate:${lastDateColumn(type)},recentRuns:${recentRuns},statsUpdatedAtMs:stats_updated_at`;
   let after: string | undefined;
   for (;;) {
     const { data: page } = await ask(type, entityRows, (client) => {

@@ -25,6 +25,8 @@ export interface Entity {
   name: string;
   /** The stored date (YYYY-MM-DD) of its last ride or run. */
   lastDate: string | null;
+  /** Its stored rides or runs of the last 30 days. */
+  recentRuns: number;
   /** When its statistics were written, in milliseconds since 1970; null for an entity without statistics. */
   statsUpdatedAtMs: number | null;
 }

@@ -40,9 +40,10 @@ export class FatalError extends Error {
 
 /**
  * Why one results query has no complete answer: the API did not answer (`unavailable`), its answers cannot be
- * trusted (`unusable`), it refused the parameters (`rejected`) or does not know the path (`not-found`).
+ * trusted (`unusable`), it refused the parameters (`rejected`) or the account (`refused`), or does not know the path
+ * (`not-found`).
  */
-export type ResultsErrorKind = 'unavailable' | 'unusable' | 'rejected' | 'not-found';
+export type ResultsErrorKind = 'unavailable' | 'unusable' | 'rejected' | 'refused' | 'not-found';
 
 /** One results query could not be read completely. A walk counts it as its entity's failure; it ends a sweep. */
 export class ResultsError extends Error {

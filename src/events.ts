@@ -32,6 +32,8 @@ export type RunEvent =
   | { kind: 'line'; line: string }
   /** A request to the API has started. */
   | { kind: 'request' }
+  /** No request starts for so long, and why. */
+  | { kind: 'pause'; seconds: number; reason: string }
   /** A phase begins, which ends the one before, or it goes on by a step. */
   | ({ kind: 'phase' | 'step' } & Phase)
   /** The last phase has ended. */
@@ -48,10 +50,14 @@ export type Tell = (event: RunEvent) => void;
 
 export type Events = ReturnType<typeof createEvents>;
 
-/** Those who watch, and a way to tell them all. */
+/** Those who watch, and a way to tell them all. A step that comes after its phase, beside another one, is not told. */
 export function createEvents() {
   const listeners: Tell[] = [];
+  let phase: string | undefined;
   const tell: Tell = (event) => {
+    if (event.kind === 'step' && event.label !== phase) return;
+    if (event.kind === 'phase') phase = event.label;
+    if (event.kind === 'over') phase = undefined;
     for (const listener of listeners) listener(event);
   };
   return { tell, listen: (listener: Tell) => void listeners.push(listener) };

@@ -3,8 +3,9 @@ import type { Entity, EntityType } from './entity-types.js';
 import { type ExitCode, exitCodes, FatalError, ResultsError } from './errors.js';
 import type { Strategy, Tell, Written } from './events.js';
 import { formatCount } from './format.js';
-import { pageSize, type RacingApi, type ResultsPage, type ResultsQuery } from './racing-api.js';
-import { addDays, type StatisticsWindow, Tallies } from './statistics.js';
+import { pageSize, type RacingApi, type ResultsQuery } from './racing-api.js';
+import { type Reading, type ReadPage, readCompletely, readInTurn, readings } from './reading.js';
+import { addDays, daysBetween, type StatisticsWindow, Tallies } from './statistics.js';
 
 /** The entities of one type that a run takes, the most recently active first. */
 export interface Selection {
@@ -24,6 +25,8 @@ export interface Gathering {
   /** How many outcomes to write at once, and how many such batches at a time. */
   batchSize: number;
   writesInFlight: number;
+  /** How long written rows may wait for their checkpoint, which grows with them. */
+  saveIntervalMs: number;
   /** The outcomes as they come; those of a walk end with an error when the run is stopped. */
   outcomes(type: EntityType, entities: Entity[]): AsyncIterable<Outcome> | Iterable<Outcome>;
 }
@@ -38,31 +41,36 @@ export interface GatherOptions {
   force: boolean;
 }
 
-/** Four weeks: about 1,000 races in ten pages, little to read again if its results change meanwhile. */
-const sweepDays = 28;
+/**
+ * The windows of a sweep, the newest first: each wastes part of its last page, so they are few; and the days whose
+ * results still change are in a small one, of which little has to be read again.
+ */
+const sweepDays = [30, 84, 84, 84, 84];
 /** What a year of GB and IRE racing takes: about 12,900 races, and a part-filled last page a window. */
-export const typicalSweepRequests = 135;
-const readings = 3;
+export const typicalSweepRequests = 132;
 const recentDays = 300;
 const tolerableShare = 0.05;
 
 /**
- * Sweeps all races of the window before the first outcome, or walks entity by entity as outcomes are asked for.
+ * Sweeps all races of the window before the first outcome, while the entities are still being selected; or walks
+ * entity by entity as outcomes are asked for.
  * @throws FatalError: a sweep is complete or it is nothing
  */
 export async function gather(
   strategy: Strategy,
-  selections: readonly Selection[],
+  types: readonly EntityType[],
+  selecting: Promise<readonly Selection[]>,
   options: GatherOptions,
 ): Promise<Gathering> {
   if (strategy === 'walk') return walk(options);
   const { window, tell, force } = options;
-  const tallies = await sweep(selections, options);
+  const [tallies, selections] = await Promise.all([sweep(types, options), selecting]);
   tell({ kind: 'line', line: `Swept ${formatCount(tallies.races)} races.` });
   if (!force) brake(tallies, selections, window);
   return {
     batchSize: 1000,
     writesInFlight: 4,
+    saveIntervalMs: 1_000,
     *outcomes(type, entities) {
       for (const entity of entities) yield outcomeOf(type, entity, tallies, window);
     },
@@ -70,48 +78,67 @@ export async function gather(
 }
 
 /** The tallies of every GB and IRE race of the window. Tells of each page. */
-async function sweep(selections: readonly Selection[], { api, window, tell }: GatherOptions): Promise<Tallies> {
-  const types = selections.map(({ type }) => type);
+async function sweep(types: readonly EntityType[], options: GatherOptions): Promise<Tallies> {
+  const { api, window } = options;
   const newTallies = () => new Tallies(types, window);
-  const all = newTallies();
-  const countedRaces = new Set<string>();
-  let pages = 0;
-  const resultsPage: RacingApi['resultsPage'] = async (query, skip) => {
-    const page = await api.resultsPage(query, skip);
-    pages += 1;
-    tell({ kind: 'step', label: 'sweeping', done: pages, total: Math.max(typicalSweepRequests, pages + 1) });
-    return page;
-  };
-  // A race whose date was corrected meanwhile turns up in a second window.
-  const accept = (raceIds: Set<string>) => {
-    if ([...raceIds].some((id) => countedRaces.has(id))) return false;
-    for (const id of raceIds) countedRaces.add(id);
-    return true;
-  };
-  const sweepWindow = async (query: ResultsQuery) => {
-    all.add(await readCompleteResults({ resultsPage }, query, newTallies, accept));
-  };
-  tell({ kind: 'phase', label: 'sweeping', done: pages, total: typicalSweepRequests });
+  const readPage = watchedPages(api, options);
+  let complete: Reading[] = [];
+  let missing = sweepQueries(window);
   try {
-    const [first, ...rest] = sweepQueries(window);
-    // Alone, so that a plan without this endpoint is refused once and not by every request in flight.
-    if (first) await sweepWindow(first);
-    await Promise.all(rest.map(sweepWindow));
+    for (let round = 1; missing.length > 0; round += 1) {
+      if (round > readings) throw new ResultsError('unusable', `a race was in two windows in ${readings} readings`);
+      complete.push(...(await readInTurn(missing, readPage, newTallies)));
+      // A race whose date was corrected meanwhile was in one window and then turns up in another.
+      const outdated = complete.filter(({ raceIds }, at) =>
+        complete.slice(at + 1).some((later) => shareRace(raceIds, later)),
+      );
+      missing = outdated.map(({ query }) => query);
+      complete = complete.filter((reading) => !outdated.includes(reading));
+    }
   } catch (error) {
     throw error instanceof ResultsError ? sweepFailure(error) : error;
   }
+  const all = newTallies();
+  for (const { tallies } of complete) all.add(tallies);
   return all;
+}
+
+function shareRace(raceIds: ReadonlySet<string>, later: Reading): boolean {
+  return [...raceIds].some((id) => later.raceIds.has(id));
 }
 
 /** Oldest first: /v1/results reaches back 365 days, and at midnight the first of them is out of its reach. */
 function sweepQueries(window: StatisticsWindow): ResultsQuery[] {
-  const queries: ResultsQuery[] = [];
-  for (let end = window.today; end >= window.start; end = addDays(end, -sweepDays)) {
-    const start = addDays(end, 1 - sweepDays);
-    const startDate = start > window.start ? start : window.start;
-    queries.unshift({ path: '/results', startDate, endDate: end });
+  let endDate = window.today;
+  const newestFirst = sweepDays.map((days) => {
+    const startDate = addDays(endDate, 1 - days);
+    const query = { path: '/results', startDate, endDate };
+    endDate = addDays(startDate, -1);
+    return query;
+  });
+  return newestFirst.reverse();
+}
+
+/** Tells of each page, and of how many there are: as many as usual of a window that has not answered yet. */
+function watchedPages(api: GatherOptions['api'], { window, tell }: GatherOptions): ReadPage {
+  const allDays = daysBetween(window.start, window.today) + 1;
+  const expected = new Map<string, number>();
+  let done = 0;
+  const step = () => {
+    const total = [...expected.values()].reduce((sum, pages) => sum + pages, 0);
+    return { label: 'sweeping', done, total: Math.ceil(total) };
+  };
+  for (const { startDate, endDate } of sweepQueries(window)) {
+    expected.set(startDate + endDate, (typicalSweepRequests * (daysBetween(startDate, endDate) + 1)) / allDays);
   }
-  return queries;
+  tell({ kind: 'phase', ...step() });
+  return async (query, skip) => {
+    const page = await api.resultsPage(query, skip);
+    done += 1;
+    expected.set(query.startDate + query.endDate, Math.max(1, Math.ceil(page.total / pageSize)));
+    tell({ kind: 'step', ...step() });
+    return page;
+  };
 }
 
 function sweepFailure(error: ResultsError): FatalError {
@@ -141,6 +168,7 @@ function walk({ api, window, stop }: GatherOptions): Gathering {
   return {
     batchSize: 50,
     writesInFlight: 1,
+    saveIntervalMs: 0,
     outcomes: (type, entities) => askEach(entities, concurrency, stop, (entity) => outcome(type, entity)),
   };
 }
@@ -176,7 +204,7 @@ export async function walkEntity(
 ): Promise<Tallies> {
   const path = `/${type.name}/${encodeURIComponent(id)}/results`;
   const query = { path, startDate: window.start, endDate: window.today };
-  return await readCompleteResults(api, query, () => new Tallies([type], window));
+  return await readCompletely(query, api.resultsPage, () => new Tallies([type], window));
 }
 
 /**
@@ -190,50 +218,6 @@ function outcomeOf(type: EntityType, entity: Entity, tallies: Tallies, window: S
   }
   const failure = `results vanished: the database has ${lastDate} as its last date, the API has no race in the window`;
   return { entity, failure };
-}
-
-/**
- * Reads all pages of a query, tallies each race once, and accepts only what adds up to the API's `total`. Races that
- * appear, vanish or shift to another page meanwhile make it read again, at most three times in all; so do those whose
- * ids `accept` refuses. Throws ResultsError or FatalError.
- */
-async function readCompleteResults(
-  api: Pick<RacingApi, 'resultsPage'>,
-  query: ResultsQuery,
-  newTallies: () => Tallies,
-  accept = (_raceIds: Set<string>) => true,
-): Promise<Tallies> {
-  for (let reading = 1; reading <= readings; reading += 1) {
-    const tallies = newTallies();
-    const raceIds = await readOnce((skip) => api.resultsPage(query, skip), tallies);
-    if (raceIds && accept(raceIds)) return tallies;
-  }
-  throw new ResultsError('unusable', `its results did not add up to their total in ${readings} readings`);
-}
-
-/** The ids of the races read; undefined if the pages do not fit together. */
-async function readOnce(readPage: (skip: number) => Promise<ResultsPage>, tallies: Tallies) {
-  const raceIds = new Set<string>();
-  const take = ({ races }: ResultsPage) => {
-    for (const race of races) {
-      if (raceIds.has(race.race_id)) continue;
-      raceIds.add(race.race_id);
-      tallies.count(race);
-    }
-  };
-  const first = await readPage(0);
-  take(first);
-  const skips: number[] = [];
-  for (let skip = pageSize; skip < first.total; skip += pageSize) skips.push(skip);
-  let totalStayed = true;
-  await Promise.all(
-    skips.map(async (skip) => {
-      const page = await readPage(skip);
-      if (page.total === first.total) take(page);
-      else totalStayed = false;
-    }),
-  );
-  return totalStayed && raceIds.size === first.total ? raceIds : undefined;
 }
 
 /**

@@ -1,21 +1,17 @@
 import { exitCodes, FatalError } from './errors.js';
 import type { Tell } from './events.js';
+import type { HttpAnswer } from './exchange.js';
+import type { RequestBudget } from './files/request-budget.js';
 import { formatDuration } from './format.js';
 
-/** What the API answered, before anybody has looked at its meaning. */
-export interface HttpAnswer {
-  status: number;
-  /** What a Retry-After header asks for. */
-  retryAfterMs: number | undefined;
-  body: string;
-}
-
-type Send = () => Promise<HttpAnswer>;
+/** Sends a request and calls `hasLeft` when its bytes leave. */
+type Send = (hasLeft: () => void) => Promise<HttpAnswer>;
 
 export interface PaceOptions {
   requestsPerSecond: number;
-  /** Resolves when the account's next request may start, which it then has to do at once. */
-  takeTurn: (signal: AbortSignal) => Promise<void>;
+  budget: RequestBudget;
+  /** Resolves when a connection is open for one request more than there are, or cannot be opened. */
+  connected: () => Promise<void>;
   /** Milliseconds of a clock that is never set back. */
   clock: () => number;
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -26,49 +22,117 @@ export interface PaceOptions {
 
 export type Pace = ReturnType<typeof createPace>;
 
-/** Lets requests start evenly spaced, several in flight at once, and none while the API cools off (429). */
+/** Lets requests leave evenly spaced, several in flight at once, and none while the API cools off (429). */
 export function createPace(options: PaceOptions) {
-  const { requestsPerSecond, takeTurn, tell, signal } = options;
+  const { requestsPerSecond, budget, connected, signal } = options;
   const coolingOff = createCoolingOff(options);
+  const flights = createFlights(options, coolingOff);
   // Enough to use the whole rate even when the API takes ten seconds for each answer.
   const maxInFlight = Math.min(64, Math.max(8, Math.ceil(requestsPerSecond * 10)));
-  const inFlight = new Set<Promise<unknown>>();
   let lastAdmission: Promise<unknown> = Promise.resolve();
 
-  async function admit(): Promise<number> {
-    while (inFlight.size >= maxInFlight) await Promise.race(inFlight);
+  /** Waits for the request's turn; undefined if it `isHeld` when that has come. */
+  async function admit(send: Send, isHeld: () => boolean) {
+    await flights.fewerThan(maxInFlight);
     for (;;) {
+      if (isHeld()) return undefined;
       await coolingOff.wait();
-      await takeTurn(signal);
-      // Undefined if the API refused another request while this one waited for its turn.
-      const request = coolingOff.start();
-      if (request === undefined) continue;
-      tell({ kind: 'request' });
-      return request;
+      await connected();
+      const begun = await budget.takeTurn(() => flights.begin(send), signal);
+      if (begun) return begun;
     }
   }
 
-  /** Runs `send` when its turn has come. Throws what `send` throws, or the signal's reason. */
-  async function run(send: Send): Promise<HttpAnswer> {
-    const admission = lastAdmission.then(admit);
+  /**
+   * Sends when its turn has come; undefined, and nothing is sent, if it `isHeld` by then. Throws what `send` throws, or
+   * the signal's reason.
+   */
+  async function run(send: Send, isHeld = () => false): Promise<HttpAnswer | undefined> {
+    const admission = lastAdmission.then(() => admit(send, isHeld));
     lastAdmission = admission.catch(() => {});
-    const exchanged = exchange(await admission, send, coolingOff);
-    const landed = exchanged.catch(() => {}).finally(() => inFlight.delete(landed));
-    inFlight.add(landed);
-    return await exchanged;
+    const begun = await admission;
+    return await begun?.answered;
   }
 
   return { run, maxInFlight };
 }
 
-async function exchange(request: number, send: Send, coolingOff: ReturnType<typeof createCoolingOff>) {
-  let answer: HttpAnswer | undefined;
-  try {
-    answer = await send();
-    return answer;
-  } finally {
-    coolingOff.landed(request, answer);
+/** The requests in flight. What the API answers to each tells the cooling off and the budget how to go on. */
+function createFlights(options: PaceOptions, coolingOff: ReturnType<typeof createCoolingOff>) {
+  const learn = createLearning(options);
+  const inFlight = new Set<Promise<unknown>>();
+
+  async function exchange(request: number, send: () => Promise<HttpAnswer>): Promise<HttpAnswer> {
+    let answer: HttpAnswer | undefined;
+    try {
+      answer = await send();
+      return answer;
+    } finally {
+      const pauseMs = coolingOff.landed(request, answer);
+      if (answer) await learn(answer, pauseMs);
+    }
   }
+
+  return {
+    /** Begins a request, unless a pause has begun; `left` resolves when it has left or failed before. */
+    begin: (send: Send) => {
+      const request = coolingOff.start();
+      if (request === undefined) return undefined;
+      options.tell({ kind: 'request' });
+      let hasLeft = () => {};
+      const departure = new Promise<void>((resolve) => {
+        hasLeft = resolve;
+      });
+      const answered = exchange(request, () => send(hasLeft));
+      const landed = answered.catch(() => {}).finally(() => inFlight.delete(landed));
+      inFlight.add(landed);
+      return { answered, left: Promise.race([departure, landed]) };
+    },
+    /** Resolves when fewer than `most` are in flight. */
+    fewerThan: async (most: number) => {
+      while (inFlight.size >= most) await Promise.race(inFlight);
+    },
+  };
+}
+
+/** So many answers tell how evenly requests arrive. */
+const latenciesKept = 30;
+const mostUnevenMs = 80;
+/** After so long without a refusal the spacing fits, and is told if it is this much wider than asked for. */
+const settlingMs = 10_000;
+const notableShare = 0.92;
+
+/** Learns from refusals (429) how fast the account may really be asked, and tells it once. */
+function createLearning({ requestsPerSecond, budget, clock, tell, signal }: PaceOptions) {
+  const latencies: number[] = [];
+  // An earlier run may have learned it already.
+  let settledAtMs = clock();
+  let isTold = false;
+
+  /** By how much requests are on their way for longer or shorter, as far as their answers show it. */
+  function unevenMs(): number {
+    const sorted = latencies.toSorted((a, b) => a - b);
+    const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))] ?? 0;
+    return Math.min(mostUnevenMs, 2 * (at(0.8) - at(0.2)));
+  }
+
+  function tellWhenSettled(): void {
+    if (isTold || clock() < settledAtMs) return;
+    settledAtMs = Number.POSITIVE_INFINITY;
+    const allowed = budget.allowedPerSecond();
+    if (allowed > requestsPerSecond * notableShare) return;
+    isTold = true;
+    tell({ kind: 'line', line: `The API allows about ${allowed.toFixed(1)} requests/s; going on at that.` });
+  }
+
+  return async ({ status, latencyMs }: HttpAnswer, pauseMs: number | undefined): Promise<void> => {
+    latencies.push(latencyMs);
+    if (latencies.length > latenciesKept) latencies.shift();
+    if (pauseMs !== undefined) {
+      settledAtMs = clock() + settlingMs;
+      await budget.refused(pauseMs, unevenMs(), signal);
+    } else if (status !== 429) tellWhenSettled();
+  };
 }
 
 /**
@@ -76,9 +140,9 @@ async function exchange(request: number, send: Send, coolingOff: ReturnType<type
  * Short at first for a rate exceeded by chance, then aimed just past the API's cooling-off of 5 and of 30 minutes
  * (reference: "Rate Limits" of its documentation): six probes in the first half hour.
  */
-const pausesMs = [2, 6, 17, 50, 235, 690, 810, 900].map((seconds) => seconds * 1000);
+const pausesMs = [1, 4, 15, 50, 240, 690, 810, 900].map((seconds) => seconds * 1000);
 const longestSilenceMs = 90 * 60 * 1000;
-const longestSleepMs = 250;
+const longestSleepMs = 50;
 
 /** A time in which nothing starts, from now on, but for a probe at its end: `firstProbe` or a later request. */
 function createPause(clock: () => number, firstProbe: number) {
@@ -118,19 +182,28 @@ function createPause(clock: () => number, firstProbe: number) {
   };
 }
 
+/** A shorter pause is shown in the bar and not as lines. */
+const notableMs = 5_000;
+
 /** Holds all requests back after a 429, then lets one at a time probe until the API answers again. */
 function createCoolingOff({ clock, sleep, tell, signal }: PaceOptions) {
   let nextRequest = 0;
   let pause: ReturnType<typeof createPause> | undefined;
+  let isTold = false;
   const say = (line: string) => tell({ kind: 'line', line });
 
-  /** Holds back for another while. Throws a FatalError when the API has been refusing for too long. */
-  function holdBack(retryAfterMs = 0): void {
-    const begins = pause === undefined;
+  /** Holds back for another while, which is returned. Throws a FatalError when the API has been refusing for too long. */
+  function holdBack(retryAfterMs = 0): number {
     pause ??= createPause(clock, nextRequest);
-    const length = formatDuration(pause.prolong(retryAfterMs) / 1000);
-    const what = `all of them pause for ${length}, and longer if it goes on.`;
-    if (begins) say(`The Racing API refuses requests (429 Too Many Requests): ${what}`);
+    const pauseMs = pause.prolong(retryAfterMs);
+    const seconds = pauseMs / 1000;
+    tell({ kind: 'pause', seconds, reason: 'refused (429)' });
+    if (pauseMs >= notableMs && !isTold) {
+      isTold = true;
+      const what = `all of them pause for ${formatDuration(seconds)}, and longer if it goes on.`;
+      say(`The Racing API refuses requests (429 Too Many Requests): ${what}`);
+    }
+    return pauseMs;
   }
 
   return {
@@ -145,17 +218,23 @@ function createCoolingOff({ clock, sleep, tell, signal }: PaceOptions) {
       nextRequest += 1;
       return nextRequest - 1;
     },
-    /** The request has ended, perhaps without an answer: then a probe has failed and the pause goes on. */
-    landed: (request: number, answer?: HttpAnswer) => {
+    /**
+     * The request has ended, perhaps without an answer: then a probe has failed and the pause goes on. Returns for how
+     * long all are held back because of it, in milliseconds.
+     */
+    landed: (request: number, answer?: HttpAnswer): number | undefined => {
       const isRefused = answer?.status === 429;
       if (pause?.beganAfter(request)) {
         if (isRefused) pause.extend(answer.retryAfterMs);
       } else if (isRefused || (pause && !answer)) {
-        holdBack(answer?.retryAfterMs);
+        const pauseMs = holdBack(answer?.retryAfterMs);
+        return isRefused ? pauseMs : undefined;
       } else if (pause) {
-        say(`The Racing API answers again after ${formatDuration(pause.elapsedMs() / 1000)}; going on.`);
+        if (isTold) say(`The Racing API answers again after ${formatDuration(pause.elapsedMs() / 1000)}; going on.`);
         pause = undefined;
+        isTold = false;
       }
+      return undefined;
     },
   };
 }

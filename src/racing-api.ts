@@ -1,12 +1,10 @@
-import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pRetry, { type Options as RetryOptions } from 'p-retry';
-import { Agent, fetch, type Response } from 'undici';
 import * as z from 'zod';
-import packageJson from '../package.json' with { type: 'json' };
 import { exitCodes, FatalError, ResultsError, type ResultsErrorKind } from './errors.js';
-import { formatDuration, parseJson } from './format.js';
-import type { HttpAnswer, Pace } from './pace.js';
+import type { Exchange, HttpAnswer } from './exchange.js';
+import { formatDuration, parseJson, printable } from './format.js';
+import type { Pace } from './pace.js';
 import { countedRegions, type Race } from './statistics.js';
 
 /** The API's largest page and its largest `skip`: see `limit` and `skip` in its OpenAPI description. */
@@ -28,13 +26,10 @@ export interface ResultsPage {
 
 export interface RacingApiOptions {
   baseUrl: string;
-  username: string;
-  password: string;
+  exchange: Pick<Exchange, 'send'>;
   pace: Pace;
-  /** Aborts what is under way; its reason is thrown. */
+  /** Ends all waiting; its reason is thrown. */
   signal: AbortSignal;
-  /** For a whole answer, from the request's start to the last byte of the body. */
-  timeoutMs?: number;
   /** The first wait before a retry; each further one is twice as long, and jittered up to double. */
   firstRetryMs?: number;
 }
@@ -44,32 +39,31 @@ export type RacingApi = ReturnType<typeof createRacingApi>;
 const retries = 5;
 const longestWaitMs = 90 * 60 * 1000;
 
-/** One fault of one request: an error of the query if no retry mends it. */
-class RequestFault extends ResultsError {
-  readonly status: number | undefined;
+/** What is wrong with one answer: an error of the query if no retry mends it. */
+class AnswerFault extends ResultsError {
+  readonly status: number;
   readonly retryAfterMs: number;
 
-  constructor(kind: ResultsErrorKind, message: string, answer?: HttpAnswer, options?: ErrorOptions) {
-    super(kind, message, options);
-    this.status = answer?.status;
-    this.retryAfterMs = answer?.retryAfterMs ?? 0;
+  constructor(kind: ResultsErrorKind, message: string, { status, retryAfterMs = 0 }: HttpAnswer) {
+    super(kind, message);
+    this.status = status;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 
 /** The Racing API's results, page by page: paced, retried, and checked before anybody uses them. */
 export function createRacingApi(options: RacingApiOptions) {
-  const { pace, signal } = options;
-  // One listener for each request in flight is no leak.
-  setMaxListeners(0, signal);
-  const dispatcher = new Agent({ connections: pace.maxInFlight, keepAliveTimeout: 30_000 });
-  const send = sender(options, dispatcher);
+  const { baseUrl, exchange, pace, signal } = options;
+  const outage = createOutageWatch(signal);
   const judge = createJudge();
 
   /** The answer to a request. A 429 is none: the pace holds everything back for as long as it takes. */
-  async function answerTo(url: string): Promise<HttpAnswer> {
+  async function answerTo(url: string, request: object): Promise<HttpAnswer> {
     for (;;) {
-      const answer = await pace.run(() => send(url));
-      if (answer.status !== 429) return answer;
+      await outage.over(request);
+      const send = (hasLeft: () => void) => exchange.send(url, hasLeft);
+      const answer = await pace.run(send, () => outage.holds(request));
+      if (answer !== undefined && answer.status !== 429) return answer;
     }
   }
 
@@ -78,10 +72,22 @@ export function createRacingApi(options: RacingApiOptions) {
    * @throws ResultsError when retries did not help; FatalError when it is not this query but the API or the account.
    */
   async function resultsPage(query: ResultsQuery, skip: number): Promise<ResultsPage> {
-    const url = pageUrl(options.baseUrl, query, skip);
-    const attempt = async () => parsePage(await answerTo(url), skip);
+    const url = pageUrl(baseUrl, query, skip);
+    const request = {};
+    const attempt = async () => {
+      try {
+        const page = parsePage(await answerTo(url, request), query, skip);
+        outage.answered();
+        return page;
+      } catch (error) {
+        if (error instanceof ResultsError && mayPass(error)) outage.failed(request);
+        throw error;
+      }
+    };
     const page = await pRetry(attempt, retryPolicy(options)).catch((error) => {
-      throw error instanceof RequestFault ? judge.judged(error) : error;
+      if (!(error instanceof ResultsError)) throw error;
+      if (outage.gaveUp(request)) throw hopelessApi(error);
+      throw judge.judged(error);
     });
     judge.answered();
     return page;
@@ -93,7 +99,53 @@ export function createRacingApi(options: RacingApiOptions) {
     hasAnswered: judge.hasAnswered,
     /** How many requests it is worth to have under way at once. */
     maxInFlight: pace.maxInFlight,
-    close: () => dispatcher.destroy(),
+  };
+}
+
+/** So many requests that fail side by side, and nothing answered since, are an outage of the API. */
+const outageSize = 3;
+
+/**
+ * Watches for an outage. Then all requests but one are held: the first that failed tries on, and either it is answered,
+ * which lets all go on, or it gives up for all. A request that fails while others are answered tells of no outage.
+ */
+function createOutageWatch(signal: AbortSignal) {
+  /** The requests that have failed since anything was answered, and not before, in that order. */
+  const failing = new Set<object>();
+  const failedBefore = new WeakSet<object>();
+  let wake: (() => void)[] = [];
+  const isOutage = () => failing.size >= outageSize;
+  const isFirst = (request: object) => failing.values().next().value === request;
+  const holds = (request: object) => isOutage() && !isFirst(request);
+
+  function wakeAll(): void {
+    const waiting = wake;
+    wake = [];
+    for (const go of waiting) go();
+  }
+  signal.addEventListener('abort', wakeAll);
+
+  return {
+    holds,
+    /** Resolves when the request need not be held. Throws the signal's reason. */
+    over: async (request: object): Promise<void> => {
+      while (holds(request) && !signal.aborted) await new Promise<void>((resolve) => wake.push(resolve));
+      signal.throwIfAborted();
+    },
+    answered: () => {
+      for (const request of failing) failedBefore.add(request);
+      failing.clear();
+      wakeAll();
+    },
+    failed: (request: object) => {
+      if (!failedBefore.has(request)) failing.add(request);
+    },
+    /** The request tries no more. Returns whether it did so for all. */
+    gaveUp: (request: object): boolean => {
+      const forAll = isOutage() && isFirst(request);
+      failing.delete(request);
+      return forAll;
+    },
   };
 }
 
@@ -107,12 +159,13 @@ function createJudge() {
       everAnswered = true;
       failuresInARow = 0;
     },
-    judged: (fault: RequestFault): ResultsError | FatalError => {
-      const { kind, status } = fault;
+    judged: (fault: ResultsError): ResultsError | FatalError => {
+      const { kind } = fault;
+      if (kind === 'refused') return refusedAccount(fault);
       // An API that has answered others and says no to this one works.
       if ((kind === 'not-found' || kind === 'rejected') && everAnswered) return fault;
       failuresInARow += 1;
-      const unreachable = kind === 'unavailable' && status === undefined && !everAnswered;
+      const unreachable = kind === 'unavailable' && !(fault instanceof AnswerFault) && !everAnswered;
       // More patience for 404s: entities that the API has never heard of may stand side by side.
       const patience = kind === 'not-found' ? 25 : everAnswered ? 10 : 3;
       return unreachable || failuresInARow >= patience ? hopelessApi(fault) : fault;
@@ -120,7 +173,16 @@ function createJudge() {
   };
 }
 
-function hopelessApi(fault: RequestFault): FatalError {
+function refusedAccount(fault: ResultsError): FatalError {
+  return new FatalError(
+    exitCodes.apiRefused,
+    `The Racing API refuses the account (${fault.message}): wrong credentials, a lapsed account, or an endpoint outside the plan. ` +
+      'Check RACING_API_USERNAME and RACING_API_PASSWORD, and the plan at theracingapi.com.',
+    { cause: fault },
+  );
+}
+
+function hopelessApi(fault: ResultsError): FatalError {
   const unavailable = fault.kind === 'unavailable';
   return new FatalError(
     unavailable ? exitCodes.apiUnavailable : exitCodes.unsafeToWrite,
@@ -131,20 +193,22 @@ function hopelessApi(fault: RequestFault): FatalError {
   );
 }
 
-function mayPass(error: Error): error is RequestFault {
-  return error instanceof RequestFault && (error.kind === 'unavailable' || error.kind === 'unusable');
+function mayPass({ kind }: ResultsError): boolean {
+  return kind === 'unavailable' || kind === 'unusable';
 }
 
-/** Waits for the longer of Retry-After and our own backoff. */
+/** Waits for the longer of Retry-After and our own backoff. A refused account (401, 403) is asked about once more. */
 function retryPolicy({ signal, firstRetryMs = 700 }: RacingApiOptions): RetryOptions {
   const startedAtMs = performance.now();
+  const isRetried = (error: Error, attemptNumber: number) =>
+    error instanceof ResultsError && (mayPass(error) || (error.kind === 'refused' && attemptNumber === 1));
   return {
     retries,
     minTimeout: 0,
     signal,
-    shouldRetry: ({ error }) => mayPass(error),
+    shouldRetry: ({ error, attemptNumber }) => isRetried(error, attemptNumber),
     onFailedAttempt: async ({ error, attemptNumber, retriesLeft }) => {
-      if (retriesLeft === 0 || !mayPass(error)) return;
+      if (retriesLeft === 0 || !isRetried(error, attemptNumber)) return;
       const ownMs = firstRetryMs * 2 ** (attemptNumber - 1) * (1 + Math.random());
       const waitMs = Math.max(ownMs, askedWaitMs(error, performance.now() - startedAtMs));
       await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
@@ -156,7 +220,8 @@ function retryPolicy({ signal, firstRetryMs = 700 }: RacingApiOptions): RetryOpt
  * What a Retry-After asks for that came with another status than 429. Throws a FatalError if that is too long, after
  * `waitedMs` for the same page.
  */
-function askedWaitMs({ retryAfterMs }: RequestFault, waitedMs: number): number {
+function askedWaitMs(error: Error, waitedMs: number): number {
+  const retryAfterMs = error instanceof AnswerFault ? error.retryAfterMs : 0;
   if (retryAfterMs === 0 || waitedMs + retryAfterMs <= longestWaitMs) return retryAfterMs;
   throw new FatalError(
     exitCodes.apiUnavailable,
@@ -175,55 +240,6 @@ function pageUrl(baseUrl: string, query: ResultsQuery, skip: number): string {
   });
   for (const region of countedRegions) parameters.append('region', region);
   return `${baseUrl}${query.path}?${parameters}`;
-}
-
-/** One request, from its first byte to the last of its answer, in limited time. Throws a RequestFault. */
-function sender(
-  { username, password, signal, timeoutMs = 20_000 }: RacingApiOptions,
-  dispatcher: Agent,
-): (url: string) => Promise<HttpAnswer> {
-  const headers = {
-    authorization: `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`,
-    accept: 'application/json',
-    'user-agent': `populate-all-statistics/${packageJson.version} (Node.js; batch job, paced)`,
-  };
-  return async (url) => {
-    signal.throwIfAborted();
-    const abort = new AbortController();
-    const onAbort = () => abort.abort(signal.reason);
-    const tooLate = () => abort.abort(new Error(`no complete answer in ${timeoutMs / 1000}s`));
-    const timer = setTimeout(tooLate, timeoutMs);
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      // A redirect could lead the credentials to another host.
-      const response = await fetch(url, { headers, redirect: 'manual', dispatcher, signal: abort.signal });
-      const { status } = response;
-      return { status, retryAfterMs: retryAfterMs(response), body: await response.text() };
-    } catch (error) {
-      signal.throwIfAborted();
-      throw new RequestFault('unavailable', describeNetworkError(error), undefined, { cause: error });
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', onAbort);
-    }
-  };
-}
-
-/** https://www.rfc-editor.org/rfc/rfc9110#field.retry-after: seconds or a date. */
-function retryAfterMs(response: Response): number | undefined {
-  const value = response.headers.get('retry-after')?.trim();
-  if (!value) return undefined;
-  const waitMs = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return waitMs > 0 ? waitMs : undefined;
-}
-
-/** Network errors hide their meaning in a chain of causes. */
-function describeNetworkError(error: unknown): string {
-  let innermost = error;
-  while (innermost instanceof Error && innermost.cause instanceof Error) innermost = innermost.cause;
-  if (!(innermost instanceof Error)) return String(innermost);
-  const code = 'code' in innermost ? ` (${innermost.code})` : '';
-  return `${innermost.message || 'the connection failed'}${code}`;
 }
 
 const runnerSchema = z.object({
@@ -245,40 +261,47 @@ const pageSchema = z.object({
   skip: z.int().optional(),
 });
 
-/** The page in an answer. Throws a RequestFault, or a FatalError when the account is refused. */
-function parsePage(answer: HttpAnswer, skip: number): ResultsPage {
-  checkStatus(answer);
+/** The page in an answer to a query. Throws an AnswerFault. */
+function parsePage(answer: HttpAnswer, query: ResultsQuery, skip: number): ResultsPage {
+  checkStatus(answer, query);
   const body = parseJson(answer.body);
-  if (body === undefined) throw new RequestFault('unusable', 'the answer is not JSON', answer);
+  if (body === undefined) throw new AnswerFault('unusable', 'the answer is not JSON', answer);
   const parsed = pageSchema.safeParse(body);
   if (!parsed.success) {
     const place = parsed.error.issues[0]?.path.join('.') || 'the answer';
-    throw new RequestFault('unusable', `the answer has another shape than documented, at ${place}`, answer);
+    throw new AnswerFault('unusable', `the answer has another shape than documented, at ${place}`, answer);
   }
   const { results, total, skip: echoedSkip = skip } = parsed.data;
   const races = results ?? [];
   const expected = Math.min(pageSize, Math.max(0, total - skip));
   if (races.length !== expected || echoedSkip !== skip) {
     const what = `the page after ${skip} races holds ${races.length} of ${total} races instead of ${expected}`;
-    throw new RequestFault('unusable', what, answer);
+    throw new AnswerFault('unusable', what, answer);
   }
   return { races, total };
 }
 
-function checkStatus(answer: HttpAnswer): void {
+function checkStatus(answer: HttpAnswer, query: ResultsQuery): void {
   const { status } = answer;
   if (status === 200) return;
-  if (status === 401 || status === 403) {
-    throw new FatalError(
-      exitCodes.apiRefused,
-      `The Racing API refuses the account (${status}): wrong credentials, a lapsed account, or an endpoint outside the plan. ` +
-        'Check RACING_API_USERNAME and RACING_API_PASSWORD, and the plan at theracingapi.com.',
-    );
-  }
-  if (status === 404) throw new RequestFault('not-found', 'the API does not know it (404)', answer);
-  if (status >= 500) throw new RequestFault('unavailable', `the API answered ${status}`, answer);
-  if (status >= 300 && status < 400) {
-    throw new RequestFault('unusable', `the API answered with a redirect (${status})`, answer);
-  }
-  throw new RequestFault('rejected', `the API refused the parameters (${status})`, answer);
+  const fault = (kind: ResultsErrorKind, message: string) => new AnswerFault(kind, message, answer);
+  if (status === 401 || status === 403) throw fault('refused', `${status}, asked twice`);
+  if (status === 404) throw fault('not-found', 'the API does not know it (404)');
+  // 408 Request Timeout and 425 Too Early ask for another try, as the errors of a server do.
+  if (status >= 500 || status === 408 || status === 425) throw fault('unavailable', `the API answered ${status}`);
+  if (status >= 300 && status < 400) throw fault('unusable', `the API answered with a redirect (${status})`);
+  throw fault('rejected', `the API refused the parameters (${status})${describeRejection(answer, query)}`);
 }
+
+const mostDetail = 200;
+
+/** What the body of a 422 says in `detail`: a text, or FastAPI's list of what is wrong with which parameter. */
+function describeRejection({ body }: HttpAnswer, { startDate, endDate }: ResultsQuery): string {
+  const { detail } = z.object({ detail: z.unknown() }).safeParse(parseJson(body)).data ?? {};
+  if (detail === undefined) return '';
+  const text = printable(typeof detail === 'string' ? detail : JSON.stringify(detail)).slice(0, mostDetail);
+  const aboutDates = /date/i.test(text) ? `; asked for ${startDate} to ${endDate}: ${midnight}` : '';
+  return `: ${text}${aboutDates}`;
+}
+
+const midnight = 'around midnight UTC its day may be another than ours, then run again in a few minutes';

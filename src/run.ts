@@ -4,13 +4,13 @@ import type { Entity, EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import { type Batch, type Events, type Failure, inPhase, type Strategy, type Tell, type Written } from './events.js';
 import { type Checkpoint, openCheckpoint } from './files/checkpoint.js';
-import { type EndedRun, saveReport, startReport } from './files/report.js';
+import { type EndedRun, lastSweepRequests, saveReport, startReport } from './files/report.js';
 import { lockTypes } from './files/run-lock.js';
 import { makeFolder } from './files/whole-file.js';
 import { formatCount, formatDuration, formatEntities, printable } from './format.js';
-import { gather, type Outcome, recentSince, type Selection, typicalSweepRequests } from './gather.js';
+import { type Gathering, gather, type Outcome, recentSince, type Selection, typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';
-import type { RacingApi } from './racing-api.js';
+import { pageSize, type RacingApi } from './racing-api.js';
 import { startPage } from './show/page.js';
 import { describeSelection, sampleTable } from './show/summary.js';
 import { statisticsWindow, utcDate } from './statistics.js';
@@ -58,61 +58,92 @@ export async function run(parts: RunParts): Promise<EndedRun> {
 
 /** Selects, plans and, unless it is a dry run, gathers and writes. */
 async function populate(parts: RunParts): Promise<void> {
-  const { options, api, events, stop } = parts;
+  const { options, api, directory, events, stop } = parts;
   const { tell } = events;
-  const selections = await selectAll(parts);
-  const selected = selections.reduce((sum, { entities }) => sum + entities.length, 0);
-  if (selected === 0) return;
-
-  const { strategy, alternative, description } = planRun(options, selected);
-  tell({ kind: 'line', line: description });
-  if (options.dryRun) return showSamples(selections, tell);
+  const checkpoints = options.entities.map((type) => openCheckpoint(directory, type, options, tell));
+  const rows = await Promise.all(options.entities.map((type) => parts.database.checkTable(type)));
+  const selecting = selectAll(checkpoints, sum(rows), parts);
+  const plan = await planned(selecting, sum(rows), parts);
+  if (plan === undefined) return;
+  tell({ kind: 'line', line: plan.description });
+  if (options.dryRun) return showSamples(await selecting, tell);
 
   let begun = false;
   events.listen(({ kind }) => {
     begun ||= kind === 'batch';
   });
   try {
-    await populateBy(strategy, selections, parts);
+    await populateBy(plan.strategy, selecting, parts);
   } catch (error) {
     const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
-    if (!refused || alternative === undefined || begun || api.hasAnswered() || stop.signal.aborted) throw error;
-    tell({ kind: 'line', line: `Cannot ${strategy}, so trying to ${alternative}: ${error.message}` });
-    await populateBy(alternative, selections, parts);
+    if (!refused || plan.alternative === undefined || begun || api.hasAnswered() || stop.signal.aborted) throw error;
+    tell({ kind: 'line', line: `Cannot ${plan.strategy}, so trying to ${plan.alternative}: ${error.message}` });
+    await populateBy(plan.alternative, selecting, parts);
   }
 }
 
 /** Gathers by one strategy and writes, type after type. Throws a FatalError when the run ends before its end. */
-async function populateBy(strategy: Strategy, selections: readonly OpenSelection[], parts: RunParts): Promise<void> {
+async function populateBy(
+  strategy: Strategy,
+  selecting: Promise<readonly OpenSelection[]>,
+  parts: RunParts,
+): Promise<void> {
   const { options, api, events, startedAt, stop } = parts;
   const { tell } = events;
   const window = statisticsWindow(utcDate(startedAt.getTime()));
   tell({ kind: 'gathering', strategy });
-  const gathering = await gather(strategy, selections, { api, window, tell, stop, force: options.force });
+  const gathering = await gather(strategy, options.entities, selecting, {
+    api,
+    window,
+    tell,
+    stop,
+    force: options.force,
+  });
+  const selections = await selecting;
   let accounted = 0;
-  for (const { type, entities, checkpoint } of selections) {
+  for (const selection of selections) {
     // What a sweep has gathered is still written when the run is stopped; a walk has gathered nothing more.
     if (strategy === 'walk') stop.signal.throwIfAborted();
-    tell({ kind: 'populating', type });
-    const label = strategy === 'walk' ? `walking ${type.name}` : `writing ${type.name}`;
-    const phase = { label, total: entities.length };
-    const outcomes = inPhase(phase, gathering.outcomes(type, entities), (one) => 'failure' in one, tell);
-    const batches = inBatches(outcomes, gathering.batchSize);
-    const write = (batch: Outcome[]) => writeBatch(type, batch, parts);
-    for await (const batch of mapConcurrently(batches, gathering.writesInFlight, write)) {
-      // Before the checkpoint, which may turn out unusable: the report tells of all that is written.
-      tell(batch);
-      for (const { id, name, reason } of batch.failures) {
-        tell({ kind: 'line', line: `${type.name} ${id} ${name}: ${reason}` });
-      }
-      checkpoint.add(batch.written.map(({ entity }) => entity.id));
-      accounted += batch.written.length + batch.failures.length;
+    tell({ kind: 'populating', type: selection.type });
+    try {
+      accounted += await populateType(strategy, selection, gathering, parts);
+    } finally {
+      selection.checkpoint.save();
     }
   }
   stop.signal.throwIfAborted();
   // Success is claimed only for what is accounted for.
-  const selected = selections.reduce((sum, { entities }) => sum + entities.length, 0);
+  const selected = countOf(selections);
   if (accounted !== selected) throw new Error(`${accounted} of ${selected} entities are accounted for`);
+}
+
+/** Writes a type's outcomes, and notes in its checkpoint what is written. Returns how many are accounted for. */
+async function populateType(
+  strategy: Strategy,
+  { type, entities, checkpoint }: OpenSelection,
+  gathering: Gathering,
+  parts: RunParts,
+): Promise<number> {
+  const { tell } = parts.events;
+  const label = strategy === 'walk' ? `walking ${type.name}` : `writing ${type.name}`;
+  const phase = { label, total: entities.length };
+  const outcomes = inPhase(phase, gathering.outcomes(type, entities), (one) => 'failure' in one, tell);
+  const batches = inBatches(outcomes, gathering.batchSize);
+  const write = (batch: Outcome[]) => writeBatch(type, batch, parts);
+  let accounted = 0;
+  for await (const batch of mapConcurrently(batches, gathering.writesInFlight, write)) {
+    // Before the checkpoint, which may turn out unusable: the report tells of all that is written.
+    tell(batch);
+    for (const { id, name, reason } of batch.failures) {
+      tell({ kind: 'line', line: `${type.name} ${id} ${name}: ${reason}` });
+    }
+    checkpoint.add(
+      batch.written.map(({ entity }) => entity.id),
+      gathering.saveIntervalMs,
+    );
+    accounted += batch.written.length + batch.failures.length;
+  }
+  return accounted;
 }
 
 /** Writes the rows among the outcomes; what could not be written has failed too. */
@@ -137,14 +168,14 @@ async function writeBatch(type: EntityType, outcomes: readonly Outcome[], parts:
 /** A selection, and the checkpoint that takes what of it is written. */
 type OpenSelection = Selection & { checkpoint: Checkpoint };
 
-/** Opens the checkpoints, then selects from all types at once, each without what its checkpoint holds. */
-async function selectAll(parts: RunParts): Promise<OpenSelection[]> {
-  const { options, directory, database, events, startedAt, stop } = parts;
+/** Selects from all types at once, each without what its checkpoint holds. `total` is how many rows there are. */
+async function selectAll(
+  checkpoints: readonly Checkpoint[],
+  total: number,
+  { options, database, events, startedAt, stop }: RunParts,
+): Promise<OpenSelection[]> {
   const { tell } = events;
-  const checkpoints = options.entities.map((type) => openCheckpoint(directory, type, options, tell));
-  const rows = await Promise.all(options.entities.map((type) => database.checkTable(type)));
   const label = 'selecting';
-  const total = rows.reduce((sum, one) => sum + one, 0);
   let done = 0;
   tell({ kind: 'phase', label, done, total });
   async function* watchedPages(type: EntityType): AsyncGenerator<Entity[]> {
@@ -198,24 +229,48 @@ export async function selectEntities(
   return { type, entities: entities.slice(0, limit), skipped, recentlyActive };
 }
 
+/** The plan; undefined when nothing is selected. One for all of the tables' rows need not wait for the selection. */
+async function planned(selecting: Promise<readonly Selection[]>, rows: number, { options, directory }: RunParts) {
+  const sweepRequests = lastSweepRequests(directory) ?? typicalSweepRequests;
+  const { dryRun, skipExisting, staleAfter, resume, limit } = options;
+  const takesAll = !dryRun && !skipExisting && !staleAfter && !resume && limit === undefined;
+  if (takesAll && rows > sweepRequests) return planRun(options, rows, rows, sweepRequests);
+  const selections = await selecting;
+  const selected = countOf(selections);
+  const walkRequests = sum(selections.map(({ entities }) => sum(entities.map(pagesOf))));
+  return selected === 0 ? undefined : planRun(options, selected, walkRequests, sweepRequests);
+}
+
+/** How many pages an entity's year has, by its stored runs of the last 30 days. */
+function pagesOf({ recentRuns }: Entity): number {
+  return Math.max(1, Math.ceil((recentRuns * 365) / 30 / pageSize));
+}
+
 /**
  * Chooses the strategy with fewer requests, unless one is prescribed; otherwise there is an alternative for an account
- * that may not do the first. `entities` is their number, of all types. The description is one line for people: what
- * will be done, how many requests, how long.
+ * that may not do the first. The description is one line for people: what will be done, how many requests, how long.
  */
-export function planRun({ strategy: wish, rate }: Pick<PopulateOptions, 'strategy' | 'rate'>, entities: number) {
-  const cheaper: Strategy = entities <= typicalSweepRequests ? 'walk' : 'sweep';
+export function planRun(
+  { strategy: wish, rate }: Pick<PopulateOptions, 'strategy' | 'rate'>,
+  entities: number,
+  walkRequests: number,
+  sweepRequests: number,
+) {
+  const cheaper: Strategy = walkRequests <= sweepRequests ? 'walk' : 'sweep';
   const strategy = wish === 'auto' ? cheaper : wish;
   const other: Strategy = strategy === 'walk' ? 'sweep' : 'walk';
   const seconds = (requests: number) => formatDuration(requests / rate);
-  const pages = `about ${typicalSweepRequests} pages`;
+  const pages = `about ${sweepRequests} pages`;
   const plan =
     strategy === 'sweep'
-      ? `sweeping ${pages}, about ${seconds(typicalSweepRequests)} at ${rate} requests/s (walking: at least ${seconds(entities)})`
-      : `walking, at least ${formatCount(entities)} requests, ${seconds(entities)} at ${rate} requests/s (sweeping: ${pages}, ${seconds(typicalSweepRequests)})`;
+      ? `sweeping ${pages}, about ${seconds(sweepRequests)} at ${rate} requests/s (walking: at least ${seconds(walkRequests)})`
+      : `walking, at least ${formatCount(walkRequests)} requests, ${seconds(walkRequests)} at ${rate} requests/s (sweeping: ${pages}, ${seconds(sweepRequests)})`;
   const alternative = wish === 'auto' ? other : undefined;
   return { strategy, alternative, description: `${formatEntities(entities)}: ${plan}` };
 }
+
+const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
+const countOf = (selections: readonly Selection[]) => sum(selections.map(({ entities }) => entities.length));
 
 function showSamples(selections: readonly Selection[], tell: Tell): void {
   const samples = selections.filter(({ entities }) => entities.length > 0).map(sampleTable);

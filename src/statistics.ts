@@ -109,6 +109,11 @@ export function addDays(date: string, days: number): string {
   return dateOf(dayOf(date) + days);
 }
 
+/** How many days `end` lies after `start`; both YYYY-MM-DD. */
+export function daysBetween(start: string, end: string): number {
+  return dayOf(end) - dayOf(start);
+}
+
 /** The window of 365 days ago to `today` (a UTC date). */
 export function statisticsWindow(today: string): StatisticsWindow {
   return { start: addDays(today, -365), today };

@@ -223,14 +223,21 @@ it('the number 1 as a position is a win', async () => {
 
 describe('a refused account', () => {
   it.each([
-    [401, walk],
-    [403, sweep],
-  ])('(%d) at the start of a run: nothing more is asked, nothing written', async (code, options) => {
-    inject(world, status(code), always);
-    const report = await expectNothingWritten(world, options);
-    expect(report).toMatchObject({ exit_code: 5, requests: 1, failures: [] });
-    expect(report.stopped_by).toMatch(RegExp(`refuses the account \\(${code}\\).*RACING_API_USERNAME.*plan`));
-  });
+    [401, walk, 2],
+    [403, sweep, 4],
+  ])(
+    '(%d) at the start of a run is asked about again, nothing more, and nothing written',
+    async (code, options, most) => {
+      inject(world, status(code), always);
+      const report = await expectNothingWritten(world, options);
+      expect(report).toMatchObject({ exit_code: 5, failures: [] });
+      expect(report.requests).toBeGreaterThanOrEqual(2);
+      expect(report.requests).toBeLessThanOrEqual(most);
+      expect(report.stopped_by).toMatch(
+        RegExp(`refuses the account \\(${code}, asked twice\\).*RACING_API_USERNAME.*plan`),
+      );
+    },
+  );
 
   it('in the middle of a sweep: nothing is written', async () => {
     inject(world, status(401), ({ number }) => number >= 6);
@@ -288,7 +295,8 @@ describe('a plan', () => {
   it('where /results answers 404: an explicit sweep fails', async () => {
     inject(world, status(404), isSweep);
     const report = await expectNothingWritten(world, sweep);
-    expect(report).toMatchObject({ exit_code: 5, requests: 1, stopped_by: expect.stringContaining('plan') });
+    expect(report).toMatchObject({ exit_code: 5, stopped_by: expect.stringContaining('plan') });
+    expect(report.requests).toBeLessThanOrEqual(2);
   });
 
   it('that is Standard is served by the sweep', async () => {
@@ -391,9 +399,14 @@ it.each([302, 307])('a redirect (%d) to another host takes no credentials there'
 describe('an API that cannot be reached', () => {
   /** Expects both strategies to end with exit code 4, a reason and advice, and no row changed. */
   async function expectUnavailable(baseUrl: string, told: RegExp): Promise<void> {
-    for (const options of [walk, sweep]) {
+    // A sweep asks for the first pages of two windows.
+    for (const [options, most] of [
+      [walk, 6],
+      [sweep, 12],
+    ] as const) {
       const report = await expectNothingWritten(world, options, { baseUrl });
-      expect(report).toMatchObject({ exit_code: 4, requests: 6, stopped_by: expect.stringMatching(told) });
+      expect(report).toMatchObject({ exit_code: 4, stopped_by: expect.stringMatching(told) });
+      expect(report.requests).toBeLessThanOrEqual(most);
       expect(report.stopped_by).toContain('RACING_API_BASE_URL and the network');
     }
   }

@@ -100,7 +100,6 @@ describe('a bar', () => {
     phase('writing', 10);
     step(10);
     take({ kind: 'over' });
-    step(11);
     line('after');
     const bars = ['sweeping', 'writing'].map((label) => expect.stringMatching(`^${label} █{24} 10/10 100%`));
     expect(screen()).toEqual(['before', 'in the middle', ...bars, 'after']);

@@ -200,8 +200,8 @@ describe('one row', () => {
 });
 
 it('rows that do not exist are explained, however many they are and however their ids are spelled', async () => {
-  const { api, database } = openServices(world, 1000);
-  onTestFinished(() => api.close());
+  const { database, close } = openServices(world, 1000);
+  onTestFinished(close);
   const [row = {}] = right.values();
   const unknown = Array.from({ length: 201 }, (_, number) => `jky_"${number}\\",(*)`);
   const rows = unknown.map((id) => ({ ...row, id, stats_updated_at: null }));

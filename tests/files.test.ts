@@ -99,7 +99,10 @@ describe('a checkpoint', () => {
     const message = () => new Promise((resolve, reject) => reader.once('message', resolve).once('error', reject));
     await message();
     for (let save = 0; save < 150; save += 1) {
-      checkpoint.add(Array.from({ length: 100 }, (_, index) => `jky_${save}_${index}`));
+      checkpoint.add(
+        Array.from({ length: 100 }, (_, index) => `jky_${save}_${index}`),
+        0,
+      );
       await sleep(0);
     }
     reader.postMessage('stop');

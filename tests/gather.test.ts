@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { daysBefore, makeSeason, type Season, type SeasonRace, type SeasonRunner } from '../demo/season.js';
 import { type ApiCall, type SimulatedRacingApi, startSimulatedRacingApi } from '../demo/simulator.js';
@@ -5,12 +6,10 @@ import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { exitCodes } from '../src/errors.js';
 import type { Strategy } from '../src/events.js';
 import { gather, type Selection } from '../src/gather.js';
-import { createPace } from '../src/pace.js';
-import { createRacingApi } from '../src/racing-api.js';
 import { type StatisticsRow, statisticsWindow } from '../src/statistics.js';
 import { typeNamed } from './faults.js';
 import { naiveRows } from './watching.js';
-import { fasterTime, password, today, username } from './world.js';
+import { openApi, password, today, username } from './world.js';
 
 const [jockeys, owners] = [typeNamed('jockeys'), typeNamed('owners')];
 let api: SimulatedRacingApi;
@@ -34,30 +33,29 @@ const series = <Item>(count: number, make: (index: number) => Item) =>
   Array.from({ length: count }, (_, index) => make(index));
 
 function select(type: EntityType, ids: string[], lastDate: string | null = null, recentlyActive = 0): Selection {
-  const entities = ids.map((id) => ({ id, name: id, lastDate, statsUpdatedAtMs: null }));
+  const entities = ids.map((id) => ({ id, name: id, lastDate, recentRuns: 0, statsUpdatedAtMs: null }));
   return { type, entities, skipped: 0, recentlyActive };
 }
 
 /** Gathers from the API; returns the row of each entity by its id, or why there is none. Throws what ends a run. */
 async function outcomes(strategy: Strategy, selections: Selection[], force = false) {
-  const stop = new AbortController();
-  const { signal } = stop;
+  const { api: client, stop, close } = openApi(api.url, 2, { firstRetryMs: 1 });
   const tell = () => {};
-  const pace = createPace({ requestsPerSecond: 2, takeTurn: async () => {}, ...fasterTime(1), tell, signal });
-  const client = createRacingApi({ baseUrl: api.url, username, password, pace, signal, firstRetryMs: 1 });
   const found = new Map<string, StatisticsRow | string>();
   try {
     const window = statisticsWindow(today);
-    const gathering = await gather(strategy, selections, { api: client, window, tell, stop, force });
+    const types = selections.map(({ type }) => type);
+    const selecting = Promise.resolve(selections);
+    const gathering = await gather(strategy, types, selecting, { api: client, window, tell, stop, force });
     for (const { type, entities } of selections) {
       for await (const outcome of gathering.outcomes(type, entities)) {
         found.set(outcome.entity.id, 'row' in outcome ? outcome.row : outcome.failure);
       }
     }
-    signal.throwIfAborted();
+    stop.signal.throwIfAborted();
     return found;
   } finally {
-    await client.close();
+    await close();
   }
 }
 
@@ -180,27 +178,56 @@ describe('results that change between pages', () => {
     });
   });
 
-  it('in each of three readings end a sweep, and are the failure of one walked entity', async () => {
+  it('whenever a second page is read, are read in halves and are right', async () => {
     await serveBusy();
     beforeSecondPage((times) => api.publish(busyRace(`rac_late_${times}`, 3)));
+    expect(await outcomes('sweep', selections)).toEqual(naiveRowsOf(selections));
+  });
+
+  it('or never fit together are read three times, end a sweep, and are the failure of one walked entity', async () => {
+    await serveBusy();
+    const raceTwice = ({ url }: ApiCall, response: ServerResponse) => {
+      const body = api.answer(url).body as { results: object[] };
+      response.end(JSON.stringify({ ...body, results: [body.results[0], ...body.results.slice(0, -1)] }));
+    };
+    api.options.intercept = (call, response, next) => (isBusy(call) ? raceTwice(call, response) : next());
     const incomplete = unsafe(/total in 3 readings.*Nothing was written/);
     await expect(outcomes('sweep', selections)).rejects.toMatchObject(incomplete);
-    expect(readings()).toBe(3);
+    api.calls.length = 0;
     const found = await outcomes('walk', selections.slice(0, 1));
-    expect(readings()).toBe(3 + 3);
+    expect(readings()).toBe(3);
     const failures = [...found].filter(([_id, outcome]) => typeof outcome === 'string');
     expect(failures).toEqual([[busyId, expect.stringContaining('total in 3 readings')]]);
   });
 
-  it('so that a race is in a second window, too, end a sweep', async () => {
-    await serveBusy();
+  const oldestRace = () => {
     const oldest = season.races.findLast(({ region, date }) => region !== 'FR' && date === daysBefore(today, 365));
+    return oldest?.race_id ?? '';
+  };
+
+  it('so that a race is in a second window, too, are as they are afterwards', async () => {
+    await serveBusy();
     let moves = 0;
     api.options.intercept = (call, _response, next) => {
-      if (isBusy(call) && moves++ === 0) api.amend(oldest?.race_id ?? '', moveTo(2));
+      if (isBusy(call) && moves++ === 0) api.amend(oldestRace(), moveTo(2));
       return next();
     };
-    await expect(outcomes('sweep', selections)).rejects.toMatchObject(unsafe(/total in 3 readings/));
+    expect(await outcomes('sweep', selections)).toEqual(naiveRowsOf(selections));
+    const oldestWindow = ({ url }: ApiCall) => url.searchParams.get('start_date') === daysBefore(today, 365);
+    expect(api.calls.filter(oldestWindow)).toHaveLength(2);
+  });
+
+  it('so that a race is in two windows for ever end a sweep', async () => {
+    await serveBusy();
+    const another = ({ url }: ApiCall, response: ServerResponse) => {
+      const body = api.answer(url).body as { results: object[] };
+      response.end(
+        JSON.stringify({ ...body, results: body.results.with(0, { ...body.results[0], race_id: oldestRace() }) }),
+      );
+    };
+    api.options.intercept = (call, response, next) =>
+      isBusy(call) && skipOf(call) === '0' ? another(call, response) : next();
+    await expect(outcomes('sweep', selections)).rejects.toMatchObject(unsafe(/in two windows in 3 readings/));
   });
 });
 

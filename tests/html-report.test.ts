@@ -232,7 +232,7 @@ describe('what a page hears', () => {
     for (const one of ['c 5 9', 'none 0 9', 'b 7 9', 'd 5 9', 'a 7 8', ...others]) {
       const [id = '', wins, runs] = one.split(' ');
       const figures = { recent_30d_wins: Number(wins), [`recent_30d_${type.words.runs}`]: Number(runs) };
-      const entity = { id, name: `Name ${id}`, lastDate: null, statsUpdatedAtMs: null };
+      const entity = { id, name: `Name ${id}`, lastDate: null, recentRuns: 0, statsUpdatedAtMs: null };
       const written = [{ entity, row: { id, ...figures, recent_30d_win_rate: 12.5 } }];
       page.take({ kind: 'batch', type, written, failures: [] });
     }

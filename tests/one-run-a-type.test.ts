@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { startTinyWorld } from './faults.js';
@@ -59,6 +59,8 @@ describe('beside a run', () => {
     world.api.calls.length = 0;
     // Without progress meanwhile the run itself changes no file.
     const { running, release } = await startWaiting(['--all', '--strategy', 'sweep', '--rate', '1000']);
+    const asksNoMore = () => world.api.calls.length === 2 && !existsSync(logs('request_budget.lock'));
+    await until('its two requests', asksNoMore);
     const changeless = files();
     expect(await world.run(['--all', '--dry-run'])).toMatchObject({ code: 0 });
     expect(latestReport(world).mode).toBe('dry_run');

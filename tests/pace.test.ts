@@ -1,19 +1,27 @@
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { exitCodes, FatalError } from '../src/errors.js';
-import { createPace, type HttpAnswer, type Pace, type PaceOptions } from '../src/pace.js';
+import type { HttpAnswer } from '../src/exchange.js';
+import { createPace, type Pace, type PaceOptions } from '../src/pace.js';
+import { unlimitedBudget } from './world.js';
 
 /** Lets everything run that waits for nothing but its turn. */
 const settle = () => new Promise<void>((resolve) => setImmediate(resolve));
 const until = (holds: () => boolean) => vi.waitUntil(holds, { timeout: 60_000, interval: 1 });
 const minutes = (count: number) => count * 60_000;
 const names = (count: number) => Array.from({ length: count }, (_, index) => `${index}`);
-const answer = (status: number, retryAfterMs?: number): HttpAnswer => ({ status, retryAfterMs, body: '' });
+const answer = (status: number, retryAfterMs?: number, latencyMs = 250): HttpAnswer => ({
+  status,
+  retryAfterMs,
+  latencyMs,
+  body: '',
+});
 
 /** The clock goes on in pauses alone. */
 let nowMs: number;
 let lines: string[];
 let requestsTold: number;
+let pausesTold: number[];
 let stop: AbortController;
 let pace: Pace;
 /** The names of requests that have started, and that have ended, in this order. */
@@ -25,6 +33,7 @@ beforeEach(() => {
   nowMs = 0;
   lines = [];
   requestsTold = 0;
+  pausesTold = [];
   stop = new AbortController();
   started = [];
   ended = [];
@@ -39,7 +48,8 @@ afterEach(() => {
 function startPace(more: Partial<PaceOptions> = {}): void {
   pace = createPace({
     requestsPerSecond: 2,
-    takeTurn: async (signal) => signal.throwIfAborted(),
+    budget: unlimitedBudget(),
+    connected: async () => {},
     clock: () => nowMs,
     sleep: async (ms, signal) => {
       await settle();
@@ -49,6 +59,7 @@ function startPace(more: Partial<PaceOptions> = {}): void {
     tell: (event) => {
       if (event.kind === 'line') lines.push(event.line);
       if (event.kind === 'request') requestsTold += 1;
+      if (event.kind === 'pause') pausesTold.push(event.seconds);
     },
     signal: stop.signal,
     ...more,
@@ -64,7 +75,7 @@ async function request(name: string): Promise<number | string> {
     });
   };
   try {
-    return (await pace.run(send)).status;
+    return (await pace.run(send))?.status ?? 'held';
   } catch (error) {
     return (error as Error).message;
   } finally {
@@ -89,7 +100,9 @@ const untilStarted = (count: number) => until(() => started.length >= count);
 /** Turns that are taken only when the test grants them. */
 function heldTurns(): (() => void)[] {
   const turns: (() => void)[] = [];
-  startPace({ takeTurn: () => new Promise((resolve) => turns.push(resolve)) });
+  const takeTurn: PaceOptions['budget']['takeTurn'] = (start) =>
+    new Promise((resolve) => turns.push(() => resolve(start())));
+  startPace({ budget: { ...unlimitedBudget(), takeTurn } });
   return turns;
 }
 
@@ -177,17 +190,18 @@ describe('after a 429', () => {
     const probedAtMs = nowMs;
     await land('1', new Error('timeout'));
     await untilStarted(3);
-    expect(nowMs - probedAtMs).toBeGreaterThanOrEqual(6_000);
-    expect(lines).toHaveLength(1);
+    expect(nowMs - probedAtMs).toBeGreaterThanOrEqual(4_000);
+    expect(pausesTold).toEqual([expect.closeTo(1, 0), expect.closeTo(4, 0)]);
+    expect(lines).toEqual([]);
   });
 
   it.each([
-    ['is answered', answer(200), 2_000],
-    ['is refused', answer(429), 2_000],
-    ['is refused with a short Retry-After', answer(429, 1), 2_000],
+    ['is answered', answer(200), 1_000],
+    ['is refused', answer(429), 1_000],
+    ['is refused with a short Retry-After', answer(429, 1), 1_000],
     ['is refused with a Retry-After of a minute', answer(429, 60_000), 60_000],
     ['is refused with a Retry-After of two hours', answer(429, minutes(120)), minutes(90)],
-    ['meets no answer', new Error('reset'), 2_000],
+    ['meets no answer', new Error('reset'), 1_000],
   ])('a request on its way since before that %s: the pause lasts as long as it should', async (_, outcome, pauseMs) => {
     await requests(2);
     await land('0', answer(429));
@@ -196,7 +210,7 @@ describe('after a 429', () => {
     await untilStarted(3);
     expect(nowMs).toBeGreaterThanOrEqual(pauseMs);
     expect(nowMs).toBeLessThanOrEqual(pauseMs * 1.05);
-    expect(lines).toHaveLength(1);
+    expect(pausesTold).toHaveLength(1);
   });
 });
 
@@ -213,11 +227,11 @@ describe('a stop is thrown as it is', () => {
   });
 
   it('to those who wait for the budget', async () => {
-    const takeTurn = async (signal: AbortSignal) => {
+    const takeTurn: PaceOptions['budget']['takeTurn'] = async (_start, signal) => {
       if (!signal.aborted) await once(signal, 'abort');
       throw signal.reason;
     };
-    startPace({ takeTurn });
+    startPace({ budget: { ...unlimitedBudget(), takeTurn } });
     const outcomes = await requests(2);
     stop.abort(interrupted);
     expect(await Promise.all(outcomes)).toEqual(['Interrupted.', 'Interrupted.']);
@@ -234,7 +248,7 @@ async function probeUntil(recoveredAtMs: number, retryAfterMs?: number): Promise
     probes.push(nowMs - beganAtMs);
     return refuses() ? answer(429, retryAfterMs) : answer(200);
   };
-  while ((await pace.run(send)).status === 429);
+  while ((await pace.run(send))?.status === 429);
   return probes.slice(1);
 }
 
@@ -249,7 +263,7 @@ describe.each([0, 0.999])('with jitter %d, the probes of a pause', (random) => {
       const inHalfAnHour = probes.filter((at) => at >= from && at <= from + minutes(30));
       expect(inHalfAnHour.length).toBeLessThanOrEqual(6);
     }
-    expect(probes[0]).toBeCloseTo(2_000 * (1 + random / 20));
+    expect(probes[0]).toBeCloseTo(1_000 * (1 + random / 20));
     const firstWaits = waitsOf(probes).slice(0, 5);
     expect(firstWaits).toEqual(firstWaits.toSorted((a, b) => a - b));
     expect(Math.max(...waitsOf(probes))).toBeLessThanOrEqual(minutes(16));
@@ -277,15 +291,114 @@ describe.each([0, 0.999])('with jitter %d, the probes of a pause', (random) => {
 it('Retry-After is waited for when it is longer than our own pause, and makes none shorter', async () => {
   expect(waitsOf(await probeUntil(minutes(12), minutes(10)))).toEqual([minutes(10), minutes(10)]);
   const [first, second] = waitsOf(await probeUntil(minutes(1), 1));
-  expect(first).toBeGreaterThanOrEqual(2_000);
-  expect(second).toBeGreaterThanOrEqual(6_000);
+  expect(first).toBeGreaterThanOrEqual(1_000);
+  expect(second).toBeGreaterThanOrEqual(4_000);
 });
 
-it('a pause is told in one line, its end in another, and the next one begins with short waits again', async () => {
+it('a long pause is told in one line, its end in another, and the next one begins with short waits again', async () => {
   await probeUntil(minutes(30));
-  const told = [expect.stringMatching(/429.*pause for 2\.\ds/), expect.stringMatching(/answers again after 3\dm/)];
+  const told = [expect.stringMatching(/429.*pause for 15s/), expect.stringMatching(/answers again after 3\dm/)];
   expect(lines).toEqual(told);
   const [first] = await probeUntil(1);
-  expect(first).toBeLessThanOrEqual(2_000 * 1.05);
-  expect(lines).toHaveLength(4);
+  expect(first).toBeLessThanOrEqual(1_000 * 1.05);
+  // A short one is shown in the bar.
+  expect(lines).toHaveLength(2);
+  expect(pausesTold.at(-1)).toBeCloseTo(1, 1);
+});
+
+describe('what refusals teach', () => {
+  let noted: { pauseMs: number; unevenMs: number }[];
+  let allowed: number;
+  const send = (outcome: HttpAnswer) => pace.run(async () => outcome);
+  beforeEach(() => {
+    noted = [];
+    allowed = 2;
+    const refused = async (pauseMs: number, unevenMs: number) => void noted.push({ pauseMs, unevenMs });
+    startPace({ budget: { ...unlimitedBudget(), refused, allowedPerSecond: () => allowed } });
+  });
+
+  it('is noted for all with the pause, each refusal that begins or prolongs one', async () => {
+    const outcomes = await requests(3);
+    for (const name of ['0', '1']) await land(name, answer(429));
+    await land('2', new Error('reset'));
+    expect(noted).toEqual([{ pauseMs: expect.closeTo(1_000, -2), unevenMs: 0 }]);
+    await send(answer(429));
+    expect(noted).toHaveLength(2);
+    expect(noted[1]?.pauseMs).toBeGreaterThanOrEqual(4_000);
+    await Promise.all(outcomes);
+  });
+
+  it.each([
+    ['even', () => 250, 0],
+    ['even but for a few', (at: number) => (at % 10 === 0 ? 900 : 250), 0],
+    ['up to 30 ms late', (at: number) => 250 + (at % 4) * 10, 60],
+    ['up to a second late', (at: number) => 250 + (at % 4) * 333, 80],
+  ])('includes how unevenly requests arrive: %s', async (_, latency, unevenMs) => {
+    for (let at = 0; at < 40; at += 1) await send(answer(200, undefined, latency(at)));
+    await send(answer(429));
+    expect(noted.at(-1)?.unevenMs).toBe(unevenMs);
+  });
+
+  it('is told once, when nothing has been refused for ten seconds', async () => {
+    await send(answer(429));
+    allowed = 1.28;
+    await send(answer(200));
+    expect(lines).toEqual([]);
+    nowMs += 10_000;
+    for (const _ of [1, 2]) await send(answer(200));
+    expect(lines).toEqual(['The API allows about 1.3 requests/s; going on at that.']);
+    await send(answer(429));
+    nowMs += 10_000;
+    await send(answer(200));
+    expect(lines).toHaveLength(1);
+  });
+
+  it('is told of an earlier run at its first answer, and not at all when it is little', async () => {
+    allowed = 1.9;
+    await send(answer(200));
+    expect(lines).toEqual([]);
+    allowed = 1;
+    startPace({ budget: { ...unlimitedBudget(), allowedPerSecond: () => allowed } });
+    await send(answer(200));
+    expect(lines).toHaveLength(1);
+  });
+});
+
+it('a request that is held when its turn has come is not sent, and the next one is', async () => {
+  const held = pace.run(
+    async () => answer(200),
+    () => true,
+  );
+  expect(await held).toBeUndefined();
+  expect(requestsTold).toBe(0);
+  await requests(1);
+  expect(started).toEqual(['0']);
+});
+
+it('a turn is taken when a connection is open, and is over when the bytes have left', async () => {
+  let open = () => {};
+  const connected = () => new Promise<void>((resolve) => (open = resolve));
+  const left: string[] = [];
+  const takeTurn: PaceOptions['budget']['takeTurn'] = async (start) => {
+    const begun = start();
+    await begun?.left;
+    left.push('left');
+    return begun;
+  };
+  startPace({ connected, budget: { ...unlimitedBudget(), takeTurn } });
+  let leave = () => {};
+  const sent = pace.run((hasLeft) => {
+    leave = hasLeft;
+    started.push('sent');
+    return new Promise(() => {});
+  });
+  sent.catch(() => {});
+  await settle();
+  expect(started).toEqual([]);
+  open();
+  await settle();
+  expect({ started, left }).toEqual({ started: ['sent'], left: [] });
+  leave();
+  await settle();
+  expect(left).toEqual(['left']);
 });

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { exitCodes } from '../src/errors.js';
 import { createFileLock } from '../src/files/file-lock.js';
@@ -9,7 +10,6 @@ import { shareRequestBudget } from '../src/files/request-budget.js';
 
 const { signal } = new AbortController();
 const requestsPerSecond = 20;
-const intervalMs = 1000 / requestsPerSecond;
 
 let folder: string;
 let statePath: string;
@@ -23,56 +23,151 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const nowMs = () => Number(process.hrtime.bigint()) / 1e6;
 const openBudget = (rate = requestsPerSecond) => shareRequestBudget(folder, rate);
+const leaveAtOnce = () => ({ left: Promise.resolve() });
 
-/** Returns when each request started, as the budget noted it for others. */
-async function takes(budget: ReturnType<typeof openBudget>, count: number, starts: number[] = []): Promise<number[]> {
+interface Noted {
+  leftAtMs: number[];
+  refusedAtMs: number | null;
+  spacingMs: number;
+  pausedUntilMs: number;
+}
+const noted = (): Noted => JSON.parse(readFileSync(statePath, 'utf8'));
+const note = (state: Partial<Noted>) =>
+  writeFileSync(
+    statePath,
+    JSON.stringify({ leftAtMs: [], refusedAtMs: null, spacingMs: 0, pausedUntilMs: 0, ...state }),
+  );
+
+/** Returns when each request left, as the budget noted it for others. */
+async function takes(budget: ReturnType<typeof openBudget>, count: number, lefts: number[] = []): Promise<number[]> {
   for (let take = 0; take < count; take += 1) {
     const askedAtMs = nowMs();
-    await budget(signal);
-    const startedAtMs = Number(readFileSync(statePath, 'utf8'));
-    expect(startedAtMs).toBeGreaterThanOrEqual(askedAtMs);
-    expect(startedAtMs).toBeLessThanOrEqual(nowMs());
-    starts.push(startedAtMs);
+    await budget.takeTurn(leaveAtOnce, signal);
+    const leftAtMs = noted().leftAtMs.at(-1) ?? 0;
+    expect(leftAtMs).toBeGreaterThanOrEqual(askedAtMs);
+    expect(leftAtMs).toBeLessThanOrEqual(nowMs());
+    lefts.push(leftAtMs);
   }
-  return starts;
+  return lefts;
 }
 
-function expectSpaced(starts: number[], count: number, spaceMs = intervalMs): void {
-  expect(starts).toHaveLength(count);
-  const spaces = starts.slice(1).map((at, index) => at - (starts[index] ?? 0));
-  expect(Math.min(...spaces)).toBeGreaterThanOrEqual(spaceMs);
+/** Fails if more than `rate` left in any second. */
+function expectRate(lefts: number[], count: number, rate = requestsPerSecond): void {
+  expect(lefts).toHaveLength(count);
+  const spans = lefts.slice(rate).map((at, index) => at - (lefts[index] ?? 0));
+  expect(Math.min(...spans)).toBeGreaterThanOrEqual(1000);
 }
 
-describe('the starts of requests are spaced', () => {
-  it('evenly, and the first one comes at once', async () => {
+describe('requests leave', () => {
+  it('the first at once, then so many a second', async () => {
     await takes(openBudget(0.01), 1);
     rmSync(statePath);
-    expectSpaced(await takes(openBudget(), 8), 8);
+    expectRate(await takes(openBudget(), 23), 23);
   });
 
-  it('over all budgets of one folder, and each gets its share', async () => {
-    const starts: number[] = [];
+  it('by the rate of all budgets of one folder, and each gets its share', async () => {
+    const lefts: number[] = [];
     const takeShare = async () => {
       const budget = openBudget(9);
       let share = 0;
-      for (; starts.length < 12; share += 1) await takes(budget, 1, starts);
+      for (; lefts.length < 18; share += 1) await takes(budget, 1, lefts);
       return share;
     };
     const shares = await Promise.all([takeShare(), takeShare(), takeShare()]);
-    expectSpaced(starts, starts.length, 1000 / 9);
+    expectRate(lefts, lefts.length, 9);
     expect(Math.min(...shares)).toBeGreaterThanOrEqual(2);
   });
 
   it('when several are asked for at once', async () => {
-    const budget = openBudget();
-    const starts: number[] = [];
-    await Promise.all([1, 2, 3, 4].map(() => takes(budget, 2, starts)));
-    expectSpaced(starts, 8);
+    const budget = openBudget(4);
+    const lefts: number[] = [];
+    await Promise.all([1, 2, 3].map(() => takes(budget, 2, lefts)));
+    expectRate(lefts, 6, 4);
   });
 
   it('by the rate of the one that comes later', async () => {
-    const starts = await takes(openBudget(500), 1);
-    expectSpaced(await takes(openBudget(4), 1, starts), 2, 250);
+    const lefts = await takes(openBudget(500), 1);
+    const [first = 0, second = 0] = await takes(openBudget(1), 1, lefts);
+    expect(second - first).toBeGreaterThanOrEqual(1000);
+  });
+
+  it('sooner after one that left late, but no more in a second', async () => {
+    // Due 500 ms after the first, the second left 30 ms late.
+    const startMs = nowMs();
+    note({ leftAtMs: [startMs - 530, startMs] });
+    const [third = 0] = await takes(openBudget(2), 1);
+    expect(third - startMs).toBeGreaterThanOrEqual(470);
+    expect(third - startMs).toBeLessThan(500);
+  });
+
+  it('one at a time: the next one is due by when the bytes have left', async () => {
+    const [one, other] = [openBudget(4), openBudget(4)];
+    let leave = () => {};
+    const left = new Promise<void>((resolve) => (leave = resolve));
+    const first = one.takeTurn(() => ({ left }), signal);
+    const starts: number[] = [];
+    const second = other.takeTurn(() => {
+      starts.push(nowMs());
+      return leaveAtOnce();
+    }, signal);
+    await sleep(400);
+    expect(starts).toEqual([]);
+    leave();
+    await Promise.all([first, second]);
+    expect((starts[0] ?? 0) - (noted().leftAtMs[0] ?? 0)).toBeGreaterThanOrEqual(200);
+  });
+
+  it('or do not: what did not start is not noted', async () => {
+    expect(await openBudget().takeTurn(() => undefined, signal)).toBeUndefined();
+    expect(existsSync(statePath)).toBe(false);
+    expect(existsSync(lockPath)).toBe(false);
+  });
+});
+
+describe('a refusal', () => {
+  const allowed = (rate = 2) => openBudget(rate).allowedPerSecond();
+
+  it('pauses all processes, for long only the one that was told to', async () => {
+    await openBudget().refused(300, 0, signal);
+    const pausedAtMs = nowMs();
+    const [first = 0] = await takes(openBudget(), 1);
+    expect(first - pausedAtMs).toBeGreaterThanOrEqual(290);
+    await openBudget().refused(3_600_000, 0, signal);
+    expect(noted().pausedUntilMs - nowMs()).toBeLessThanOrEqual(5_000);
+  });
+
+  it('widens the spacing by a tenth if another came within a minute before', async () => {
+    for (const expected of [2, 2 / 1.1, 2 / 1.21]) {
+      await openBudget(2).refused(0, 0, signal);
+      expect(allowed()).toBeCloseTo(expected);
+    }
+    note({ ...noted(), refusedAtMs: nowMs() - 60_001 });
+    await openBudget(2).refused(0, 0, signal);
+    expect(allowed()).toBeCloseTo(2 / 1.21 / 0.98);
+  });
+
+  it('gives requests that arrive unevenly so much more room, once', async () => {
+    await openBudget(2).refused(0, 80, signal);
+    expect(allowed()).toBeCloseTo(2 / 1.08);
+    await openBudget(2).refused(0, 80, signal);
+    expect(allowed()).toBeCloseTo(2 / 1.08 / 1.1);
+  });
+
+  it.each([
+    [59_000, 1.25],
+    [61_000, 1.25 / 0.98],
+    [121_000, 1.25 / 0.98 ** 2],
+    [3_600_000, 2],
+  ])('%i ms ago, the spacing is a fiftieth narrower for each minute, down to the rate', (agoMs, expected) => {
+    note({ refusedAtMs: nowMs() - agoMs, spacingMs: 800 * 1.005 });
+    expect(allowed()).toBeCloseTo(expected);
+    expect(allowed(0.5)).toBeCloseTo(0.5);
+  });
+
+  it('counts for the requests of all processes', async () => {
+    note({ leftAtMs: [nowMs()], refusedAtMs: nowMs(), spacingMs: 700 });
+    const [first = 0] = await takes(openBudget(500), 1);
+    expect(first - (noted().leftAtMs[0] ?? 0)).toBeGreaterThanOrEqual(600);
   });
 });
 
@@ -91,21 +186,26 @@ describe('what an earlier process left', () => {
     await takes(openBudget(), 1);
   });
 
-  // The clock begins anew when the machine does: an interval is the longest wait.
-  it.each(['', 'torn', '\u0000\u0000', '1e15'])('counts as a request that starts now when it is %j', async (state) => {
-    writeFileSync(statePath, state);
-    expectSpaced(await takes(openBudget(), 2, [nowMs()]), 3);
-  });
+  // The clock begins anew when the machine does.
+  const future = '{"leftAtMs": [1e15], "refusedAtMs": 1e15, "spacingMs": 9000, "pausedUntilMs": 1e15}';
+  it.each(['', 'torn', '\u0000\u0000', '1e15', future])(
+    'counts as a request that starts now when it is %j',
+    async (state) => {
+      writeFileSync(statePath, state);
+      const [first = 0, second = 0] = await takes(openBudget(2), 1, [nowMs()]);
+      expect(second - first).toBeGreaterThanOrEqual(450);
+    },
+  );
 });
 
 describe('a stop', () => {
   it('ends the wait for the next start, and leaves the lock to others', async () => {
     const slow = openBudget(0.1);
-    await slow(signal);
+    await slow.takeTurn(leaveAtOnce, signal);
     const before = readFileSync(statePath, 'utf8');
     const stop = new AbortController();
     setTimeout(() => stop.abort(new Error('Stopped')), 100);
-    await expect(slow(stop.signal)).rejects.toThrow('Stopped');
+    await expect(slow.takeTurn(leaveAtOnce, stop.signal)).rejects.toThrow('Stopped');
     expect(existsSync(lockPath)).toBe(false);
     expect(readFileSync(statePath, 'utf8')).toBe(before);
   });
@@ -115,7 +215,7 @@ describe('a stop', () => {
     other.tryAcquire();
     const stop = new AbortController();
     setTimeout(() => stop.abort(new Error('Stopped')), 100);
-    await expect(openBudget(0.1)(stop.signal)).rejects.toThrow('Stopped');
+    await expect(openBudget(0.1).takeTurn(leaveAtOnce, stop.signal)).rejects.toThrow('Stopped');
     expect(other.isOurs()).toBe(true);
   });
 });
@@ -126,5 +226,5 @@ it.each([
 ])('a folder that %s ends the run with the exit code for files', async (_, spoil) => {
   const budget = openBudget();
   spoil();
-  await expect(budget(signal)).rejects.toMatchObject({ exitCode: exitCodes.filesUnusable });
+  await expect(budget.takeTurn(leaveAtOnce, signal)).rejects.toMatchObject({ exitCode: exitCodes.filesUnusable });
 });

@@ -1,32 +1,31 @@
 import { describe, expect, it } from 'vitest';
 import { instantMs } from '../src/database.js';
 import type { Entity } from '../src/entity-types.js';
-import { typicalSweepRequests } from '../src/gather.js';
 import { planRun, selectEntities } from '../src/run.js';
 import { typeNamed } from './faults.js';
 
 describe('the plan', () => {
   it.each([
     [1, 'walk', 'sweep'],
-    [typicalSweepRequests, 'walk', 'sweep'],
-    [typicalSweepRequests + 1, 'sweep', 'walk'],
+    [132, 'walk', 'sweep'],
+    [133, 'sweep', 'walk'],
     [54_429, 'sweep', 'walk'],
-  ] as const)('for %i entities is by itself what needs fewer requests: %s, otherwise %s', (count, strategy, other) => {
-    expect(planRun({ strategy: 'auto', rate: 2 }, count)).toMatchObject({ strategy, alternative: other });
+  ] as const)('for a walk of %i requests is by itself what needs fewer: %s, otherwise %s', (count, strategy, other) => {
+    expect(planRun({ strategy: 'auto', rate: 2 }, 1, count, 132)).toMatchObject({ strategy, alternative: other });
   });
 
   it.each([
     ['walk', 54_429],
     ['sweep', 1],
   ] as const)('is %s for %i entities when that is asked for, without an alternative', (strategy, count) => {
-    expect(planRun({ strategy, rate: 2 }, count)).toMatchObject({ strategy, alternative: undefined });
+    expect(planRun({ strategy, rate: 2 }, count, count, 132)).toMatchObject({ strategy, alternative: undefined });
   });
 
   it.each([
-    [54_429, 2, '54,429 entities: sweeping about 135 pages, about 1m 08s at 2 requests/s (walking: at least 7h 33m)'],
-    [10, 0.5, '10 entities: walking, at least 10 requests, 20s at 0.5 requests/s (sweeping: about 135 pages, 4m 30s)'],
+    [54_429, 2, '54,429 entities: sweeping about 132 pages, about 1m 06s at 2 requests/s (walking: at least 7h 33m)'],
+    [10, 0.5, '10 entities: walking, at least 10 requests, 20s at 0.5 requests/s (sweeping: about 132 pages, 4m 24s)'],
   ])('for %i entities at %d requests a second is told in a line', (count, rate, line) => {
-    expect(planRun({ strategy: 'auto', rate }, count).description).toBe(line);
+    expect(planRun({ strategy: 'auto', rate }, count, count, 132).description).toBe(line);
   });
 });
 
@@ -36,6 +35,7 @@ describe('the selection', () => {
     id,
     name: `Name of ${id}`,
     lastDate,
+    recentRuns: 0,
     statsUpdatedAtMs: statsUpdatedAt === undefined ? null : instantMs(statsUpdatedAt),
   });
   const rows = [

@@ -94,7 +94,7 @@ it('reads reports of the original program', () => {
 it('tells what --resume would do', () => {
   vi.setSystemTime(now);
   const checkpoint = openCheckpoint(folder, jockeys, usualOptions, () => {});
-  checkpoint.add(['jky_1', 'jky_2']);
+  checkpoint.add(['jky_1', 'jky_2'], 0);
   writeFileSync(join(folder, 'checkpoint_owners.json'), '{"torn');
   const status = readStatus(folder, now);
   expect(status.jockeys.resume).toEqual({ written: 2, saved: now.toISOString() });

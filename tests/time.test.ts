@@ -1,6 +1,7 @@
 import { subscribe } from 'node:diagnostics_channel';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Strategy } from '../src/events.js';
 import { type Fault, html, status, typeNamed, wholeTables } from './faults.js';
 import { expectNaiveRows } from './watching.js';
 import { type HereOptions, startWorld, type World } from './world.js';
@@ -13,16 +14,16 @@ beforeAll(async () => {
 beforeEach(() => world.reset());
 afterAll(() => world.close());
 
-const callsBefore = 9;
+const callsBefore = { walk: 9, sweep: 3 };
 const minutes = (count: number) => count * 60_000;
 const strategies = ['walk', 'sweep'] as const;
 
-/** After nine calls the API refuses all for a time; when it did, and the first call after it, by the clock given. */
-function ban(lastsMs: number, clock: () => number, refuse: Fault = status(429)) {
+/** After some calls the API refuses all for a time; when it did, and the first call after it, by the clock given. */
+function ban(strategy: Strategy, lastsMs: number, clock: () => number, refuse: Fault = status(429)) {
   const found = { refusedAtMs: [] as number[], overAtMs: 0 };
   let beganAtMs: number | undefined;
   world.api.options.intercept = (call, response, next) => {
-    if (call.number <= callsBefore) return next();
+    if (call.number <= callsBefore[strategy]) return next();
     beganAtMs ??= clock();
     const sinceMs = clock() - beganAtMs;
     if (sinceMs < lastsMs) {
@@ -66,8 +67,8 @@ describe.each(strategies)('a ban (429) in a %s', (strategy) => {
   const inHalfAnHour: Fault = (response) =>
     response.writeHead(429, { 'retry-after': new Date(Date.now() + minutes(30)).toUTCString() }).end();
   const bans: [string, Fault, number, number][] = [
-    ['without Retry-After', status(429), 1, 2_000],
-    ['as a page of Cloudflare', html(429), 1, 2_000],
+    ['without Retry-After', status(429), 1, 1_000],
+    ['as a page of Cloudflare', html(429), 1, 1_000],
     ['with Retry-After in seconds', status(429, { 'retry-after': '1800' }), 1, minutes(30)],
     ['with Retry-After as a date', inHalfAnHour, 1, minutes(30) - 1_000],
     ['of 5 minutes', status(429), minutes(5), minutes(5)],
@@ -76,7 +77,7 @@ describe.each(strategies)('a ban (429) in a %s', (strategy) => {
 
   it.each(bans)('%s is waited out with few probes, and no entity is lost', async (_, refuse, lastsMs, pauseMs) => {
     const time = ownTime();
-    const found = ban(lastsMs, time.clock, refuse);
+    const found = ban(strategy, lastsMs, time.clock, refuse);
     const { exit_code, failures, lines } = await world.runHere({ strategy }, { time });
     expect({ exit_code, failures }).toEqual({ exit_code: 0, failures: [] });
     expect(found.overAtMs).toBeGreaterThanOrEqual(pauseMs);
@@ -84,20 +85,22 @@ describe.each(strategies)('a ban (429) in a %s', (strategy) => {
     const probes = found.refusedAtMs.filter((at) => at > 0);
     expect(probes.length).toBeLessThanOrEqual(6);
     const text = lines.join('\n');
-    expect([pauseLines(text).length, resumptionLines(text).length]).toEqual([1, 1]);
+    // A short one is shown in the bar.
+    const told = pauseMs < 5_000 ? 0 : 1;
+    expect([pauseLines(text).length, resumptionLines(text).length]).toEqual([told, told]);
     await expectNaiveRows(world);
   });
 
   it('that does not end is given up after 90 minutes with exit code 4, and --resume does the rest', async () => {
     const time = ownTime();
-    const { refusedAtMs } = ban(Number.POSITIVE_INFINITY, time.clock);
+    const { refusedAtMs } = ban(strategy, Number.POSITIVE_INFINITY, time.clock);
     const { exit_code, stopped_by, overall, lines } = await world.runHere({ strategy }, { time });
     expect({ exit_code, stopped_by }).toEqual({ exit_code: 4, stopped_by: expect.stringContaining('--resume') });
     const text = lines.join('\n');
     expect([pauseLines(text).length, resumptionLines(text).length]).toEqual([1, 0]);
     expect(refusedAtMs.filter((at) => at > 0 && at < minutes(30)).length).toBeLessThanOrEqual(6);
     expect(refusedAtMs.at(-1)).toBe(minutes(90));
-    expect(overall.total_successful).toBe(strategy === 'walk' ? callsBefore : 0);
+    expect(overall.total_successful).toBe(strategy === 'walk' ? callsBefore.walk : 0);
 
     world.api.options.intercept = undefined;
     const rest = await world.runHere({ strategy, resume: true });
@@ -109,21 +112,20 @@ describe.each(strategies)('a ban (429) in a %s', (strategy) => {
 
 describe('the command', () => {
   it('waits out a ban in real time', async () => {
-    const { refusedAtMs } = ban(1_000, () => performance.now());
-    const { code, stdout, stderr } = await world.run(['--all', '--strategy', 'walk', '--rate', '100']);
+    const { refusedAtMs } = ban('walk', 1_000, () => performance.now());
+    const { code, stderr } = await world.run(['--all', '--strategy', 'walk', '--rate', '100']);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect([pauseLines(stdout).length, resumptionLines(stdout).length]).toEqual([1, 1]);
     expect(refusedAtMs.length).toBeGreaterThanOrEqual(1);
     await expectNaiveRows(world);
   });
 
-  it('asks once and ends with 4, one line and no stack trace when it would wait for over 90 minutes', async () => {
+  it('asks at most twice and ends with 4, one line and no stack trace when it would wait for over 90 minutes', async () => {
     world.api.options.intercept = (_, response) => void response.writeHead(429, { 'retry-after': '6000' }).end();
     const before = await wholeTables(world);
     const { code, stderr } = await world.run(['--all']);
     expect(stderr).toMatch(/^The Racing API still refuses requests \(429\).*--resume.*\n$/);
     expect(code).toBe(4);
-    expect(world.api.calls).toHaveLength(1);
+    expect(world.api.calls.length).toBeLessThanOrEqual(2);
     expect(await wholeTables(world)).toEqual(before);
   });
 

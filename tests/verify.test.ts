@@ -53,7 +53,7 @@ async function verify(options: Partial<VerifyOptions> = {}): Promise<{ code: num
     const code = await verifyStatistics(asked, { ...services, tell: services.events.tell });
     return { code, lines: services.lines };
   } finally {
-    await services.api.close();
+    await services.close();
   }
 }
 

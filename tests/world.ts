@@ -13,7 +13,9 @@ import { createDatabase } from '../src/database.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { exitCodes } from '../src/errors.js';
 import { createEvents } from '../src/events.js';
+import { createExchange } from '../src/exchange.js';
 import type { Report } from '../src/files/report.js';
+import type { RequestBudget } from '../src/files/request-budget.js';
 import type { PopulateOptions } from '../src/options.js';
 import { createPace, type PaceOptions } from '../src/pace.js';
 import { createRacingApi } from '../src/racing-api.js';
@@ -176,25 +178,44 @@ export function fasterTime(factor: number): NonNullable<HereOptions['time']> {
   };
 }
 
-/** What a command works with in this process, unpaced but for pauses after a 429. `lines` takes what is logged. */
-export function openServices(
-  world: Surroundings,
+/** The API's client in this process, unpaced but for pauses after a 429. `lines` takes what is logged. */
+export function openApi(
+  baseUrl: string,
   requestsPerSecond: number,
-  { stop = new AbortController(), timeoutMs = 2_000, firstRetryMs = 5, ...parts }: HereOptions = {},
+  { stop = new AbortController(), timeoutMs = 2_000, firstRetryMs = 5, time = fasterTime(1) }: HereOptions = {},
 ) {
-  const { baseUrl = world.api.url, serviceKey = world.database.serviceKey, time = fasterTime(1) } = parts;
   const { signal } = stop;
   const events = createEvents();
   const { tell } = events;
   const lines: string[] = [];
   events.listen((event) => event.kind === 'line' && lines.push(event.line));
-  const takeTurn = async () => signal.throwIfAborted();
-  const pace = createPace({ requestsPerSecond, takeTurn, ...time, tell, signal });
-  const api = createRacingApi({ baseUrl, username, password, pace, signal, timeoutMs, firstRetryMs });
+  const exchange = createExchange({ baseUrl, username, password, signal, timeoutMs });
+  const { connected, close } = exchange;
+  const pace = createPace({ requestsPerSecond, budget: unlimitedBudget(), connected, ...time, tell, signal });
+  const api = createRacingApi({ baseUrl, exchange, pace, signal, firstRetryMs });
+  return { api, events, lines, stop, close };
+}
+
+/** What a command works with in this process. */
+export function openServices(world: Surroundings, requestsPerSecond: number, options: HereOptions = {}) {
+  const { baseUrl = world.api.url, serviceKey = world.database.serviceKey } = options;
+  const services = openApi(baseUrl, requestsPerSecond, options);
   const lastWrites = new AbortController().signal;
   const { url } = world.database;
-  const database = createDatabase({ url, serviceKey, tell, signal: lastWrites, firstRetryMs: 1 });
-  return { api, database, events, lines, stop };
+  const { tell } = services.events;
+  return { ...services, database: createDatabase({ url, serviceKey, tell, signal: lastWrites, firstRetryMs: 1 }) };
+}
+
+/** A budget that lets every request leave at once. */
+export function unlimitedBudget(): RequestBudget {
+  return {
+    takeTurn: async (start, signal) => {
+      signal.throwIfAborted();
+      return start();
+    },
+    refused: async () => {},
+    allowedPerSecond: () => Number.POSITIVE_INFINITY,
+  };
 }
 
 async function runHere(
@@ -210,7 +231,7 @@ async function runHere(
     if (report.exit_code === exitCodes.ownBug) throw services.stop.signal.reason;
     return { ...report, lines: services.lines };
   } finally {
-    await services.api.close();
+    await services.close();
   }
 }
 

@@ -51,18 +51,29 @@ export type Checkpoint = ReturnType<typeof openCheckpoint>;
  */
 export function openCheckpoint(directory: string, type: EntityType, options: PopulateOptions, tell: Tell) {
   const ids = idsToLeaveOut(directory, type, options, tell);
+  let savedAtMs = performance.now();
+  let isSaved = options.dryRun;
   const save = () => {
+    if (isSaved) return;
     const timestamp = new Date().toISOString();
     const checkpoint = { entity_type: type.name, processed_ids: [...ids], count: ids.size, timestamp };
     writeWholeFile(checkpointPath(directory, type.name), `${JSON.stringify(checkpoint)}\n`);
+    savedAtMs = performance.now();
+    isSaved = true;
   };
-  if (!options.dryRun) save();
-  /** Call this only with ids whose rows have been written. */
-  const add = (more: Iterable<string>) => {
-    for (const id of more) ids.add(id);
-    save();
+  save();
+  return {
+    type,
+    writtenIds: ids,
+    /** Takes ids, only those whose rows have been written, and saves them unless it did less than so long ago. */
+    add: (more: Iterable<string>, intervalMs: number) => {
+      for (const id of more) ids.add(id);
+      isSaved = false;
+      if (performance.now() - savedAtMs >= intervalMs) save();
+    },
+    /** Saves what is not saved yet. */
+    save,
   };
-  return { type, writtenIds: ids, add };
 }
 
 function idsToLeaveOut(

@@ -138,6 +138,8 @@ const savedReportSchema = z.object({
     z.enum(['jockeys', 'trainers', 'owners']),
     z.object({ total: z.number(), processed: z.number(), successful: z.number(), failed: z.number() }),
   ),
+  strategy: z.string().nullable().optional(),
+  requests: z.number().optional(),
   exit_code: z.number().optional(),
   stopped_by: z.string().nullable().optional(),
 });
@@ -154,6 +156,14 @@ export function* savedReports(directory: string) {
       // Another program's file, or one that is being written.
     }
   }
+}
+
+/** How many requests the last complete sweep took; undefined if there is none. */
+export function lastSweepRequests(directory: string): number | undefined {
+  for (const { strategy, exit_code, requests } of savedReports(directory)) {
+    if (strategy === 'sweep' && exit_code === exitCodes.allWritten) return requests;
+  }
+  return undefined;
 }
 
 /**

@@ -1,62 +1,153 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FatalError } from '../errors.js';
+import * as z from 'zod';
+import { errorCode, FatalError } from '../errors.js';
+import { parseJson } from '../format.js';
 import { createFileLock } from './file-lock.js';
 import { filesUnusable } from './whole-file.js';
 
-/**
- * A hundredth slower than allowed: requests that we start evenly arrive a few milliseconds early or late, and
- * the API counts arrivals.
- */
-const safetyFactor = 1.01;
-const pollMs = 10;
+/** What all processes of a folder know of the account; times in milliseconds since the machine's start. */
+const stateSchema = z.object({
+  /** When the last requests left, the latest last. */
+  leftAtMs: z.array(z.number()),
+  /** When the API last refused one (429). */
+  refusedAtMs: z.number().nullable(),
+  /** From one request to the next, as that refusal taught it. */
+  spacingMs: z.number(),
+  /** Nothing leaves before. */
+  pausedUntilMs: z.number(),
+});
+type State = z.infer<typeof stateSchema>;
+
+/** A little slower than allowed: the API counts arrivals, and some are on their way for longer than others. */
+const safetyFactor = 1.005;
+/** So early a request may follow one that left late: the rate holds over all that leave in a second. */
+const catchUpMs = 50;
+/** More than any API allows in a second. */
+const departuresKept = 40;
+const minuteMs = 60_000;
+const widening = 1.1;
+const narrowingAMinute = 0.98;
+/** Others find out about a longer pause by themselves, and say so. */
+const longestSharedPauseMs = 5_000;
+const pollMs = 5;
+/** So long, at most, the lock waits for a request's bytes to leave. */
+const longestDepartureMs = 2_000;
+
+export type RequestBudget = ReturnType<typeof shareRequestBudget>;
 
 /**
- * The account's requests per second, shared by every process that works in the same directory: whoever holds the
- * lock waits until the next request is due, notes when it starts, and passes the lock on. The returned function
- * resolves when the account's next request may start, which it then has to do at once; it throws a FatalError when
- * the folder is unusable, and the signal's reason when that is aborted.
+ * The account's requests per second, shared by every process that works in the same directory: who has the lock looks
+ * when the next request is due, lets it leave, notes when it left, and passes the lock on. What it does throws a
+ * FatalError when the folder is unusable.
  */
 export function shareRequestBudget(directory: string, requestsPerSecond: number) {
-  const intervalMs = (1000 / requestsPerSecond) * safetyFactor;
-  const statePath = join(directory, 'request_budget');
-  const lock = createFileLock(`${statePath}.lock`, 2_000 + 2 * intervalMs);
+  const leastSpacingMs = (1000 / requestsPerSecond) * safetyFactor;
+  const burst = Math.min(departuresKept, Math.max(1, Math.floor(requestsPerSecond)));
+  const path = join(directory, 'request_budget');
+  const alone = workAlone(path);
 
-  async function waitForTurn(signal: AbortSignal): Promise<void> {
+  /**
+   * Calls `start` when the account's next request is due; its `left` resolves when the request has left. Returns what
+   * `start` returns; undefined means that nothing leaves. Throws the signal's reason.
+   */
+  async function takeTurn<Started extends { left: Promise<unknown> }>(
+    start: () => Started | undefined,
+    signal: AbortSignal,
+  ): Promise<Started | undefined> {
     for (;;) {
-      // Nothing is due so soon after our last request: give another process its chance at the lock.
-      if (intervalMs > 100) await sleep(2 * pollMs, undefined, { signal });
-      while (lock.tryAcquire() !== undefined) await sleep(pollMs, undefined, { signal });
-      try {
-        const waitMs = lastStartMs(statePath) + intervalMs - monotonicMs();
-        // Never longer than the interval: the clock begins anew when the machine does.
-        if (waitMs > 0) await sleep(Math.ceil(Math.min(waitMs, intervalMs)), undefined, { signal });
-        if (!lock.isOurs()) continue;
-        writeFileSync(statePath, String(monotonicMs()));
-        return;
-      } finally {
-        lock.release();
-      }
+      const turn = await alone(signal, async () => {
+        const waitMs = dueAtMs(readState(path), burst, leastSpacingMs) - monotonicMs();
+        if (waitMs > 0) return { waitMs };
+        const started = start();
+        if (started) await noteDeparture(path, started.left);
+        return { started };
+      });
+      if ('started' in turn) return turn.started;
+      await sleep(Math.ceil(turn.waitMs), undefined, { signal }).catch(() => signal.throwIfAborted());
     }
   }
 
-  return (signal: AbortSignal): Promise<void> =>
-    waitForTurn(signal).catch((error) => {
-      signal.throwIfAborted();
-      throw error instanceof FatalError
-        ? error
-        : filesUnusable(`The request budget ${statePath} cannot be kept`, error);
-    });
+  return {
+    takeTurn,
+    /**
+     * Notes that the API has refused a request (429) and that all pause. A further one within a minute widens the
+     * spacing. A first one may come from requests that arrive less evenly than they left, by `unevenMs` in a second:
+     * they get so much more room.
+     */
+    refused: (pauseMs: number, unevenMs: number, signal: AbortSignal) =>
+      alone(signal, async () => {
+        const state = readState(path);
+        const nowMs = monotonicMs();
+        const isFurther = state.refusedAtMs !== null && nowMs - state.refusedAtMs < minuteMs;
+        const roomyMs = isFurther ? 0 : leastSpacingMs * (1 + unevenMs / 1000);
+        const spacingMs = Math.max(spacingOf(state, leastSpacingMs) * (isFurther ? widening : 1), roomyMs);
+        const pausedUntilMs = nowMs + Math.min(pauseMs, longestSharedPauseMs);
+        save(path, { ...state, refusedAtMs: nowMs, spacingMs, pausedUntilMs });
+      }),
+    /** How many requests a second the spacing means now. */
+    allowedPerSecond: () => (1000 * safetyFactor) / spacingOf(readState(path), leastSpacingMs),
+  };
 }
 
-function lastStartMs(statePath: string): number {
+/** Does work with the file at `path` while no other process does; throws the signal's reason. */
+function workAlone(path: string) {
+  const lock = createFileLock(`${path}.lock`, longestDepartureMs + 3_000);
+  return async <Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result> => {
+    try {
+      while (lock.tryAcquire() !== undefined) await sleep(pollMs, undefined, { signal });
+      try {
+        return await work();
+      } finally {
+        lock.release();
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof FatalError || errorCode(error) === undefined) throw error;
+      throw filesUnusable(`The request budget ${path} cannot be kept`, error);
+    }
+  };
+}
+
+/** The spacing that holds now: as learned, and a fiftieth narrower for each minute since. */
+function spacingOf({ refusedAtMs, spacingMs }: State, leastSpacingMs: number): number {
+  const minutes = refusedAtMs === null ? 0 : Math.floor((monotonicMs() - refusedAtMs) / minuteMs);
+  return Math.max(leastSpacingMs, spacingMs * narrowingAMinute ** minutes);
+}
+
+/** When the next request may leave; `burst` of them are what the rate means. */
+function dueAtMs(state: State, burst: number, leastSpacingMs: number): number {
+  const spacingMs = spacingOf(state, leastSpacingMs);
+  const last = state.leftAtMs.at(-1) ?? Number.NEGATIVE_INFINITY;
+  const before = state.leftAtMs.at(-burst) ?? Number.NEGATIVE_INFINITY;
+  return Math.max(last + spacingMs - catchUpMs, before + burst * spacingMs, state.pausedUntilMs);
+}
+
+async function noteDeparture(path: string, left: Promise<unknown>): Promise<void> {
+  await Promise.race([left, sleep(longestDepartureMs, undefined, { ref: false })]);
+  const state = readState(path);
+  save(path, { ...state, leftAtMs: [...state.leftAtMs, monotonicMs()].slice(-departuresKept) });
+}
+
+function save(path: string, state: State): void {
+  writeFileSync(path, JSON.stringify(state));
+}
+
+/** What is noted at `path`; anew, as if a request had just left, where that is no note or from before the machine's start. */
+function readState(path: string): State {
+  const nowMs = monotonicMs();
+  const unknown = { refusedAtMs: null, spacingMs: 0, pausedUntilMs: 0 };
   try {
-    const lastMs = Number.parseFloat(readFileSync(statePath, 'utf8'));
-    // A process killed while writing leaves nothing: somebody's request may just have started.
-    return Number.isNaN(lastMs) ? monotonicMs() : lastMs;
-  } catch {
-    return Number.NEGATIVE_INFINITY;
+    const state = stateSchema.safeParse(parseJson(readFileSync(path, 'utf8'))).data;
+    const isPast = state?.leftAtMs.every((at) => at <= nowMs) && (state.refusedAtMs ?? 0) <= nowMs;
+    if (state && isPast) return state;
+    const anew = { ...unknown, leftAtMs: [nowMs] };
+    save(path, anew);
+    return anew;
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return { ...unknown, leftAtMs: [] };
+    throw filesUnusable(`The request budget ${path} cannot be read`, error);
   }
 }
 

@@ -101,9 +101,7 @@ function terminalScreen({ output, clock, color = false }: ScreenOptions): Screen
         return draw();
       }
       if (event.kind === 'phase' || event.kind === 'over') close();
-      // A step may come late, after its phase: a page of a sweep that has failed meanwhile.
-      const goesOn = event.kind === 'step' && phase !== undefined;
-      if (event.kind !== 'phase' && !goesOn) return;
+      if (event.kind !== 'phase' && event.kind !== 'step') return;
       phase = event;
       const due = event.kind === 'phase' || phase.done >= phase.total || clock() - drawnAtMs >= redrawMs;
       if (due) draw();
