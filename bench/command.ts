@@ -16,8 +16,21 @@ export interface CommandRun {
 }
 
 /** Runs the built command in an empty working directory. Throws with its output if it does not exit with 0. */
-export async function runCommand(args: string[], environment: Record<string, string>): Promise<CommandRun> {
+export async function runInEmptyFolder(args: string[], environment: Record<string, string>): Promise<CommandRun> {
   const folder = mkdtempSync(join(tmpdir(), 'populate-bench-'));
+  try {
+    return await runCommand(args, environment, folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Runs the built command in a folder. Throws with its output if it does not exit with 0. */
+export async function runCommand(
+  args: string[],
+  environment: Record<string, string>,
+  folder: string,
+): Promise<CommandRun> {
   const startedAtMs = performance.now();
   const child = spawn(process.execPath, [command, ...args], {
     cwd: folder,
@@ -43,7 +56,6 @@ export async function runCommand(args: string[], environment: Record<string, str
     return { wallSeconds, peakMegabytes };
   } finally {
     clearInterval(watch);
-    rmSync(folder, { recursive: true, force: true });
   }
 }
 

@@ -1,12 +1,12 @@
-import { type CommandRun, runCommand } from './command.js';
+import { type CommandRun, runInEmptyFolder } from './command.js';
 import { megabytes, seconds, type Table } from './table.js';
 import { withWorld } from './world-process.js';
 
 /** What does not ask the API: --help and --dry-run. */
 export async function measureStarts(): Promise<Table> {
   return await withWorld({ scale: 1, requestsPerSecond: 2, latencyMs: 0 }, async ({ environment }) => {
-    const help = await medianOf(11, () => runCommand(['--help'], {}));
-    const dryRun = await medianOf(5, () => runCommand(['--all', '--dry-run'], environment));
+    const help = await medianOf(11, () => runInEmptyFolder(['--help'], {}));
+    const dryRun = await medianOf(5, () => runInEmptyFolder(['--all', '--dry-run'], environment));
     return {
       columns: ['command', 'start to exit', 'peak memory'],
       rows: [

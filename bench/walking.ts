@@ -1,4 +1,4 @@
-import { runCommand } from './command.js';
+import { runInEmptyFolder } from './command.js';
 import { askSerially } from './serial-client.js';
 import { count, percent, type Table } from './table.js';
 import { type Calls, withWorld } from './world-process.js';
@@ -27,7 +27,7 @@ async function walkAt(latencyMs: number): Promise<string[][]> {
   const latency = `${latencyMs} ms`;
   return await withWorld({ scale: 1, requestsPerSecond, latencyMs }, async ({ environment, takeCalls }) => {
     const args = ['--entities', 'owners', '--limit', String(walkedEntities), '--strategy', 'walk'];
-    const { wallSeconds } = await runCommand(args, environment);
+    const { wallSeconds } = await runInEmptyFolder(args, environment);
     const walked = await takeCalls();
     const requests = walked.arrivalsMs.length;
     const { origin } = new URL(environment.RACING_API_BASE_URL);

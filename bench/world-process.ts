@@ -1,6 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import type { Network } from './slow-network.js';
 
 export interface WorldOptions {
   /** How many times the usual 54,429 entities. */
@@ -8,6 +9,9 @@ export interface WorldOptions {
   /** The most that the simulated API admits. */
   requestsPerSecond: number;
   latencyMs: number;
+  /** Where they are not next door. */
+  apiNetwork?: Network;
+  databaseNetwork?: Network;
 }
 
 /** The environment variables that point a command at the world. */

@@ -2,9 +2,12 @@
 import { seedEntities, startEmbeddedDatabase } from '../demo/database.js';
 import { makeSeason, type Season } from '../demo/season.js';
 import { startSimulatedRacingApi } from '../demo/simulator.js';
+import { type Network, startSlowNetwork } from './slow-network.js';
 import type { Answer, Calls, Question, Started, WorldOptions } from './world-process.js';
 
-const { scale, requestsPerSecond, latencyMs }: WorldOptions = JSON.parse(process.argv[2] ?? '{}');
+const { scale, requestsPerSecond, latencyMs, apiNetwork, databaseNetwork }: WorldOptions = JSON.parse(
+  process.argv[2] ?? '{}',
+);
 const credentials = { username: 'bench', password: 'bench-password' };
 
 const season = makeWorldSeason(new Date().toISOString().slice(0, 10));
@@ -47,11 +50,15 @@ process.on('message', async (question: Question) => {
 });
 process.on('disconnect', () => process.exit());
 
+function through(network: Network | undefined, url: string): string | Promise<string> {
+  return network === undefined ? url : startSlowNetwork(url, network);
+}
+
 const started: Started = {
-  RACING_API_BASE_URL: api.url,
+  RACING_API_BASE_URL: await through(apiNetwork, api.url),
   RACING_API_USERNAME: credentials.username,
   RACING_API_PASSWORD: credentials.password,
-  SUPABASE_URL: database.url,
+  SUPABASE_URL: await through(databaseNetwork, database.url),
   SUPABASE_SERVICE_KEY: database.serviceKey,
 };
 process.send?.(started);

@@ -65,6 +65,17 @@ describe('a bar', () => {
     expect(last()).toMatch(new RegExp(`^${expected.replaceAll('.', '\\.')}$`));
   });
 
+  it('tells of a pause, and why, until the next request', () => {
+    const { phase, step, take, last } = watch(80);
+    phase('sweeping', 132);
+    step(40, 20_000);
+    take({ kind: 'pause', seconds: 1.04, reason: 'refused (429)' });
+    expect(last()).toMatch(/^sweeping █+░* 40\/132 30% · paused for 1\.0s, refused \(429\)/);
+    take({ kind: 'request' });
+    step(41, 1_000);
+    expect(last()).not.toContain('paused');
+  });
+
   it('tells the request rate of the last ten seconds', () => {
     const { phase, step, last } = watch(140);
     phase('walking owners', 4_000);

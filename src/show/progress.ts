@@ -34,6 +34,7 @@ function createMeter(clock: () => number) {
   let requests = 0;
   let sinceMs = 0;
   let readings: { atMs: number; requests: number }[] = [];
+  let pause: string | undefined;
 
   /** Requests a second, of the phase's last ten seconds. */
   function requestRate(nowMs: number): number {
@@ -44,15 +45,19 @@ function createMeter(clock: () => number) {
   }
 
   return {
-    take: ({ kind }: RunEvent) => {
+    take: (event: RunEvent) => {
+      const { kind } = event;
       if (kind === 'request') requests += 1;
+      if (kind === 'pause') pause = `paused for ${formatDuration(event.seconds)}, ${event.reason}`;
+      if (kind === 'request' || kind === 'phase') pause = undefined;
       if (kind !== 'phase') return;
       sinceMs = clock();
       readings = [{ atMs: sinceMs, requests }];
     },
     figures: (phase: Phase) => {
       const nowMs = clock();
-      return figuresOf(phase, Math.max((nowMs - sinceMs) / 1000, 0.001), requestRate(nowMs));
+      const [done = '', ...others] = figuresOf(phase, Math.max((nowMs - sinceMs) / 1000, 0.001), requestRate(nowMs));
+      return pause === undefined ? [done, ...others] : [done, pause, ...others];
     },
   };
 }
@@ -100,6 +105,7 @@ function terminalScreen({ output, clock, color = false }: ScreenOptions): Screen
         output.write(phase ? `${eraseLine}${event.line}\n` : `${event.line}\n`);
         return draw();
       }
+      if (event.kind === 'pause') draw();
       if (event.kind === 'phase' || event.kind === 'over') close();
       if (event.kind !== 'phase' && event.kind !== 'step') return;
       phase = event;
