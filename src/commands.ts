@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Config, loadConfig } from './config.js';
+import { type Config, isLoopback, loadConfig } from './config.js';
 import { createDatabase } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { createEvents, type Tell } from './events.js';
@@ -29,9 +29,19 @@ export async function carryOut(request: Request): Promise<ExitCode> {
   return status(request.options.json);
 }
 
+/** Refuses rates for which the API bans addresses. Throws a FatalError (usage). */
+function checkRate(rate: number, { racingApi }: Config, force = false): void {
+  const refused = (advice: string) => new FatalError(exitCodes.usage, `--rate ${rate} is too much: ${advice}`);
+  if (isLoopback(new URL(racingApi.baseUrl).hostname)) return;
+  if (rate > 10)
+    throw refused('the API bans addresses that send more than 100 requests in ten seconds. Use 5 or less.');
+  if (rate > 5 && !force) throw refused('the API documents at most 5 requests a second. --force passes, up to 10.');
+}
+
 async function populate(options: PopulateOptions): Promise<ExitCode> {
   const startedAt = new Date();
   const config = loadConfig(process.cwd(), process.env);
+  checkRate(options.rate, config, options.force);
   // Nobody need know of a dry run.
   const recipients = options.dryRun ? { email: null, heartbeatUrl: null } : config.notifications;
   const notifications = createNotifications(recipients, (line) => console.error(line));
@@ -64,6 +74,7 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
 
 async function verify(options: VerifyOptions): Promise<ExitCode> {
   const config = loadConfig(process.cwd(), process.env);
+  checkRate(options.rate, config);
   const services = openServices(config, options.rate, process.stdout, 'Nothing was changed.');
   try {
     // For the request budget that it shares with runs.

@@ -24,6 +24,8 @@ export interface Phase {
   total: number;
   /** Undefined in a phase where nothing can fail for one entity alone. */
   failed?: number;
+  /** How many entities are written, where that is done after their step. */
+  written?: number;
 }
 
 /** What happens in a run, told to all who watch it: the screen, the lock, the report and the page. */
@@ -63,22 +65,9 @@ export function createEvents() {
   return { tell, listen: (listener: Tell) => void listeners.push(listener) };
 }
 
-/** Hands items on, and tells of a phase in which each is a step: how many have passed, how many of them failed. */
-export async function* inPhase<Item>(
-  { label, total }: Pick<Phase, 'label' | 'total'>,
-  items: Iterable<Item> | AsyncIterable<Item>,
-  isFailure: (item: Item) => boolean,
-  tell: Tell,
-): AsyncGenerator<Item> {
-  let done = 0;
-  let failed = 0;
-  tell({ kind: 'phase', label, done, total });
-  for await (const item of items) {
-    yield item;
-    done += 1;
-    if (isFailure(item)) failed += 1;
-    tell({ kind: 'step', label, done, total, failed });
-  }
+/** Whether nothing more is to come of a phase. */
+export function isOver({ done, total, failed = 0, written }: Phase): boolean {
+  return (written === undefined ? done : written + failed) >= total;
 }
 
 /** How much of a phase is done, from 0 to 1. */

@@ -2,7 +2,7 @@ import { inBatches, mapConcurrently } from './concurrently.js';
 import type { Database } from './database.js';
 import type { Entity, EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
-import { type Batch, type Events, type Failure, inPhase, type Strategy, type Tell, type Written } from './events.js';
+import type { Batch, Events, Failure, Strategy, Tell, Written } from './events.js';
 import { type Checkpoint, openCheckpoint } from './files/checkpoint.js';
 import { type EndedRun, lastSweepRequests, saveReport, startReport } from './files/report.js';
 import { lockTypes } from './files/run-lock.js';
@@ -126,11 +126,17 @@ async function populateType(
 ): Promise<number> {
   const { tell } = parts.events;
   const label = strategy === 'walk' ? `walking ${type.name}` : `writing ${type.name}`;
-  const phase = { label, total: entities.length };
-  const outcomes = inPhase(phase, gathering.outcomes(type, entities), (one) => 'failure' in one, tell);
-  const batches = inBatches(outcomes, gathering.batchSize);
+  const phase = { label, done: 0, total: entities.length, failed: 0, written: 0 };
+  tell({ kind: 'phase', ...phase });
+  async function* watchedOutcomes(): AsyncGenerator<Outcome> {
+    for await (const outcome of gathering.outcomes(type, entities)) {
+      yield outcome;
+      phase.done += 1;
+      tell({ kind: 'step', ...phase });
+    }
+  }
+  const batches = inBatches(watchedOutcomes(), gathering.batchSize);
   const write = (batch: Outcome[]) => writeBatch(type, batch, parts);
-  let accounted = 0;
   for await (const batch of mapConcurrently(batches, gathering.writesInFlight, write)) {
     // Before the checkpoint, which may turn out unusable: the report tells of all that is written.
     tell(batch);
@@ -141,9 +147,11 @@ async function populateType(
       batch.written.map(({ entity }) => entity.id),
       gathering.saveIntervalMs,
     );
-    accounted += batch.written.length + batch.failures.length;
+    phase.written += batch.written.length;
+    phase.failed += batch.failures.length;
+    tell({ kind: 'step', ...phase });
   }
-  return accounted;
+  return phase.written + phase.failed;
 }
 
 /** Writes the rows among the outcomes; what could not be written has failed too. */

@@ -1,7 +1,7 @@
 import { type Database, instantMs } from './database.js';
 import type { Entity, EntityType } from './entity-types.js';
 import { type ExitCode, exitCodes, ResultsError } from './errors.js';
-import { inPhase, type Tell } from './events.js';
+import type { Tell } from './events.js';
 import { formatEntities, printable } from './format.js';
 import { askEach, walkEntity } from './gather.js';
 import type { VerifyOptions } from './options.js';
@@ -39,9 +39,14 @@ export async function verifyStatistics(options: VerifyOptions, parts: Verificati
   const verdicts: Verdict[] = [];
   let exitCode: ExitCode;
   try {
-    const phase = { label: 'verifying', total: candidates.length };
-    const checked = askEach(candidates, api.maxInFlight, stop, (one) => check(one, parts));
-    for await (const verdict of inPhase(phase, checked, ({ kind }) => kind !== 'equal', tell)) verdicts.push(verdict);
+    const phase = { label: 'verifying', done: 0, total: candidates.length, failed: 0 };
+    tell({ kind: 'phase', ...phase });
+    for await (const verdict of askEach(candidates, api.maxInFlight, stop, (one) => check(one, parts))) {
+      verdicts.push(verdict);
+      phase.done += 1;
+      if (verdict.kind !== 'equal') phase.failed += 1;
+      tell({ kind: 'step', ...phase });
+    }
   } finally {
     tell({ kind: 'over' });
     exitCode = showVerdicts(verdicts, tell);

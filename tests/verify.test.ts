@@ -82,7 +82,7 @@ it('works in a folder in which nothing ran before, and needs a plan that has the
   world.api.calls.length = 0;
   const refused = await runVerify(['--sample', '3'], cwd);
   expect(refused).toMatchObject({ code: 5, stderr: expect.stringMatching(/^The Racing API refuses the account/) });
-  expect(world.api.calls).toHaveLength(1);
+  expect(world.api.calls).toHaveLength(2);
 });
 
 it('checks rows of an earlier date as of that date', async () => {

@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import { fractionOf, type Phase, type RunEvent, type Tell } from '../events.js';
+import { fractionOf, isOver, type Phase, type RunEvent, type Tell } from '../events.js';
 import { formatCount, formatDuration, formatRate } from '../format.js';
 
 export interface ScreenOptions {
@@ -64,12 +64,12 @@ function createMeter(clock: () => number) {
 
 /** The figures, the most telling first: that some have failed comes before how fast it goes. */
 function figuresOf(phase: Phase, seconds: number, requestRate: number): string[] {
-  const { done, total, failed } = phase;
+  const { done, total, failed, written = done - (failed ?? 0) } = phase;
   const rate = done / seconds;
   const left = done > 0 && done < total ? [`${formatDuration((total - done) / rate)} left`] : [];
   const speed = rate > 0 ? [formatRate(rate)] : [];
   if (requestRate > 0) speed.push(`${requestRate.toFixed(2)} req/s`);
-  const outcome = failed === undefined ? [] : [`${formatCount(done - failed)} ok`, `${formatCount(failed)} failed`];
+  const outcome = failed === undefined ? [] : [`${formatCount(written)} ok`, `${formatCount(failed)} failed`];
   const percent = Math.floor(fractionOf(phase) * 100);
   const rest = failed ? [...outcome, ...speed] : [...speed, ...outcome];
   return [`${formatCount(done)}/${formatCount(total)} ${percent}%`, ...left, ...rest];
@@ -109,7 +109,7 @@ function terminalScreen({ output, clock, color = false }: ScreenOptions): Screen
       if (event.kind === 'phase' || event.kind === 'over') close();
       if (event.kind !== 'phase' && event.kind !== 'step') return;
       phase = event;
-      const due = event.kind === 'phase' || phase.done >= phase.total || clock() - drawnAtMs >= redrawMs;
+      const due = event.kind === 'phase' || isOver(phase) || clock() - drawnAtMs >= redrawMs;
       if (due) draw();
     },
   };
@@ -141,17 +141,19 @@ function plainScreen({ output, clock, now }: ScreenOptions): Screen {
   const startedAtMs = clock();
   let printedAtMs = startedAtMs;
   let printedDone = 0;
+  let printedEnd = false;
 
   const print = (line: string) => {
     const time = now().toISOString().slice(0, 19);
     output.write(line.replaceAll(/^(?=.)/gm, `${time}Z `).concat('\n'));
   };
-  const isDue = ({ done, total }: Phase, nowMs: number) => {
+  const isDue = (phase: Phase, nowMs: number) => {
+    const { done } = phase;
     const sinceMs = nowMs - printedAtMs;
     const thinnedMs = (nowMs - startedAtMs) / 60;
     const bySteps = done - printedDone >= firstSteps && sinceMs >= Math.max(shortestIntervalMs, thinnedMs);
     const byTime = sinceMs >= Math.max(firstIntervalMs, thinnedMs);
-    return bySteps || byTime || (done >= total && done > printedDone);
+    return bySteps || byTime || (isOver(phase) && done > 0 && !printedEnd);
   };
   return {
     columns: () => Number.POSITIVE_INFINITY,
@@ -164,6 +166,7 @@ function plainScreen({ output, clock, now }: ScreenOptions): Screen {
       if (event.kind === 'step' && !isDue(event, nowMs)) return;
       printedAtMs = nowMs;
       printedDone = event.done;
+      printedEnd = isOver(event);
       if (event.kind === 'step') print(`${event.label} ${meter.figures(event).join(' · ')}`);
     },
   };
