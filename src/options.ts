@@ -109,11 +109,10 @@ export function createProgram(onRequest: (request: Request) => void) {
  */
 export function parseCommandLine(argv: readonly string[]): Request | undefined {
   let request: Request | undefined;
-  const program = createProgram((asked) => {
-    request = asked;
-  });
   try {
-    program.parse(argv);
+    createProgram((asked) => {
+      request = asked;
+    }).parse(argv);
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return undefined;

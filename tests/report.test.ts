@@ -41,9 +41,9 @@ it('has the documented format, and what was asked', () => {
 });
 
 it.each([
-  ['walk', 10, 5],
-  ['sweep', 12, 7],
-] as const)('sums up what a %s did, and how long each type took', (strategy, first, second) => {
+  ['walk', 10, 5, 16],
+  ['sweep', 12, 7, 18],
+] as const)('sums up what a %s did, and how long each type took', (strategy, first, second, all) => {
   vi.useFakeTimers({ toFake: ['performance'] });
   const [jockeys, trainers] = [typeNamed('jockeys'), typeNamed('trainers')];
   const entity = { id: 'jky_2', name: '', lastDate: null, statsUpdatedAtMs: null };
@@ -52,9 +52,14 @@ it.each([
   take({ kind: 'selected', type: jockeys, total: 100, skipped: 7 });
   take({ kind: 'selected', type: trainers, total: 50, skipped: 0 });
   take({ kind: 'request' });
-  vi.advanceTimersByTime(1_000);
+  vi.advanceTimersByTime(500);
+  // A walk is refused at its first entity: another strategy begins anew.
+  take({ kind: 'gathering', strategy: 'walk' });
+  take({ kind: 'populating', type: jockeys });
+  vi.advanceTimersByTime(500);
   take({ kind: 'gathering', strategy });
-  vi.advanceTimersByTime(2_000);
+  // A walk gathers as it populates.
+  vi.advanceTimersByTime(strategy === 'sweep' ? 2_000 : 0);
   take({ kind: 'populating', type: jockeys });
   take({ kind: 'batch', type: jockeys, written: written(40), failures: failures(1) });
   vi.advanceTimersByTime(10_000);
@@ -70,7 +75,7 @@ it.each([
   expect(figures.map((one) => Object.values(one ?? {}))).toEqual([
     [100, 63, 60, 3, 7, first, 63 / first],
     [50, 50, 50, 0, 0, second, Number((50 / second).toFixed(3))],
-    [150, 113, 110, 3, 18],
+    [150, 113, 110, 3, all],
   ]);
 });
 
