@@ -5,7 +5,7 @@ import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ApiCall } from '../demo/simulator.js';
 import { entityTypes } from '../src/entity-types.js';
 import {
@@ -285,6 +285,13 @@ describe('a plan', () => {
     expect(await timelessRows(world, [jockeys])).toEqual(end.exit_code === 0 ? right : before);
   });
 
+  it('that refuses a walk once an entity of it has failed: auto does not begin anew', async () => {
+    world.api.options.intercept = (call, response, next) =>
+      isSweep(call) ? next() : void response.writeHead(call.number === 1 ? 404 : 401).end('{}');
+    const report = await expectNothingWritten(world, { entities: [jockeys, typeNamed('trainers')], limit: 1 });
+    expect(report).toMatchObject({ exit_code: 5, strategy: 'walk', requests: 2, failures: [{ id: ids[0] }] });
+  });
+
   it('where /results answers 404: an explicit sweep fails', async () => {
     inject(world, status(404), isSweep);
     const report = await expectNothingWritten(world, sweep);
@@ -354,6 +361,20 @@ describe('503 with Retry-After', () => {
     inject(world, status(503, { 'retry-after': seconds }), always);
     const report = await expectNothingWritten(world, walk);
     expect(report).toMatchObject({ exit_code: 4, requests: 1 });
+    expect(report.stopped_by).toMatch(/asks to wait for .*--resume/);
+  });
+
+  it('ends the run when a page has waited for 90 minutes in all', async ({ onTestFinished }) => {
+    // Each answer takes 50 minutes.
+    let answers = 0;
+    const clock = performance.now.bind(performance);
+    const spy = vi.spyOn(performance, 'now').mockImplementation(() => clock() + answers * 3_000_000);
+    onTestFinished(() => spy.mockRestore());
+    const [firstId = ''] = ids;
+    const countAnswer = (call: ApiCall) => callsOf(firstId)(call) && ++answers > 0;
+    inject(world, status(503, { 'retry-after': '1' }), countAnswer);
+    const report = await expectNothingWritten(world, walk);
+    expect(report).toMatchObject({ exit_code: 4, requests: 2 });
     expect(report.stopped_by).toMatch(/asks to wait for .*--resume/);
   });
 });

@@ -160,6 +160,16 @@ it('a checkpoint that cannot be saved ends the run before any request, and the o
   expect(await writtenIds(world, jockeys)).toEqual([]);
 });
 
+it('a checkpoint that cannot be saved after a batch ends the run, and the report tells what that wrote', async () => {
+  world.database.intercept = (request, _response, next) => {
+    if (request.url?.includes('/rpc/')) mkdirSync(`${path()}.tmp`);
+    return next();
+  };
+  expect(await run()).toMatchObject({ exit_code: 8, overall: { total_successful: 14, total_failed: 0 } });
+  expect(await writtenIds(world, jockeys)).toHaveLength(14);
+  expect(checkpointIds(world, jockeys)).toEqual([]);
+});
+
 describe('the command', () => {
   const command = (args: string[], shell?: string) =>
     runCommand([...args, '--rate', '1000'], { cwd: world.folder, environment: world.environment, shell });

@@ -134,6 +134,19 @@ it('of which the page cannot be written tells that, without the page', () => {
   expect(readReport(reportPath ?? '')).toEqual(report);
 });
 
+it('is there, whole, before its page, and stays when neither that nor the outcome can be written', () => {
+  const reportPath = pathOf('20261123_050147');
+  const report = reportWith();
+  const page = () => {
+    expect(readReport(reportPath)).toEqual(report);
+    mkdirSync(`${reportPath}.tmp`);
+    mkdirSync(`${reportPath.replace('json', 'html')}.tmp`);
+    return '<html>';
+  };
+  expect(saveReport(folder, report, page)).toMatchObject({ report: { exit_code: 8 }, reportPath });
+  expect(readReport(reportPath)).toEqual(report);
+});
+
 it('is told newest first, other files passed over', () => {
   expect([...savedReports(join(folder, 'missing'))]).toEqual([]);
   for (const day of ['2026-07-02', '2026-06-30', '2026-07-01'])

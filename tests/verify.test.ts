@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished, vi } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import type { VerifyOptions } from '../src/options.js';
@@ -16,6 +17,7 @@ import {
   typeNamed,
   wholeTables,
 } from './faults.js';
+import { until } from './watching.js';
 import { openServices, today, type World } from './world.js';
 
 const jockeys = { entities: [typeNamed('jockeys')] };
@@ -83,6 +85,22 @@ it('works in a folder in which nothing ran before, and needs a plan that has the
   const refused = await runVerify(['--sample', '3'], cwd);
   expect(refused).toMatchObject({ code: 5, stderr: expect.stringMatching(/^The Racing API refuses the account/) });
   expect(world.api.calls).toHaveLength(1);
+});
+
+it.each([429, 503])('interrupted while it waits after a %d tells that, and no bug', async (code) => {
+  let answered = false;
+  world.api.options.intercept = (_call, response) => {
+    response.writeHead(code, { 'retry-after': '60' }).end(() => {
+      answered = true;
+    });
+  };
+  const running = world.start(['verify', '--rate', '1000']);
+  await until('the answer', () => answered);
+  await (code === 429 ? running.printed('(429') : sleep(300));
+  running.child.kill('SIGINT');
+  const { stderr, ...ended } = await running.ended;
+  expect(stderr).toBe('Interrupted by SIGINT. Nothing was changed.\n');
+  expect(ended).toMatchObject({ code: 130, stdout: expect.stringContaining('0 equal, 0 different') });
 });
 
 it('checks rows of an earlier date as of that date', async () => {
