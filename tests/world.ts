@@ -44,8 +44,7 @@ export async function startWorld(
 ) {
   const season = makeSeason({ today, ...smallSeason, ...options.season });
   const database = await startPreparedDatabase({ maxRows: options.maxRows });
-  const { jockeys, trainers, owners } = season;
-  await seedEntities(database, { jockeys, trainers, owners });
+  await seedEntities(database, season);
   const requestsPerSecond = Number.POSITIVE_INFINITY;
   const api = await startSimulatedRacingApi({ season, username, password, requestsPerSecond, ...options.api });
   const folder = mkdtempSync(join(tmpdir(), 'populate-'));
