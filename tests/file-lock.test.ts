@@ -1,23 +1,19 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createFileLock, readLockHolder } from '../src/files/file-lock.js';
-import { until } from './watching.js';
+import { ownFolder, until } from './watching.js';
 
 const onLinux = process.platform === 'linux';
 const deadPid = spawnSync(process.execPath, ['-e', '']).pid;
 
-let folder: string;
+const folder = ownFolder();
 let path: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'lock-'));
-  path = join(folder, 'run.lock');
+  path = folder('run.lock');
 });
-afterEach(() => rmSync(folder, { recursive: true }));
 
 /** Makes the lock file, or the one beside it, as old as that; older than 0 is from the future. */
 function age(seconds: number, file = path): void {
@@ -35,7 +31,7 @@ function expectFree(): void {
   expect(readLockHolder(path)).toBeUndefined();
   expect(createFileLock(path).tryAcquire()).toBeUndefined();
   expect(readLockHolder(path)).toMatchObject({ pid: process.pid });
-  expect(readdirSync(folder)).toEqual(['run.lock']);
+  expect(readdirSync(folder())).toEqual(['run.lock']);
 }
 
 describe('a lock', () => {
@@ -52,7 +48,7 @@ describe('a lock', () => {
     first.release();
     expect(second.isOurs()).toBe(true);
     second.release();
-    expect(readdirSync(folder)).toEqual([]);
+    expect(readdirSync(folder())).toEqual([]);
   });
 
   it('stays its holder’s when the note is updated, which nobody else can do', () => {
@@ -62,14 +58,14 @@ describe('a lock', () => {
     second.update({ done: 99 });
     expect(first.isOurs()).toBe(true);
     expect(second.tryAcquire()).toMatchObject({ done: 17, pid: process.pid });
-    expect(readdirSync(folder)).toEqual(['run.lock']);
+    expect(readdirSync(folder())).toEqual(['run.lock']);
     first.release();
     first.update({ done: 18 });
-    expect(readdirSync(folder)).toEqual([]);
+    expect(readdirSync(folder())).toEqual([]);
   });
 
   it('of a folder that does not exist throws', () => {
-    const missing = join(folder, 'missing', 'run.lock');
+    const missing = folder('missing/run.lock');
     expect(() => createFileLock(missing).tryAcquire()).toThrow(/ENOENT/);
     expect(readLockHolder(missing)).toBeUndefined();
   });
@@ -183,14 +179,14 @@ it('of three processes that race for a dead lock exactly one wins', { timeout: 6
     await answersOfAll();
     const winners: number[] = [];
     for (let round = 0; round < rounds; round += 1) {
-      const raced = join(folder, `${round}.lock`);
+      const raced = folder(`${round}.lock`);
       writeFileSync(raced, JSON.stringify({ token: 'dead', pid: deadPid, process_start: '1' }));
       const answers = answersOfAll();
       for (const one of racers) one.send({ path: raced, at: Date.now() + 4 });
       winners.push((await answers).filter((won) => won === true).length);
     }
     expect(winners.filter((number) => number !== 1)).toEqual([]);
-    expect(readdirSync(folder)).toHaveLength(rounds);
+    expect(readdirSync(folder())).toHaveLength(rounds);
   } finally {
     for (const one of racers) one.kill('SIGKILL');
   }

@@ -6,9 +6,9 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import { openCheckpoint } from '../src/files/checkpoint.js';
 import type { PopulateOptions } from '../src/options.js';
-import { idsInOrder, runCommand, startTinyWorld, typeNamed } from './faults.js';
+import { idsInOrder, startTinyWorld, typeNamed } from './faults.js';
 import { checkpointIds, latestReport, placeCheckpoint, reports, writtenIds } from './watching.js';
-import { type Ended, readJson, sharedWorld, usualOptions } from './world.js';
+import { type Ended, readJson, sharedWorld, startCommand, usualOptions } from './world.js';
 
 /** What lies in logs/, and what happens when it cannot be used. */
 const jockeys = typeNamed('jockeys');
@@ -172,7 +172,7 @@ it('a checkpoint that cannot be saved after a batch ends the run, and the report
 
 describe('the command', () => {
   const command = (args: string[], shell?: string) =>
-    runCommand([...args, '--rate', '1000'], { cwd: world.folder, environment: world.environment, shell });
+    startCommand([...args, '--rate', '1000'], world.folder, world.environment, shell).ended;
   /** A limit on files takes the first bytes and then refuses, as a full disk does. */
   const diskOf = (bytes: number) => `ulimit -f ${bytes / 512}; `;
 

@@ -1,27 +1,20 @@
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import { exitCodes, FatalError } from '../src/errors.js';
 import type { Written } from '../src/events.js';
 import { savedReports, saveReport, startReport } from '../src/files/report.js';
 import { typeNamed } from './faults.js';
 import { failures, reportWith } from './sample-report.js';
+import { ownFolder } from './watching.js';
 import { usualOptions } from './world.js';
 
-let folder: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'report-'));
-});
-afterEach(() => {
-  rmSync(folder, { recursive: true });
-  vi.useRealTimers();
-});
+const folder = ownFolder();
+afterEach(() => void vi.useRealTimers());
 
 const going = new AbortController().signal;
-const pathOf = (time: string) => join(folder, `statistics_population_report_${time}.json`);
+const pathOf = (time: string) => folder(`statistics_population_report_${time}.json`);
 const readReport = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
 
 it('has the documented format, and what was asked', () => {
@@ -90,16 +83,16 @@ it.each([
 it('is saved under its time, by UTC', () => {
   const report = reportWith({ timestamp: '2026-07-01T00:30:09.999+02:00' });
   const reportPath = pathOf('20260630_223009');
-  expect(saveReport(folder, report)).toEqual({ report, reportPath });
+  expect(saveReport(folder(), report)).toEqual({ report, reportPath });
   expect(readReport(reportPath)).toEqual(report);
-  expect(readdirSync(folder)).toHaveLength(1);
+  expect(readdirSync(folder())).toHaveLength(1);
 });
 
 it('never replaces another one: it takes the name of a later second', () => {
   const times = ['20261231_235959', '20270101_000000', '20270101_000001'];
   for (const time of times) {
     const report = reportWith({ timestamp: '2026-12-31T23:59:59.500Z', stopped_by: time });
-    expect(saveReport(folder, report).reportPath).toBe(pathOf(time));
+    expect(saveReport(folder(), report).reportPath).toBe(pathOf(time));
   }
   expect(times.map((time) => readReport(pathOf(time)).stopped_by)).toEqual(times);
 });
@@ -108,19 +101,19 @@ it('never replaces that of another process', async () => {
   // They wait for each other.
   const script = `
     const { saveReport } = require('./src/files/report.ts');
-    fs.writeFileSync('${folder}/' + process.pid, '');
-    while (fs.readdirSync('${folder}').length < 3);
+    fs.writeFileSync('${folder()}/' + process.pid, '');
+    while (fs.readdirSync('${folder()}').length < 3);
     for (let count = 0; count < 15; count += 1)
-      saveReport('${folder}', { ...${JSON.stringify(reportWith())}, stopped_by: process.pid + ' ' + count });`;
+      saveReport('${folder()}', { ...${JSON.stringify(reportWith())}, stopped_by: process.pid + ' ' + count });`;
   const args = ['--import', 'tsx', '-e', script];
   await Promise.all([1, 2, 3].map(() => promisify(execFile)(process.execPath, args)));
-  const saved = [...savedReports(folder)].map(({ stopped_by }) => stopped_by);
+  const saved = [...savedReports(folder())].map(({ stopped_by }) => stopped_by);
   expect(saved).toHaveLength(45);
   expect(new Set(saved).size).toBe(45);
 });
 
 it('that cannot be written is the outcome, unless something worse is', () => {
-  const missing = join(folder, 'missing');
+  const missing = folder('missing');
   const failed = { exit_code: exitCodes.filesUnusable, stopped_by: expect.stringContaining(missing) };
   expect(saveReport(missing, reportWith({ exit_code: 3 }))).toMatchObject({ report: failed, reportPath: null });
   const stopped = reportWith({ exit_code: exitCodes.apiRefused, stopped_by: 'Refused.' });
@@ -129,7 +122,7 @@ it('that cannot be written is the outcome, unless something worse is', () => {
 
 it('of which the page cannot be written tells that, without the page', () => {
   mkdirSync(pathOf('20261123_050147').replace('json', 'html'));
-  const { report, reportPath, pagePath } = saveReport(folder, reportWith(), () => '<html>');
+  const { report, reportPath, pagePath } = saveReport(folder(), reportWith(), () => '<html>');
   expect({ ...report, pagePath }).toMatchObject({ exit_code: exitCodes.filesUnusable, pagePath: undefined });
   expect(readReport(reportPath ?? '')).toEqual(report);
 });
@@ -143,18 +136,18 @@ it('is there, whole, before its page, and stays when neither that nor the outcom
     mkdirSync(`${reportPath.replace('json', 'html')}.tmp`);
     return '<html>';
   };
-  expect(saveReport(folder, report, page)).toMatchObject({ report: { exit_code: 8 }, reportPath });
+  expect(saveReport(folder(), report, page)).toMatchObject({ report: { exit_code: 8 }, reportPath });
   expect(readReport(reportPath)).toEqual(report);
 });
 
 it('is told newest first, other files passed over', () => {
-  expect([...savedReports(join(folder, 'missing'))]).toEqual([]);
+  expect([...savedReports(folder('missing'))]).toEqual([]);
   for (const day of ['2026-07-02', '2026-06-30', '2026-07-01'])
-    saveReport(folder, reportWith({ timestamp: `${day}T05:00:00Z`, stopped_by: day }));
+    saveReport(folder(), reportWith({ timestamp: `${day}T05:00:00Z`, stopped_by: day }));
   writeFileSync(pathOf('20260703_050000'), '{"torn": ');
   writeFileSync(pathOf('20260704_050000'), '{"foreign": 1}');
   writeFileSync(pathOf('20260705_050000').replace('json', 'html'), '<html>');
   mkdirSync(pathOf('20260706_050000'));
-  const days = [...savedReports(folder)].map(({ stopped_by }) => stopped_by);
+  const days = [...savedReports(folder())].map(({ stopped_by }) => stopped_by);
   expect(days).toEqual(['2026-07-02', '2026-07-01', '2026-06-30']);
 });

@@ -2,50 +2,33 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished, vi } from 'vitest';
+import { beforeEach, expect, it, onTestFinished, vi } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import type { VerifyOptions } from '../src/options.js';
 import { addDays } from '../src/statistics.js';
 import { verifyStatistics } from '../src/verify.js';
-import {
-  callsOf,
-  inject,
-  runCommand,
-  type StoredWorld,
-  startStoredWorld,
-  status,
-  typeNamed,
-  wholeTables,
-} from './faults.js';
+import { callsOf, inject, sharedStoredWorld, status, typeNamed, wholeTables } from './faults.js';
 import { until } from './watching.js';
-import { openServices, today, type World } from './world.js';
+import { openServices, startCommand, today } from './world.js';
 
 const jockeys = { entities: [typeNamed('jockeys')] };
 /** The UTC date of the stored statistics. */
 const storedDate = addDays(today, -3);
 
-let world: World;
-let stored: StoredWorld;
+// So that every table is read in several pages.
+const { world } = sharedStoredWorld({ maxRows: 7 });
 let jockey: { id: string; name: string };
 let logs: string;
-
-beforeAll(async () => {
-  // So that every table is read in several pages.
-  stored = await startStoredWorld({ maxRows: 7 });
-  world = stored.world;
+beforeEach(() => {
   jockey = world.season.jockeys[0] ?? jockey;
   logs = join(world.folder, 'logs');
-});
-beforeEach(async () => {
-  await stored.restore();
   mkdirSync(logs);
 });
-afterAll(() => world.close());
 
 const sql = (statement: string) => world.database.query(statement);
 
 const runVerify = (more: string[] = [], cwd = world.folder) =>
-  runCommand(['verify', '--rate', '1000', ...more], { cwd, environment: world.environment });
+  startCommand(['verify', '--rate', '1000', ...more], cwd, world.environment).ended;
 
 /** Verifies in this process. */
 async function verify(options: Partial<VerifyOptions> = {}): Promise<{ code: number; lines: string[] }> {

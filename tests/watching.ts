@@ -1,12 +1,23 @@
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, vi } from 'vitest';
+import { afterEach, beforeEach, expect, vi } from 'vitest';
 import type { SeasonRace } from '../demo/season.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Report } from '../src/files/report.js';
 import type { StatisticsRow } from '../src/statistics.js';
 import { type NaiveStatistics, naiveStatistics, naiveStatisticsOfAll } from './naive-statistics.js';
 import { readJson, today, type World } from './world.js';
+
+/** A folder of its own for each test of a file; the returned function makes paths in it. */
+export function ownFolder(): (name?: string) => string {
+  let folder = '';
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'test-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+  return (name = '') => join(folder, name);
+}
 
 /** Resolves when `holds` does. Rejects, naming `what`, if it does not within a minute. */
 export async function until(what: string, holds: () => boolean): Promise<void> {
@@ -53,11 +64,6 @@ export function placeCheckpoint(
 ): void {
   const checkpoint = { entity_type: name, processed_ids: ids, count: ids.length, timestamp };
   writeFileSync(join(world.folder, 'logs', `checkpoint_${name}.json`), JSON.stringify(checkpoint, null, 2));
-}
-
-/** A row as two runs of one day should both write it. */
-export function withoutTime({ stats_updated_at: _, ...row }: StatisticsRow): Omit<StatisticsRow, 'id'> {
-  return row;
 }
 
 /** All rows of the given types, by id, without stats_updated_at. */

@@ -14,7 +14,7 @@ import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { exitCodes } from '../src/errors.js';
 import { createEvents } from '../src/events.js';
 import type { Report } from '../src/files/report.js';
-import type { PopulateOptions } from '../src/options.js';
+import { type PopulateOptions, parseCommandLine } from '../src/options.js';
 import { createPace, type PaceOptions } from '../src/pace.js';
 import { createRacingApi } from '../src/racing-api.js';
 import { type RunParts, run } from '../src/run.js';
@@ -143,19 +143,9 @@ interface Surroundings {
 }
 
 /** What a run is asked where a test does not say otherwise. */
-export const usualOptions: PopulateOptions = {
-  all: true,
-  entities: entityTypes,
-  dryRun: false,
-  skipExisting: false,
-  resume: false,
-  clearCheckpoints: false,
-  strategy: 'auto',
-  rate: 500,
-  force: false,
-  quiet: true,
-  html: false,
-};
+const request = parseCommandLine(['node', command, '--all', '--rate', '500', '--quiet']);
+if (request?.command !== 'populate') throw new Error('This is the command');
+export const usualOptions: PopulateOptions = request.options;
 
 /** What a command in this process may have otherwise than usual. */
 export interface HereOptions extends Partial<Pick<RunParts, 'stop' | 'startedAt' | 'onStart'>> {
