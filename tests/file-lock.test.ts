@@ -2,7 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createFileLock, readLockHolder } from '../src/files/file-lock.js';
 import { ownFolder, until } from './watching.js';
 
@@ -138,13 +138,44 @@ describe('the lock of another process', () => {
   });
 });
 
+it('the lock of another user’s process, which may not be asked for a sign of life, is held', () => {
+  writeHolder(process.pid, null);
+  const refused = Object.assign(new Error('kill EPERM'), { code: 'EPERM' });
+  vi.spyOn(process, 'kill').mockImplementationOnce(() => {
+    throw refused;
+  });
+  expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: process.pid });
+});
+
+// In one language and time zone, whoever asks.
+const inAllWords = `C UTC -o lstart= -p ${process.pid}`;
+it.each([
+  ['echo " $LC_ALL $TZ $* "', inAllWords, '1', false],
+  ['echo " $LC_ALL $TZ $* "', inAllWords, inAllWords, true],
+  ['echo', null, '1', true],
+  ['exit 1', null, '1', true],
+])('without /proc, where ps does %j, a process started at %j, and one of %j is held: %j', (ps, start, other, held) => {
+  writeFileSync(folder('ps'), `#!/bin/sh\n${ps}\n`, { mode: 0o755 });
+  for (const [name, value] of Object.entries({ PATH: folder(), LC_ALL: 'xx', TZ: 'xx' })) vi.stubEnv(name, value);
+  vi.stubGlobal('process', Object.create(process, { platform: { value: 'elsewhere' } }));
+  onTestFinished(() => {
+    vi.unstubAllGlobals();
+    vi.unstubAllEnvs();
+  });
+  createFileLock(path).tryAcquire();
+  expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ pid: process.pid, process_start: start });
+  writeHolder(process.pid, other);
+  expect(readLockHolder(path) !== undefined).toBe(held);
+});
+
 it.each(['', '{"token": "torn', '{"pid": 1}'])(
   'a lock file that holds %j is held while it is fresh, and free when it stays so',
   (content) => {
     for (const seconds of [0, -1]) {
       writeFileSync(path, content);
       age(seconds);
-      expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: 0 });
+      expect(createFileLock(path).tryAcquire()).toEqual({ token: '', pid: 0, process_start: null });
+      expect(createFileLock(path).isOurs()).toBe(false);
       expect(readFileSync(path, 'utf8')).toBe(content);
     }
     // From the future: written before the clock was set back.

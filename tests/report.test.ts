@@ -41,6 +41,7 @@ it.each([
   const [jockeys, trainers] = [typeNamed('jockeys'), typeNamed('trainers')];
   const entity = { id: 'jky_2', name: '', lastDate: null, statsUpdatedAtMs: null };
   const written = (count: number): Written[] => Array(count).fill({ entity, row: { id: 'jky_2' } });
+  vi.advanceTimersByTime(300);
   const { take, ended } = startReport(usualOptions, new Date());
   take({ kind: 'selected', type: jockeys, total: 100, skipped: 7 });
   take({ kind: 'selected', type: trainers, total: 50, skipped: 0 });
@@ -61,7 +62,7 @@ it.each([
   vi.advanceTimersByTime(5_000);
   take({ kind: 'batch', type: trainers, written: written(50), failures: [] });
   const report = ended(going);
-  expect(report).toMatchObject({ strategy, requests: 1, exit_code: 3 });
+  expect(report).toMatchObject({ mode: 'production', strategy, requests: 1, exit_code: 3 });
   expect(report.failures).toEqual([...failures(1), ...failures(2)]);
   const figures = [report.statistics.jockeys, report.statistics.trainers, report.overall];
   // Total, processed, successful, failed, skipped, duration, rate.
@@ -86,6 +87,10 @@ it('is saved under its time, by UTC', () => {
   expect(saveReport(folder(), report)).toEqual({ report, reportPath });
   expect(readReport(reportPath)).toEqual(report);
   expect(readdirSync(folder())).toHaveLength(1);
+  mkdirSync(folder('json'));
+  const { pagePath = '' } = saveReport(folder('json'), report, ({ timestamp }) => timestamp);
+  expect(pagePath).toBe(folder('json/statistics_population_report_20260630_223009.html'));
+  expect(readFileSync(pagePath, 'utf8')).toBe(report.timestamp);
 });
 
 it('never replaces another one: it takes the name of a later second', () => {
@@ -118,6 +123,9 @@ it('that cannot be written is the outcome, unless something worse is', () => {
   expect(saveReport(missing, reportWith({ exit_code: 3 }))).toMatchObject({ report: failed, reportPath: null });
   const stopped = reportWith({ exit_code: exitCodes.apiRefused, stopped_by: 'Refused.' });
   expect(saveReport(missing, stopped)).toEqual({ report: stopped, reportPath: null });
+  mkdirSync(`${pathOf('20261123_050147')}.tmp`);
+  expect(saveReport(folder(), stopped)).toEqual({ report: stopped, reportPath: null });
+  expect(readdirSync(folder())).toEqual([expect.stringContaining('.tmp')]);
 });
 
 it('of which the page cannot be written tells that, without the page', () => {
@@ -138,6 +146,11 @@ it('is there, whole, before its page, and stays when neither that nor the outcom
   };
   expect(saveReport(folder(), report, page)).toMatchObject({ report: { exit_code: 8 }, reportPath });
   expect(readReport(reportPath)).toEqual(report);
+  const bug = () => {
+    throw new Error('A bug.');
+  };
+  expect(() => saveReport(folder(), reportWith({ timestamp: '2026-07-01T05:00:00Z' }), bug)).toThrow('A bug.');
+  expect(readReport(pathOf('20260701_050000')).exit_code).toBe(0);
 });
 
 it('is told newest first, other files passed over', () => {
@@ -146,7 +159,12 @@ it('is told newest first, other files passed over', () => {
     saveReport(folder(), reportWith({ timestamp: `${day}T05:00:00Z`, stopped_by: day }));
   writeFileSync(pathOf('20260703_050000'), '{"torn": ');
   writeFileSync(pathOf('20260704_050000'), '{"foreign": 1}');
-  writeFileSync(pathOf('20260705_050000').replace('json', 'html'), '<html>');
+  const other = JSON.stringify(reportWith({ stopped_by: 'other' }));
+  for (const path of [
+    `${pathOf('20260705_050000')}.tmp`,
+    folder('old_statistics_population_report_20260705_050000.json'),
+  ])
+    writeFileSync(path, other);
   mkdirSync(pathOf('20260706_050000'));
   const days = [...savedReports(folder())].map(({ stopped_by }) => stopped_by);
   expect(days).toEqual(['2026-07-02', '2026-07-01', '2026-06-30']);

@@ -1,6 +1,7 @@
 import { readdirSync, writeFileSync } from 'node:fs';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { entityTypes } from '../src/entity-types.js';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type EntityTypeName, entityTypes } from '../src/entity-types.js';
+import { exitCodes } from '../src/errors.js';
 import { openCheckpoint } from '../src/files/checkpoint.js';
 import { type Report, saveReport } from '../src/files/report.js';
 import { lockTypes } from '../src/files/run-lock.js';
@@ -54,6 +55,42 @@ it('tells the run that processes a type, from its lock', () => {
   );
   lock.release();
   expect(readStatus(folder(), now).jockeys.running).toBeNull();
+});
+
+describe('the lock of a run', () => {
+  const since = '2026-07-01T11:59:00.000Z';
+  const secondRun = (...types: EntityTypeName[]) => lockTypes(folder(), types.map(typeNamed), since);
+  const refusal = (message: string) => expect.objectContaining({ exitCode: exitCodes.alreadyRunning, message });
+  const advice = `Wait for its end, or stop it with: kill ${process.pid}`;
+
+  it('tells a second one what it does, at most every two seconds, and leaves it the other types', () => {
+    const lock = lockTypes(folder(), [jockeys], since);
+    lock.take({ kind: 'phase', label: 'walking jockeys', done: 0, total: 1_800 });
+    lock.take({ kind: 'step', label: 'walking jockeys', done: 1_200, total: 1_800 });
+    const toldOf = (done: string) =>
+      refusal(
+        `Another run is processing jockeys: pid ${process.pid}, since ${since}, walking jockeys ${done}. ${advice}`,
+      );
+    expect(() => secondRun('owners', 'jockeys')).toThrow(toldOf('0 of 1,800'));
+    vi.advanceTimersByTime(2_000);
+    lock.take({ kind: 'request' });
+    expect(() => secondRun('owners', 'jockeys')).toThrow(toldOf('1,200 of 1,800'));
+    secondRun('owners').release();
+    expect(readdirSync(folder())).toEqual(['run_jockeys.lock']);
+  });
+
+  it.each([
+    ['', 'Another run for jockeys is just starting: try again in a few seconds.'],
+    [
+      JSON.stringify({ token: '', pid: process.pid, process_start: null }),
+      `Another run is processing jockeys: pid ${process.pid}. ${advice}`,
+    ],
+  ])('that holds only %j says so much, and is no run for status', (content, told) => {
+    vi.useRealTimers();
+    writeFileSync(folder('run_jockeys.lock'), content);
+    expect(() => secondRun('jockeys')).toThrow(refusal(told));
+    expect(readStatus(folder(), now).jockeys.running).toBeNull();
+  });
 });
 
 it('tells the last run and, where that did not reach its end, the last completed one', () => {

@@ -165,7 +165,7 @@ export function saveReport(directory: string, report: Report, page?: (report: Re
     path = claimName(directory, report.timestamp);
     writeReport(path, report);
   } catch (error) {
-    if (path !== '') removeQuietly(path);
+    removeQuietly(path);
     return { report: failedToSave(report, error), reportPath: null };
   }
   if (page === undefined) return { report, reportPath: path };
