@@ -5,12 +5,11 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { listen } from '../demo/loopback.js';
 import { entityTypes } from '../src/entity-types.js';
 import type { PopulateOptions } from '../src/options.js';
-import { callsOf, idsInOrder, inject, startTinyWorld, status, typeNamed, wholeTables } from './faults.js';
+import { callsOf, idsInOrder, inject, jockeys, startTinyWorld, status, wholeTables } from './faults.js';
 import { checkpointIds, latestReport, writtenIds } from './watching.js';
 import { type Ended, sharedWorld, startCommand } from './world.js';
 
 /** The whole job as its users see it: in a terminal, from cron, in the database. */
-const jockeys = typeNamed('jockeys');
 const world = sharedWorld(startTinyWorld);
 
 const logs = (name = '') => join(world.folder, 'logs', name);

@@ -36,11 +36,7 @@ it('has the documented defaults, also for what is blank', () => {
   const blank = { RACING_API_BASE_URL: ' ', NOTIFY_EMAIL_TO: '', SMTP_URL: ' ', NOTIFY_ON: '', HEARTBEAT_URL: '' };
   for (const variables of [{}, blank]) {
     expect(load(variables)).toEqual({
-      racingApi: {
-        baseUrl: 'https://api.theracingapi.com/v1',
-        username: 'canary-user',
-        password: 'canary:password',
-      },
+      racingApi: { baseUrl: 'https://api.theracingapi.com/v1', username: 'canary-user', password: 'canary:password' },
       supabase: { url: 'https://project.supabase.co', serviceKey: 'sb_secret_canary' },
       notifications: { email: null, heartbeatUrl: null },
     });

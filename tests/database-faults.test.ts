@@ -2,13 +2,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import type { PopulateOptions } from '../src/options.js';
-import { sharedStoredWorld, typeNamed, wholeRows, wholeTables } from './faults.js';
+import { jockeys, sharedStoredWorld, sweep, walk, wholeRows, wholeTables } from './faults.js';
 import { checkpointIds, expectNaiveRows, timelessRows } from './watching.js';
 import { openServices } from './world.js';
-
-const jockeys = typeNamed('jockeys');
-const walk = { entities: [jockeys], strategy: 'walk' } as const;
-const sweep = { entities: [jockeys], strategy: 'sweep' } as const;
 
 // So that every table is read in several pages.
 const { world, right, ids } = sharedStoredWorld({ maxRows: 7 });

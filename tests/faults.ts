@@ -4,7 +4,7 @@ import type { ApiCall } from '../demo/simulator.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Report } from '../src/files/report.js';
 import type { PopulateOptions } from '../src/options.js';
-import { lastDateColumn, statisticsColumns, statisticsWindow } from '../src/statistics.js';
+import { lastDateColumn, statisticsColumns } from '../src/statistics.js';
 import { timelessRows } from './watching.js';
 import { fasterTime, type HereOptions, sharedWorld, startWorld, today, type World } from './world.js';
 
@@ -70,20 +70,16 @@ export function typeNamed(name: EntityType['name']): EntityType {
   return type;
 }
 
+export const jockeys = typeNamed('jockeys');
+export const walk = { entities: [jockeys], strategy: 'walk' } as const;
+export const sweep = { entities: [jockeys], strategy: 'sweep' } as const;
+
 /** The ids of a type in the order in which a run takes them. */
 export async function idsInOrder(world: World, type: EntityType): Promise<string[]> {
   const rows = await world.database.query<{ id: string }>(
     `select id from ${type.table} where id not like '**TEST**%' order by ${lastDateColumn(type)} desc nulls last, id`,
   );
   return rows.map(({ id }) => id);
-}
-
-/** How many races of the window the API has for an entity. */
-export function raceCount(world: World, type: EntityType, id: string): number {
-  const { start, today: end } = statisticsWindow(today);
-  const query = `start_date=${start}&end_date=${end}&region=gb&region=ire`;
-  const url = new URL(`${world.api.url}/${type.name}/${id}/results?${query}`);
-  return (world.api.answer(url).body as { total: number }).total;
 }
 
 /** Few entities and short fields, so that dozens of runs take seconds; one jockey has two pages of races. */
@@ -104,7 +100,6 @@ export async function startTinyWorld(options: Parameters<typeof startWorld>[0] =
  */
 export function sharedStoredWorld(options: Parameters<typeof startWorld>[0] = {}) {
   const world = sharedWorld(() => startTinyWorld(options));
-  const jockeys = typeNamed('jockeys');
   const right: Awaited<ReturnType<typeof timelessRows>> = new Map();
   const ids: string[] = [];
   beforeAll(async () => {

@@ -6,12 +6,11 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import { openCheckpoint } from '../src/files/checkpoint.js';
 import type { PopulateOptions } from '../src/options.js';
-import { idsInOrder, startTinyWorld, typeNamed } from './faults.js';
+import { idsInOrder, jockeys, startTinyWorld } from './faults.js';
 import { checkpointIds, latestReport, placeCheckpoint, reports, writtenIds } from './watching.js';
 import { type Ended, readJson, sharedWorld, startCommand, usualOptions } from './world.js';
 
 /** What lies in logs/, and what happens when it cannot be used. */
-const jockeys = typeNamed('jockeys');
 const world = sharedWorld(startTinyWorld);
 beforeEach(() => mkdirSync(logs()));
 
@@ -184,13 +183,6 @@ describe('the command', () => {
     expect(stderr).not.toContain('This is a bug');
     expect(code).toBe(8);
   }
-
-  it('verifies nothing when it finds a file in the place of logs', async () => {
-    rmSync(logs(), { recursive: true });
-    writeFileSync(logs(), 'not a folder');
-    expectUnusable(await command(['verify', '--sample', '1']), 'The folder logs');
-    expect(world.api.calls).toEqual([]);
-  });
 
   it('keeps the last whole checkpoint when the disk gets full; a resumed run goes on from there', async () => {
     // 60 ids more than fit.

@@ -9,7 +9,7 @@ import { createPace } from '../src/pace.js';
 import { createRacingApi } from '../src/racing-api.js';
 import { type StatisticsRow, statisticsWindow } from '../src/statistics.js';
 import { typeNamed } from './faults.js';
-import { naiveRows } from './watching.js';
+import { naiveRows } from './naive-statistics.js';
 import { fasterTime, password, today, username } from './world.js';
 
 const [jockeys, owners] = [typeNamed('jockeys'), typeNamed('owners')];

@@ -128,29 +128,25 @@ it('that cannot be written is the outcome, unless something worse is', () => {
   expect(readdirSync(folder())).toEqual([expect.stringContaining('.tmp')]);
 });
 
-it('of which the page cannot be written tells that, without the page', () => {
-  mkdirSync(pathOf('20261123_050147').replace('json', 'html'));
-  const { report, reportPath, pagePath } = saveReport(folder(), reportWith(), () => '<html>');
-  expect({ ...report, pagePath }).toMatchObject({ exit_code: exitCodes.filesUnusable, pagePath: undefined });
-  expect(readReport(reportPath ?? '')).toEqual(report);
+it.each([true, false])('is there, whole, before its page, and then tells why there is none, if it can: %j', (can) => {
+  const report = reportWith();
+  const reportPath = pathOf('20261123_050147');
+  const { pagePath, ...ended } = saveReport(folder(), report, () => {
+    expect(readReport(reportPath)).toEqual(report);
+    mkdirSync(`${reportPath.replace('json', 'html')}.tmp`);
+    if (!can) mkdirSync(`${reportPath}.tmp`);
+    return '<html>';
+  });
+  expect({ ...ended, pagePath }).toMatchObject({ report: { exit_code: 8 }, reportPath, pagePath: undefined });
+  expect(readReport(reportPath)).toEqual(can ? ended.report : report);
 });
 
-it('is there, whole, before its page, and stays when neither that nor the outcome can be written', () => {
-  const reportPath = pathOf('20261123_050147');
-  const report = reportWith();
-  const page = () => {
-    expect(readReport(reportPath)).toEqual(report);
-    mkdirSync(`${reportPath}.tmp`);
-    mkdirSync(`${reportPath.replace('json', 'html')}.tmp`);
-    return '<html>';
-  };
-  expect(saveReport(folder(), report, page)).toMatchObject({ report: { exit_code: 8 }, reportPath });
-  expect(readReport(reportPath)).toEqual(report);
+it('stays even where a bug keeps its page from being made', () => {
   const bug = () => {
     throw new Error('A bug.');
   };
-  expect(() => saveReport(folder(), reportWith({ timestamp: '2026-07-01T05:00:00Z' }), bug)).toThrow('A bug.');
-  expect(readReport(pathOf('20260701_050000')).exit_code).toBe(0);
+  expect(() => saveReport(folder(), reportWith(), bug)).toThrow('A bug.');
+  expect(readReport(pathOf('20261123_050147'))).toEqual(reportWith());
 });
 
 it('is told newest first, other files passed over', () => {

@@ -3,7 +3,7 @@ import { instantMs } from '../src/database.js';
 import type { Entity } from '../src/entity-types.js';
 import { typicalSweepRequests } from '../src/gather.js';
 import { planRun, selectEntities } from '../src/run.js';
-import { typeNamed } from './faults.js';
+import { jockeys } from './faults.js';
 
 describe('the plan', () => {
   it.each([
@@ -31,7 +31,6 @@ describe('the plan', () => {
 });
 
 describe('the selection', () => {
-  const jockeys = typeNamed('jockeys');
   const row = (id: string, lastDate: string | null, statsUpdatedAt?: string): Entity => ({
     id,
     name: `Name of ${id}`,

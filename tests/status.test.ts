@@ -6,13 +6,12 @@ import { openCheckpoint } from '../src/files/checkpoint.js';
 import { type Report, saveReport } from '../src/files/report.js';
 import { lockTypes } from '../src/files/run-lock.js';
 import { describeStatus, readStatus } from '../src/show/status.js';
-import { typeNamed } from './faults.js';
+import { jockeys, typeNamed } from './faults.js';
 import { reportWith } from './sample-report.js';
 import { ownFolder } from './watching.js';
 import { usualOptions } from './world.js';
 
 const now = new Date('2026-07-01T12:00:00Z');
-const jockeys = typeNamed('jockeys');
 const folder = ownFolder();
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date', 'performance'] }));
 afterEach(() => void vi.useRealTimers());

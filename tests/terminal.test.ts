@@ -1,13 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { neededProgram } from './needed-program.js';
 import { until } from './watching.js';
-import { sharedWorld, startWorld } from './world.js';
+import { command, sharedWorld, startWorld } from './world.js';
 
 const tmux = neededProgram('tmux');
 const server = `populate-${process.pid}`;
-const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
 const walk = '--entities jockeys --strategy walk --rate 20';
 
 const world = sharedWorld(startWorld);

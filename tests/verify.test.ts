@@ -71,14 +71,10 @@ it('works in a folder in which nothing ran before, and needs a plan that has the
 });
 
 it.each([429, 503])('interrupted while it waits after a %d tells that, and no bug', async (code) => {
-  let answered = false;
-  world.api.options.intercept = (_call, response) => {
-    response.writeHead(code, { 'retry-after': '60' }).end(() => {
-      answered = true;
-    });
-  };
+  inject(world, status(code, { 'retry-after': '60' }), () => true);
   const running = world.start(['verify', '--rate', '1000']);
-  await until('the answer', () => answered);
+  await until('the call', () => world.api.calls.length > 0);
+  // Until the answer is there, too.
   await (code === 429 ? running.printed('(429') : sleep(300));
   running.child.kill('SIGINT');
   const { stderr, ...ended } = await running.ended;

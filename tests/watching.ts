@@ -6,8 +6,8 @@ import type { SeasonRace } from '../demo/season.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Report } from '../src/files/report.js';
 import type { StatisticsRow } from '../src/statistics.js';
-import { type NaiveStatistics, naiveStatistics, naiveStatisticsOfAll } from './naive-statistics.js';
-import { readJson, today, type World } from './world.js';
+import { naiveRows } from './naive-statistics.js';
+import { readJson, type World } from './world.js';
 
 /** A folder of its own for each test of a file; the returned function makes paths in it. */
 export function ownFolder(): (name?: string) => string {
@@ -74,35 +74,6 @@ export async function timelessRows(
   const rows = await Promise.all(types.map((type) => world.rows(type)));
   const all = rows.flatMap((byId) => [...byId.values()]);
   return new Map(all.map(({ stats_updated_at: _, ...row }) => [row.id as string, row]));
-}
-
-/** Written out, and not by the program's own table of statistics. */
-export function naiveRow({ name }: EntityType, id: string, naive: NaiveStatistics): StatisticsRow {
-  const [ride, rides] = name === 'jockeys' ? ['ride', 'rides'] : ['runner', 'runs'];
-  return {
-    id,
-    [`last_${ride}_date`]: naive.lastDate,
-    last_win_date: naive.lastWinDate,
-    [`days_since_last_${ride}`]: naive.daysSinceLast,
-    days_since_last_win: naive.daysSinceLastWin,
-    [`recent_14d_${rides}`]: naive.recent14dRuns,
-    recent_14d_wins: naive.recent14dWins,
-    recent_14d_win_rate: naive.recent14dWinRate,
-    [`recent_30d_${rides}`]: naive.recent30dRuns,
-    recent_30d_wins: naive.recent30dWins,
-    recent_30d_win_rate: naive.recent30dWinRate,
-  };
-}
-
-/** The rows that entities of a type should have by the naive implementation, without stats_updated_at. */
-export function naiveRows(
-  races: readonly SeasonRace[],
-  type: EntityType,
-  ids: Iterable<string>,
-): Map<string, Omit<StatisticsRow, 'id'>> {
-  const naive = naiveStatisticsOfAll(races, type.runnerIdField, today);
-  const nothing = naiveStatistics([], type.runnerIdField, '', today);
-  return new Map(Array.from(ids, (id) => [id, naiveRow(type, id, naive.get(id) ?? nothing)]));
 }
 
 /** Fails unless every row of the types is as the naive implementation has it. */

@@ -4,11 +4,10 @@ import { exitCodes } from '../src/errors.js';
 import { openCheckpoint, readCheckpoint } from '../src/files/checkpoint.js';
 import { createFileLock } from '../src/files/file-lock.js';
 import { claimFile, makeFolder, writeWholeFile } from '../src/files/whole-file.js';
-import { typeNamed } from './faults.js';
+import { jockeys } from './faults.js';
 import { ownFolder } from './watching.js';
 import { usualOptions } from './world.js';
 
-const jockeys = typeNamed('jockeys');
 const folder = ownFolder();
 const checkpoint = 'checkpoint_jockeys.json';
 const open = () => openCheckpoint(folder(), jockeys, usualOptions, () => {});

@@ -21,7 +21,7 @@ import { type RunParts, run } from '../src/run.js';
 import { type StatisticsRow, statisticsColumns } from '../src/statistics.js';
 import { startPreparedDatabase } from './prepared-database.js';
 
-const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
+export const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
 
 /** Credentials that occur nowhere else, so that a leak can be found. */
 export const username = 'canary-user-7f3a';
@@ -159,10 +159,7 @@ export interface HereOptions extends Partial<Pick<RunParts, 'stop' | 'startedAt'
 
 /** A time that goes so many times as fast. */
 export function fasterTime(factor: number): NonNullable<HereOptions['time']> {
-  return {
-    clock: () => performance.now() * factor,
-    sleep: (ms, signal) => sleep(ms / factor, undefined, { signal }),
-  };
+  return { clock: () => performance.now() * factor, sleep: (ms, signal) => sleep(ms / factor, undefined, { signal }) };
 }
 
 /** What a command works with in this process, unpaced but for pauses after a 429. `lines` takes what is logged. */
