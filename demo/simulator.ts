@@ -38,19 +38,7 @@ export interface SimulatedRacingApiOptions extends Partial<SimulatedRacingApiSet
 }
 
 /** The Racing API, simulated: a server on loopback and the races that it tells. */
-export interface SimulatedRacingApi extends RaceBook {
-  /** The base URL with its version: `http://127.0.0.1:1234/v1`. */
-  url: string;
-  /** Every call received, newest last. */
-  calls: ApiCall[];
-  /** How many calls were answered with 429 because of the rate. */
-  readonly rejected: number;
-  options: SimulatedRacingApiSettings;
-  /** The normal answer to a request, regardless of account, plan and rate. */
-  answer(url: URL): Answer;
-  /** Also cuts the connections that are open. */
-  close(): Promise<void>;
-}
+export type SimulatedRacingApi = Awaited<ReturnType<typeof startSimulatedRacingApi>>;
 
 /** What is sent back; the body becomes JSON. */
 interface Answer {
@@ -68,8 +56,8 @@ const refusal = (status: number, detail: unknown, headers?: Answer['headers']): 
 const usualSettings: SimulatedRacingApiSettings = { requestsPerSecond: 2, latencyMs: 0, plan: 'pro' };
 
 /** Serves a season as The Racing API would (https://api.theracingapi.com/documentation). */
-export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions): Promise<SimulatedRacingApi> {
-  const settings = { ...usualSettings, ...options };
+export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions) {
+  const settings: SimulatedRacingApiSettings = { ...usualSettings, ...options };
   const gate = openGate(options, settings);
   const book = openRaceBook(options.season);
   const calls: ApiCall[] = [];
@@ -93,13 +81,17 @@ export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions
 
   return {
     ...book,
+    /** The base URL with its version: `http://127.0.0.1:1234/v1`. */
     url: `${await listen(server)}/v1`,
     calls,
+    /** How many calls were answered with 429 because of the rate. */
     get rejected() {
       return gate.rejected;
     },
     options: settings,
-    answer: (url) => answerResults(url, book),
+    /** The normal answer to a request, regardless of account, plan and rate. */
+    answer: (url: URL) => answerResults(url, book),
+    /** Also cuts the connections that are open. */
     close: () => stop(server),
   };
 }

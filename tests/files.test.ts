@@ -148,18 +148,6 @@ it.each([
   expect(checkpointIds(world, jockeys)).toHaveLength(14);
 });
 
-it('a checkpoint that cannot be saved ends the run before any request, and the old one stays', async () => {
-  placeCheckpoint(world, jockeys, ['jky_1']);
-  const before = readFileSync(path(), 'utf8');
-  mkdirSync(`${path()}.tmp`);
-  const { exit_code, stopped_by } = await run({ resume: true });
-  expect(exit_code).toBe(8);
-  expect(stopped_by).toContain(`${path()} cannot be written`);
-  expect(readFileSync(path(), 'utf8')).toBe(before);
-  expect(world.api.calls).toEqual([]);
-  expect(await writtenIds(world, jockeys)).toEqual([]);
-});
-
 it('a checkpoint that cannot be saved after a batch ends the run, and the report tells what that wrote', async () => {
   world.database.intercept = (request, _response, next) => {
     if (request.url?.includes('/rpc/')) mkdirSync(`${path()}.tmp`);

@@ -78,12 +78,10 @@ describe('the lock of a run', () => {
     expect(readdirSync(folder())).toEqual(['run_jockeys.lock']);
   });
 
+  const bare = JSON.stringify({ token: '', pid: process.pid, process_start: null });
   it.each([
     ['', 'Another run for jockeys is just starting: try again in a few seconds.'],
-    [
-      JSON.stringify({ token: '', pid: process.pid, process_start: null }),
-      `Another run is processing jockeys: pid ${process.pid}. ${advice}`,
-    ],
+    [bare, `Another run is processing jockeys: pid ${process.pid}. ${advice}`],
   ])('that holds only %j says so much, and is no run for status', (content, told) => {
     vi.useRealTimers();
     writeFileSync(folder('run_jockeys.lock'), content);

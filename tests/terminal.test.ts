@@ -12,11 +12,10 @@ const world = sharedWorld(startWorld);
 
 /** Asks a tmux of our own, whose terminals are UTF-8 and have what the command needs in their environment. */
 function ask(...args: string[]): string {
-  const environment = { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', TERM: 'xterm', ...world.environment };
   return execFileSync(tmux ?? '', ['-u', '-f', '/dev/null', '-L', server, ...args], {
     encoding: 'utf8',
     cwd: world.folder,
-    env: environment,
+    env: { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', TERM: 'xterm', ...world.environment },
   });
 }
 

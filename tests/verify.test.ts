@@ -1,8 +1,8 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { beforeEach, expect, it, onTestFinished, vi } from 'vitest';
+import { beforeAll, expect, it, onTestFinished, vi } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import type { VerifyOptions } from '../src/options.js';
 import { addDays } from '../src/statistics.js';
@@ -18,11 +18,8 @@ const storedDate = addDays(today, -3);
 // So that every table is read in several pages.
 const { world } = sharedStoredWorld({ maxRows: 7 });
 let jockey: { id: string; name: string };
-let logs: string;
-beforeEach(() => {
+beforeAll(() => {
   jockey = world.season.jockeys[0] ?? jockey;
-  logs = join(world.folder, 'logs');
-  mkdirSync(logs);
 });
 
 const sql = (statement: string) => world.database.query(statement);
@@ -44,6 +41,7 @@ async function verify(options: Partial<VerifyOptions> = {}): Promise<{ code: num
 
 it('finds rows equal that a sweep has written, and writes nothing', async () => {
   expect(await world.runHere({ strategy: 'sweep' })).toMatchObject({ exit_code: 0 });
+  const logs = join(world.folder, 'logs');
   const names = () => readdirSync(logs).filter((name) => /checkpoint|report/.test(name));
   const files = () => names().map((name) => [name, readFileSync(join(logs, name), 'utf8')]);
   const before = { rows: await wholeTables(world), files: files() };

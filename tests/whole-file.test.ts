@@ -17,6 +17,7 @@ it('a file is claimed once, and replaced as a whole', () => {
   expect(readFileSync(folder('one'), 'utf8')).toBe('');
   writeWholeFile(folder('one'), 'new');
   expect(readFileSync(folder('one'), 'utf8')).toBe('new');
+  makeFolder(folder());
   expect(readdirSync(folder())).toEqual(['one']);
 });
 
