@@ -46,6 +46,7 @@ it.each([
   take({ kind: 'selected', type: jockeys, total: 100, skipped: 7 });
   take({ kind: 'selected', type: trainers, total: 50, skipped: 0 });
   take({ kind: 'request' });
+  take({ kind: 'over' });
   vi.advanceTimersByTime(500);
   // A walk is refused at its first entity: another strategy begins anew.
   take({ kind: 'gathering', strategy: 'walk' });
