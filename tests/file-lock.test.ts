@@ -140,10 +140,10 @@ describe('the lock of another process', () => {
 
 it('the lock of another user’s process, which may not be asked for a sign of life, is held', () => {
   writeHolder(process.pid, null);
-  const refused = Object.assign(new Error('kill EPERM'), { code: 'EPERM' });
-  vi.spyOn(process, 'kill').mockImplementationOnce(() => {
-    throw refused;
+  const spy = vi.spyOn(process, 'kill').mockImplementation(() => {
+    throw Object.assign(new Error('kill EPERM'), { code: 'EPERM' });
   });
+  onTestFinished(() => spy.mockRestore());
   expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: process.pid });
 });
 
