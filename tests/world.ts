@@ -27,8 +27,6 @@ export const command = fileURLToPath(new URL('../dist/populate-all-statistics.js
 export const username = 'canary-user-7f3a';
 export const password = 'canary-password-91c2';
 
-export const smallSeason = { jockeys: 40, trainers: 30, owners: 120, races: 300 };
-
 /** The command in a child process of its own, while it runs, and how it ended. */
 export type RunningCommand = ReturnType<typeof startCommand>;
 export type Ended = Awaited<RunningCommand['ended']>;
@@ -42,7 +40,7 @@ export const today = new Date().toISOString().slice(0, 10);
 export async function startWorld(
   options: { season?: Partial<SeasonOptions>; api?: Partial<SimulatedRacingApiOptions>; maxRows?: number } = {},
 ) {
-  const season = makeSeason({ today, ...smallSeason, ...options.season });
+  const season = makeSeason({ today, jockeys: 40, trainers: 30, owners: 120, races: 300, ...options.season });
   const database = await startPreparedDatabase({ maxRows: options.maxRows });
   await seedEntities(database, season);
   const requestsPerSecond = Number.POSITIVE_INFINITY;
