@@ -117,30 +117,9 @@ type Circles = Record<EntityType, Circle>;
  * makeUnevenPick) give figures like those of a real year: top jockeys near 900 rides.
  */
 const circleRules = {
-  jockeys: {
-    prefix: 'jky_',
-    first: 100_000,
-    count: 3483,
-    regulars: 0.42,
-    evenness: 44,
-    makeName: personName,
-  },
-  trainers: {
-    prefix: 'trn_',
-    first: 100_000,
-    count: 2781,
-    regulars: 0.42,
-    evenness: 30,
-    makeName: personName,
-  },
-  owners: {
-    prefix: 'own_',
-    first: 1_000_000,
-    count: 48_165,
-    regulars: 0.35,
-    evenness: 25,
-    makeName: ownerName,
-  },
+  jockeys: { prefix: 'jky_', first: 100_000, count: 3483, regulars: 0.42, evenness: 44, makeName: personName },
+  trainers: { prefix: 'trn_', first: 100_000, count: 2781, regulars: 0.42, evenness: 30, makeName: personName },
+  owners: { prefix: 'own_', first: 1_000_000, count: 48_165, regulars: 0.35, evenness: 25, makeName: ownerName },
 };
 
 /** A prime: steps of any size modulo a prime visit every number once, so ids are scattered but unique. */
@@ -250,76 +229,25 @@ export function describeRace(race: SeasonRace, names: Record<EntityType, Map<str
   };
 }
 
-/** The example of the API's OpenAPI description; its comment is as long as they usually are. */
-const templateRunner = {
-  horse_id: 'hrs_19359270',
-  horse: 'Mephisto (IRE)',
-  sp: '15/2',
-  sp_dec: '8.50',
-  bsp: '11.26',
-  number: '2',
-  position: '1',
-  draw: '',
-  btn: '0',
-  ovr_btn: '0',
-  age: '8',
-  sex: 'G',
-  weight: '11-12',
-  weight_lbs: '166',
-  headgear: 'v',
-  time: '5:44.90',
-  or: '98',
-  rpr: '105',
-  tsr: '64',
-  prize: '€5900',
-  jockey: 'Shane Fitzgerald',
-  jockey_claim_lbs: '0',
-  jockey_id: 'jky_302916',
-  trainer: 'Gerard Keane',
-  trainer_id: 'trn_86382',
-  owner: 'Restricted Movement Syndicate',
-  owner_id: 'own_1204876',
-  sire: 'Kendargent (FR)',
-  sire_id: 'sir_4514419',
-  dam: 'Save Me The Waltz (FR)',
-  dam_id: 'dam_4189605',
-  damsire: 'Halling',
-  damsire_id: 'dsi_675241',
-  comment:
-    'Held up in rear - headway 3 out - went third after 2 out - challenging when not fluent last - ' +
-    'led home turn - soon ridden - ridden clear final furlong - ran on towards finish(op 13/2)',
-  silk_url: 'https://www.url-for-silk.com/svg/456789.svg',
-};
-const templateRace = {
-  race_id: 'rac_11715730',
-  date: '2025-08-11',
-  region: 'IRE',
-  course: 'Ballinrobe (IRE)',
-  course_id: 'crs_4550',
-  off: '8:25',
-  off_dt: '2025-08-11T20:25:00+01:00',
-  race_name: 'J.J. Burke Peugeot Handicap Hurdle',
-  type: 'Hurdle',
-  class: '',
-  pattern: '',
-  rating_band: '0-100',
-  age_band: '4yo+',
-  sex_rest: '',
-  dist: '2m7f',
-  dist_y: '5058',
-  dist_m: '4625',
-  dist_f: '23f',
-  going: 'Good',
-  surface: 'Turf',
-  jumps: '12 hurdles',
-  winning_time_detail: '5m 44.90s (slow by 7.90s)',
-  comments: '',
-  non_runners: 'Diamonds Diva (reserve), Great Rainbow (reserve), Loughrask Rainbow (reserve)',
-  tote_win: '€8.50',
-  tote_pl: '€2.30 €5.80 €4.20',
-  tote_ex: '€253.10',
-  tote_csf: '€300.55',
-  tote_tricast: '€5228.29',
-  tote_trifecta: '',
-  runners: [templateRunner],
-};
+/** The example of the API's OpenAPI description, as JSON; its comment is as long as they usually are. */
+const templateRace: Record<string, string> = JSON.parse(`
+{"race_id": "rac_11715730", "date": "2025-08-11", "region": "IRE", "course": "Ballinrobe (IRE)",
+"course_id": "crs_4550", "off": "8:25", "off_dt": "2025-08-11T20:25:00+01:00",
+"race_name": "J.J. Burke Peugeot Handicap Hurdle", "type": "Hurdle", "class": "", "pattern": "",
+"rating_band": "0-100", "age_band": "4yo+", "sex_rest": "", "dist": "2m7f", "dist_y": "5058", "dist_m": "4625",
+"dist_f": "23f", "going": "Good", "surface": "Turf", "jumps": "12 hurdles",
+"winning_time_detail": "5m 44.90s (slow by 7.90s)", "comments": "",
+"non_runners": "Diamonds Diva (reserve), Great Rainbow (reserve), Loughrask Rainbow (reserve)", "tote_win": "€8.50",
+"tote_pl": "€2.30 €5.80 €4.20", "tote_ex": "€253.10", "tote_csf": "€300.55", "tote_tricast": "€5228.29",
+"tote_trifecta": ""}`);
+const templateRunner: Record<string, string> = JSON.parse(`
+{"horse_id": "hrs_19359270", "horse": "Mephisto (IRE)", "sp": "15/2", "sp_dec": "8.50", "bsp": "11.26", "number": "2",
+"position": "1", "draw": "", "btn": "0", "ovr_btn": "0", "age": "8", "sex": "G", "weight": "11-12",
+"weight_lbs": "166", "headgear": "v", "time": "5:44.90", "or": "98", "rpr": "105", "tsr": "64", "prize": "€5900",
+"jockey": "Shane Fitzgerald", "jockey_claim_lbs": "0", "jockey_id": "jky_302916", "trainer": "Gerard Keane",
+"trainer_id": "trn_86382", "owner": "Restricted Movement Syndicate", "owner_id": "own_1204876",
+"sire": "Kendargent (FR)", "sire_id": "sir_4514419", "dam": "Save Me The Waltz (FR)", "dam_id": "dam_4189605",
+"damsire": "Halling", "damsire_id": "dsi_675241",
+"comment": "Held up in rear - headway 3 out - went third after 2 out - challenging when not fluent last - \
+led home turn - soon ridden - ridden clear final furlong - ran on towards finish(op 13/2)",
+"silk_url": "https://www.url-for-silk.com/svg/456789.svg"}`);

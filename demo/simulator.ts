@@ -38,19 +38,7 @@ export interface SimulatedRacingApiOptions extends Partial<SimulatedRacingApiSet
 }
 
 /** The Racing API, simulated: a server on loopback and the races that it tells. */
-export interface SimulatedRacingApi extends RaceBook {
-  /** The base URL with its version: `http://127.0.0.1:1234/v1`. */
-  url: string;
-  /** Every call received, newest last. */
-  calls: ApiCall[];
-  /** How many calls were answered with 429 because of the rate. */
-  readonly rejected: number;
-  options: SimulatedRacingApiSettings;
-  /** The normal answer to a request, regardless of account, plan and rate. */
-  answer(url: URL): Answer;
-  /** Also cuts the connections that are open. */
-  close(): Promise<void>;
-}
+export type SimulatedRacingApi = Awaited<ReturnType<typeof startSimulatedRacingApi>>;
 
 /** What is sent back; the body becomes JSON. */
 interface Answer {
@@ -68,8 +56,8 @@ const refusal = (status: number, detail: unknown, headers?: Answer['headers']): 
 const usualSettings: SimulatedRacingApiSettings = { requestsPerSecond: 2, latencyMs: 0, plan: 'pro' };
 
 /** Serves a season as The Racing API would (https://api.theracingapi.com/documentation). */
-export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions): Promise<SimulatedRacingApi> {
-  const settings = { ...usualSettings, ...options };
+export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions) {
+  const settings: SimulatedRacingApiSettings = { ...usualSettings, ...options };
   const gate = openGate(options, settings);
   const book = openRaceBook(options.season);
   const calls: ApiCall[] = [];
@@ -82,7 +70,9 @@ export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions
     await send(call, response, refused ?? answerResults(call.url, book));
   };
   const server = createServer({ keepAliveTimeout: 75_000 }, (request, response) => {
-    const call = describeCall(request, calls.length + 1);
+    const { method = '', headers } = request;
+    const url = new URL(`http://${headers.host}${request.url}`);
+    const call = { at: performance.now(), method, path: url.pathname, url, headers, number: calls.length + 1 };
     calls.push(call);
     const next = () => respond(call, response);
     const handled = async () => (settings.intercept ? settings.intercept(call, response, next) : next());
@@ -91,21 +81,19 @@ export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions
 
   return {
     ...book,
+    /** The base URL with its version: `http://127.0.0.1:1234/v1`. */
     url: `${await listen(server)}/v1`,
     calls,
+    /** How many calls were answered with 429 because of the rate. */
     get rejected() {
       return gate.rejected;
     },
     options: settings,
-    answer: (url) => answerResults(url, book),
+    /** The normal answer to a request, regardless of account, plan and rate. */
+    answer: (url: URL) => answerResults(url, book),
+    /** Also cuts the connections that are open. */
     close: () => stop(server),
   };
-}
-
-function describeCall(request: IncomingMessage, number: number): ApiCall {
-  const at = performance.now();
-  const url = new URL(`http://${request.headers.host}${request.url}`);
-  return { at, method: request.method ?? '', path: url.pathname, url, headers: request.headers, number };
 }
 
 async function send(call: ApiCall, response: ServerResponse, answer: Answer): Promise<void> {
@@ -182,10 +170,10 @@ function answerResults({ pathname, searchParams }: URL, book: RaceBook): Answer 
   const asked = { ...Object.fromEntries(searchParams), region: searchParams.getAll('region') };
   const { data: query, error } = resultsQuery(book.today, type !== undefined).safeParse(asked);
   if (error) {
-    const detail = error.issues.map((issue) => ({
-      loc: ['query', ...issue.path],
-      msg: issue.message,
-      type: issue.code,
+    const detail = error.issues.map(({ path, message, code }) => ({
+      loc: ['query', ...path],
+      msg: message,
+      type: code,
     }));
     return refusal(422, detail);
   }
@@ -232,47 +220,39 @@ function resultsQuery(today: string, wholeHistory: boolean) {
   });
 }
 
-/** The races of the moment and who takes part; results may come, change and go. */
-interface RaceBook {
-  /** The UTC date (YYYY-MM-DD) of the season. */
-  readonly today: string;
-  /** Newest first. */
-  readonly races: readonly SeasonRace[];
-  /** By id, all entities that there are or ever were in a race. */
-  readonly names: Record<EntityType, Map<string, string>>;
-  /** A result appears. Throws when the race is there already. */
-  publish(race: SeasonRace): void;
-  /** A race disappears. Throws when there is no such race, as does `amend`. */
-  withdraw(raceId: string): void;
-  /** A result is corrected, as after an objection. `change` leaves its argument as it is. */
-  amend(raceId: string, change: (race: SeasonRace) => SeasonRace): void;
-}
+type RaceBook = ReturnType<typeof openRaceBook>;
 
-/** Makes a book of its own: the season stays as it is. */
-function openRaceBook(season: Season): RaceBook {
-  const races = [...season.races];
+/** The races of the moment and who takes part; results may come, change and go, while the season stays as it is. */
+function openRaceBook(season: Season) {
+  const all = [...season.races];
   const namesOf = (type: EntityType) => new Map(season[type].map(({ id, name }) => [id, name]));
   const names = { jockeys: namesOf('jockeys'), trainers: namesOf('trainers'), owners: namesOf('owners') };
 
+  /** A result appears. Throws when the race is there already. */
   function publish(race: SeasonRace): void {
-    if (races.some(({ race_id }) => race_id === race.race_id)) {
+    if (all.some(({ race_id }) => race_id === race.race_id)) {
       throw new Error(`Race ${race.race_id} is there already; amend it instead.`);
     }
-    const index = races.findIndex((other) => newestFirst(race, other) < 0);
-    races.splice(index === -1 ? races.length : index, 0, race);
+    const index = all.findIndex((other) => newestFirst(race, other) < 0);
+    all.splice(index === -1 ? all.length : index, 0, race);
     for (const type of entityTypes) {
       for (const { [idFields[type]]: id } of race.runners) names[type].set(id, names[type].get(id) ?? id);
     }
   }
 
+  /** A race disappears and is returned. Throws when there is no such race, as does `amend`. */
   function withdraw(raceId: string): SeasonRace {
-    const index = races.findIndex(({ race_id }) => race_id === raceId);
-    const race = races[index];
+    const index = all.findIndex(({ race_id }) => race_id === raceId);
+    const race = all[index];
     if (race === undefined) throw new Error(`There is no race ${raceId} to withdraw or amend.`);
-    races.splice(index, 1);
+    all.splice(index, 1);
     return race;
   }
 
-  const amend: RaceBook['amend'] = (raceId, change) => publish(change(withdraw(raceId)));
+  /** A result is corrected, as after an objection. `change` leaves its argument as it is. */
+  const amend = (raceId: string, change: (race: SeasonRace) => SeasonRace) => publish(change(withdraw(raceId)));
+  /** Newest first. */
+  const races: readonly SeasonRace[] = all;
+  /** `names` are by id those of all entities that there are or ever were in a race. */
   return { today: season.today, races, names, publish, withdraw, amend };
 }

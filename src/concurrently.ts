@@ -12,19 +12,15 @@ export async function* mapConcurrently<Item, Result>(
   const results: Result[] = [];
   const failures: unknown[] = [];
 
-  const start = (item: Item) => {
-    const task = map(item)
-      .then(
-        (result) => void results.push(result),
-        (error) => void failures.push(error),
-      )
-      .finally(() => running.delete(task));
-    running.add(task);
-  };
-
   try {
     for await (const item of items) {
-      start(item);
+      const task = map(item)
+        .then(
+          (result) => void results.push(result),
+          (error) => void failures.push(error),
+        )
+        .finally(() => running.delete(task));
+      running.add(task);
       while (running.size >= concurrency) await Promise.race(running);
       yield* results.splice(0);
       if (failures.length > 0) break;

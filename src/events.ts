@@ -43,7 +43,6 @@ export type RunEvent =
   | { kind: 'selected'; type: EntityType; total: number; skipped: number }
   | { kind: 'gathering'; strategy: Strategy }
   | { kind: 'populating'; type: EntityType }
-  /** Written. */
   | { kind: 'batch'; type: EntityType; written: Written[]; failures: Failure[] };
 
 export type Batch = Extract<RunEvent, { kind: 'batch' }>;

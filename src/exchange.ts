@@ -36,7 +36,7 @@ export function createExchange({ baseUrl, username, password, signal, timeoutMs 
   const dispatcher = new Agent({ connect: spare.connect, keepAliveTimeout: 30_000 });
   const departures = watchDepartures();
   const headers = {
-    authorization: `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`,
+    authorization: `Basic ${credentialsOf(username, password)}`,
     accept: 'application/json',
     'user-agent': `populate-all-statistics/${packageJson.version} (Node.js; batch job, paced)`,
   };
@@ -58,7 +58,10 @@ export function createExchange({ baseUrl, username, password, signal, timeoutMs 
         const response = await fetch(href, { headers, redirect: 'manual', dispatcher, signal: limited });
         const latencyMs = performance.now() - leftAtMs;
         const { status } = response;
-        return { status, retryAfterMs: retryAfterMs(response), latencyMs, body: await response.text() };
+        const text = await response.text();
+        // What an error says is shown to people, and may repeat what we sent. A page of races is left as it is.
+        const body = status === 200 ? text : withoutSecrets(text, username, password);
+        return { status, retryAfterMs: retryAfterMs(response), latencyMs, body };
       });
     } catch (error) {
       signal.throwIfAborted();
@@ -78,6 +81,17 @@ export function createExchange({ baseUrl, username, password, signal, timeoutMs 
       await dispatcher.destroy();
     },
   };
+}
+
+/** As HTTP Basic authentication sends them. */
+function credentialsOf(username: string, password: string): string {
+  return Buffer.from(`${username}:${password}`).toString('base64');
+}
+
+function withoutSecrets(text: string, username: string, password: string): string {
+  const secrets = [credentialsOf(username, password), password, username];
+  const asJson = secrets.map((secret) => JSON.stringify(secret).slice(1, -1));
+  return [...secrets, ...asJson].reduce((rest, secret) => rest.replaceAll(secret, '…'), text);
 }
 
 /**

@@ -1,5 +1,5 @@
 import { Command, Option } from '@commander-js/extra-typings';
-import { CommanderError, InvalidArgumentError } from 'commander';
+import { CommanderError, Help, InvalidArgumentError } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
 import { type EntityType, entityTypes } from './entity-types.js';
 import { exitCodeMeanings, exitCodes, FatalError } from './errors.js';
@@ -96,6 +96,10 @@ export function createProgram(onRequest: (request: Request) => void) {
     .description('what runs now, when each type was last completed, what --resume would do')
     .option('--json', 'for scripts', false)
     .action((options) => onRequest({ command: 'status', options }));
+  // That a flag is off unless it is given goes without saying.
+  const optionDescription: Help['optionDescription'] = (option) =>
+    option.isBoolean() ? option.description : new Help().optionDescription(option);
+  for (const command of [program, ...program.commands]) command.exitOverride().configureHelp({ optionDescription });
   return program;
 }
 
@@ -105,13 +109,10 @@ export function createProgram(onRequest: (request: Request) => void) {
  */
 export function parseCommandLine(argv: readonly string[]): Request | undefined {
   let request: Request | undefined;
-  const program = createProgram((asked) => {
-    request = asked;
-  });
-  program.exitOverride();
-  for (const command of program.commands) command.exitOverride();
   try {
-    program.parse(argv);
+    createProgram((asked) => {
+      request = asked;
+    }).parse(argv);
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return undefined;

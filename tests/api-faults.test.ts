@@ -1,55 +1,42 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer as createHttpServer, type RequestListener, type ServerResponse } from 'node:http';
+import { createServer as createHttpServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { listen } from '../demo/loopback.js';
 import type { ApiCall } from '../demo/simulator.js';
 import { entityTypes } from '../src/entity-types.js';
 import {
   callsOf,
-  checkpointIds,
   type Fault,
   html,
   idsInOrder,
   inject,
+  jockeys,
   type ResultsBody,
-  raceCount,
   runWith,
-  type StoredWorld,
+  sharedStoredWorld,
   spoilt,
-  startStoredWorld,
   status,
+  sweep,
   typeNamed,
+  walk,
   wholeRows,
   wholeTables,
 } from './faults.js';
 import { neededProgram } from './needed-program.js';
-import { timelessRows } from './watching.js';
-import type { World } from './world.js';
+import { checkpointIds, timelessRows } from './watching.js';
 
-const jockeys = typeNamed('jockeys');
-const walk = { entities: [jockeys], strategy: 'walk' } as const;
-const sweep = { entities: [jockeys], strategy: 'sweep' } as const;
 const auto = { entities: [jockeys], strategy: 'auto' } as const;
 
-let world: World;
-let stored: StoredWorld;
-/** What a run without faults writes. */
-let right: StoredWorld['right'];
-/** The jockeys in the order in which a run takes them, and one of them with two pages of races. */
-let ids: string[];
+const { world, right, ids } = sharedStoredWorld();
+/** A jockey with two pages of races. */
 let faultyId: string;
-
-beforeAll(async () => {
-  stored = await startStoredWorld();
-  ({ world, right, ids } = stored);
-  faultyId = ids.slice(1).find((id) => raceCount(world, jockeys, id) > 100) ?? '';
+beforeAll(() => {
+  faultyId = world.api.races.find(({ race_id }) => race_id === 'rac_extra_0')?.runners[0]?.jockey_id ?? '';
 });
-beforeEach(() => stored.restore());
-afterAll(() => world.close());
 
 const always = () => true;
 const isSweep = ({ path }: ApiCall) => path === '/v1/results';
@@ -239,11 +226,6 @@ describe('a refused account', () => {
     },
   );
 
-  it('in the middle of a sweep: nothing is written', async () => {
-    inject(world, status(401), ({ number }) => number >= 6);
-    expect(await expectNothingWritten(world, sweep)).toMatchObject({ exit_code: 5, failures: [] });
-  });
-
   it('in the middle of a walk: what was gathered is written and in the checkpoint', async () => {
     const before = await wholeRows(world, jockeys);
     const refused = ids.slice(8);
@@ -290,6 +272,14 @@ describe('a plan', () => {
       await world.database.query(`delete from ra_jockeys where id like 'jky_retired_%'`);
     }
     expect(await timelessRows(world, [jockeys])).toEqual(end.exit_code === 0 ? right : before);
+  });
+
+  it('that refuses a walk once an entity of it has failed: auto does not begin anew', async () => {
+    const [failedId = ''] = ids;
+    world.api.options.intercept = (call, response, next) =>
+      isSweep(call) ? next() : void response.writeHead(callsOf(failedId)(call) ? 404 : 401).end('{}');
+    const report = await expectNothingWritten(world, { entities: [jockeys, typeNamed('trainers')], limit: 1 });
+    expect(report).toMatchObject({ exit_code: 5, strategy: 'walk', requests: 3, failures: [{ id: failedId }] });
   });
 
   it('where /results answers 404: an explicit sweep fails', async () => {
@@ -364,13 +354,26 @@ describe('503 with Retry-After', () => {
     expect(report).toMatchObject({ exit_code: 4, requests: 1 });
     expect(report.stopped_by).toMatch(/asks to wait for .*--resume/);
   });
+
+  it('ends the run when a page has waited for 90 minutes in all', async ({ onTestFinished }) => {
+    // Each answer takes 50 minutes.
+    let answers = 0;
+    const clock = performance.now.bind(performance);
+    const spy = vi.spyOn(performance, 'now').mockImplementation(() => clock() + answers * 3_000_000);
+    onTestFinished(() => spy.mockRestore());
+    const [firstId = ''] = ids;
+    const countAnswer = (call: ApiCall) => callsOf(firstId)(call) && ++answers > 0;
+    inject(world, status(503, { 'retry-after': '1' }), countAnswer);
+    const report = await expectNothingWritten(world, walk);
+    expect(report).toMatchObject({ exit_code: 4, requests: 2 });
+    expect(report.stopped_by).toMatch(/asks to wait for .*--resume/);
+  });
 });
 
-/** A server on a port of its own while the test uses it. */
-async function listening<T>(server: Server, use: (port: number) => Promise<T>): Promise<T> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+/** A server with a URL of its own while the test uses it. */
+async function listening<T>(server: Server, use: (url: string) => Promise<T>): Promise<T> {
   try {
-    return await use((server.address() as AddressInfo).port);
+    return await use(await listen(server));
   } finally {
     server.close();
   }
@@ -388,8 +391,8 @@ function noteVisitors() {
 
 it.each([302, 307])('a redirect (%d) to another host takes no credentials there', async (code) => {
   const { visitors, listener } = noteVisitors();
-  await listening(createHttpServer(listener), async (port) => {
-    inject(world, status(code, { location: `http://127.0.0.1:${port}/v1/results` }), always);
+  await listening(createHttpServer(listener), async (url) => {
+    inject(world, status(code, { location: `${url}/v1/results` }), always);
     const report = await runWith(world, sweep);
     expect(report).toMatchObject({ exit_code: 7, stopped_by: expect.stringContaining(`redirect (${code})`) });
   });
@@ -412,8 +415,8 @@ describe('an API that cannot be reached', () => {
   }
 
   it('because it refuses connections', async () => {
-    const closedPort = await listening(createHttpServer(), async (port) => port);
-    await expectUnavailable(`http://127.0.0.1:${closedPort}/v1`, /ECONNREFUSED/);
+    const closed = await listening(createHttpServer(), async (url) => url);
+    await expectUnavailable(`${closed}/v1`, /ECONNREFUSED/);
   });
 
   it('because nobody knows its name', async () => {
@@ -434,7 +437,9 @@ describe('an API that cannot be reached', () => {
     execFileSync(openssl, [...request, '-keyout', key, '-out', cert], { stdio: 'ignore' });
     const { visitors, listener } = noteVisitors();
     const server = createHttpsServer({ key: readFileSync(key), cert: readFileSync(cert) }, listener);
-    await listening(server, (port) => expectUnavailable(`https://127.0.0.1:${port}/v1`, /self.signed certificate/));
+    await listening(server, (url) =>
+      expectUnavailable(`${url.replace('http', 'https')}/v1`, /self.signed certificate/),
+    );
     expect(visitors).toEqual([]);
   });
 });

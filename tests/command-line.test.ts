@@ -119,11 +119,13 @@ const program = createProgram(() => {});
 
 describe('--help', () => {
   it.each([program, ...program.commands].map((command) => [command.name(), command.options] as const))(
-    'of %s is no request and no error, and tells every option',
+    'of %s is no request and no error, and tells every option, and the default of those that have a value',
     (name, options) => {
       expect(parse(...(name === program.name() ? [] : [name]), '--help')).toBeUndefined();
       expect(printed).toContain('Usage: populate-all-statistics');
       for (const { flags } of options) expect(printed).toContain(`  ${flags} `);
+      const valued = options.filter((option) => option.defaultValue !== undefined && !option.isBoolean());
+      expect(printed.match(/default:\s/g) ?? []).toHaveLength(valued.length);
     },
   );
 

@@ -1,16 +1,15 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { listen } from '../demo/loopback.js';
 import { entityTypes } from '../src/entity-types.js';
 import type { PopulateOptions } from '../src/options.js';
-import { callsOf, idsInOrder, inject, runCommand, startTinyWorld, status, typeNamed, wholeTables } from './faults.js';
+import { callsOf, idsInOrder, inject, jockeys, startTinyWorld, status, wholeTables } from './faults.js';
 import { checkpointIds, latestReport, writtenIds } from './watching.js';
-import { type Ended, sharedWorld } from './world.js';
+import { type Ended, sharedWorld, startCommand } from './world.js';
 
 /** The whole job as its users see it: in a terminal, from cron, in the database. */
-const jockeys = typeNamed('jockeys');
 const world = sharedWorld(startTinyWorld);
 
 const logs = (name = '') => join(world.folder, 'logs', name);
@@ -65,7 +64,7 @@ it('what real variables do not say is read from .env in the working directory', 
   writeFileSync(join(world.folder, '.env'), [...lines, 'RACING_API_PASSWORD=wrong'].join('\n'));
   const { RACING_API_PASSWORD = '' } = world.environment;
   const environment = { RACING_API_PASSWORD };
-  const ended = await runCommand(['--entities', 'jockeys', '--rate', '1000'], { cwd: world.folder, environment });
+  const ended = await startCommand(['--entities', 'jockeys', '--rate', '1000'], world.folder, environment).ended;
   expect(ended.code).toBe(0);
 });
 
@@ -169,9 +168,7 @@ describe('from cron', () => {
   let environment: Record<string, string>;
 
   beforeAll(async () => {
-    await new Promise<void>((resolve) => monitor.listen(0, '127.0.0.1', resolve));
-    const { port } = monitor.address() as AddressInfo;
-    environment = { HEARTBEAT_URL: `http://127.0.0.1:${port}/ping/secret` };
+    environment = { HEARTBEAT_URL: `${await listen(monitor)}/ping/secret` };
   });
   beforeEach(() => void heard.splice(0));
   afterAll(() => monitor.close());

@@ -1,9 +1,8 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../src/config.js';
 import { exitCodes, FatalError } from '../src/errors.js';
+import { ownFolder } from './watching.js';
 
 type Variables = Record<string, string | undefined>;
 
@@ -16,14 +15,9 @@ const complete = {
 const mail = { NOTIFY_EMAIL_TO: 'canary@stable.test', SMTP_URL: 'smtps://canary:canary@mail.test:465' };
 const jwt = (claims: unknown) => `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.canary`;
 
-let folder: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'config-'));
-});
-afterEach(() => rmSync(folder, { recursive: true }));
-
-const writeEnv = (name: string, text: string) => writeFileSync(join(folder, name), text);
-const load = (variables: Variables) => loadConfig(folder, { ...complete, ...variables });
+const folder = ownFolder();
+const writeEnv = (name: string, text: string) => writeFileSync(folder(name), text);
+const load = (variables: Variables) => loadConfig(folder(), { ...complete, ...variables });
 
 /** The message of the usage error that these variables give. It tells no secret. */
 function problem(variables: Variables): string {
@@ -42,11 +36,7 @@ it('has the documented defaults, also for what is blank', () => {
   const blank = { RACING_API_BASE_URL: ' ', NOTIFY_EMAIL_TO: '', SMTP_URL: ' ', NOTIFY_ON: '', HEARTBEAT_URL: '' };
   for (const variables of [{}, blank]) {
     expect(load(variables)).toEqual({
-      racingApi: {
-        baseUrl: 'https://api.theracingapi.com/v1',
-        username: 'canary-user',
-        password: 'canary:password',
-      },
+      racingApi: { baseUrl: 'https://api.theracingapi.com/v1', username: 'canary-user', password: 'canary:password' },
       supabase: { url: 'https://project.supabase.co', serviceKey: 'sb_secret_canary' },
       notifications: { email: null, heartbeatUrl: null },
     });
@@ -57,7 +47,7 @@ it('tells every problem at once, and the files it looked for', () => {
   const names = [...Object.keys(complete), 'RACING_API_BASE_URL', 'SMTP_URL', 'HEARTBEAT_URL'];
   const message = problem(Object.fromEntries(names.map((name) => [name, 'canary\nX-Header: 1'])));
   for (const name of names) expect(message).toContain(`  ${name} contains a line break`);
-  expect(message).toContain(`.env.local and .env in ${folder}.`);
+  expect(message).toContain(`.env.local and .env in ${folder()}.`);
 });
 
 describe('an .env file', () => {
@@ -71,12 +61,12 @@ describe('an .env file', () => {
     ];
     writeEnv('.env', lines.join('\r\n'));
     const baseUrl = 'https://api.theracingapi.com/v1';
-    expect(loadConfig(folder, {})).toMatchObject({
+    expect(loadConfig(folder(), {})).toMatchObject({
       racingApi: { baseUrl, username: 'quoted user', password: 'pass#word' },
       supabase: { url: 'https://project.supabase.co', serviceKey: 'sb_secret_plain' },
     });
     writeEnv('.env.local', 'RACING_API_USERNAME=local\nRACING_API_PASSWORD=local\n');
-    const { racingApi } = loadConfig(folder, { RACING_API_USERNAME: 'real' });
+    const { racingApi } = loadConfig(folder(), { RACING_API_USERNAME: 'real' });
     expect(racingApi).toEqual({ baseUrl, username: 'real', password: 'local' });
   });
 
@@ -86,8 +76,8 @@ describe('an .env file', () => {
   });
 
   it('that cannot be read is named', () => {
-    mkdirSync(join(folder, '.env.local'));
-    expect(problem({})).toContain(join(folder, '.env.local'));
+    mkdirSync(folder('.env.local'));
+    expect(problem({})).toContain(folder('.env.local'));
   });
 });
 

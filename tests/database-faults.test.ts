@@ -1,27 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import type { PopulateOptions } from '../src/options.js';
-import { checkpointIds, type StoredWorld, startStoredWorld, typeNamed, wholeRows, wholeTables } from './faults.js';
-import { expectNaiveRows, timelessRows } from './watching.js';
-import { openServices, type World } from './world.js';
+import { jockeys, sharedStoredWorld, sweep, walk, wholeRows, wholeTables } from './faults.js';
+import { checkpointIds, expectNaiveRows, timelessRows } from './watching.js';
+import { openServices } from './world.js';
 
-const jockeys = typeNamed('jockeys');
-const walk = { entities: [jockeys], strategy: 'walk' } as const;
-const sweep = { entities: [jockeys], strategy: 'sweep' } as const;
-
-let world: World;
-let stored: StoredWorld;
-let right: StoredWorld['right'];
-let ids: string[];
-
-beforeAll(async () => {
-  // So that every table is read in several pages.
-  stored = await startStoredWorld({ maxRows: 7 });
-  ({ world, right, ids } = stored);
-});
-beforeEach(() => stored.restore());
-afterAll(() => world.close());
+// So that every table is read in several pages.
+const { world, right, ids } = sharedStoredWorld({ maxRows: 7 });
 
 async function sql(...statements: string[]): Promise<void> {
   for (const statement of statements) await world.database.query(statement);

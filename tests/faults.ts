@@ -1,15 +1,12 @@
 import type { ServerResponse } from 'node:http';
-import { expect } from 'vitest';
+import { beforeAll, beforeEach, expect } from 'vitest';
 import type { ApiCall } from '../demo/simulator.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Report } from '../src/files/report.js';
 import type { PopulateOptions } from '../src/options.js';
-import { lastDateColumn, statisticsColumns, statisticsWindow } from '../src/statistics.js';
+import { lastDateColumn, statisticsColumns } from '../src/statistics.js';
 import { timelessRows } from './watching.js';
-import { type Ended, fasterTime, type HereOptions, startCommand, startWorld, today, type World } from './world.js';
-
-export { checkpointIds, latestReport as lastReport } from './watching.js';
-export { fasterTime } from './world.js';
+import { fasterTime, type HereOptions, sharedWorld, startWorld, today, type World } from './world.js';
 
 /** A fault of the API: answers a call in its place. `normal` is the body that it would have had. */
 export type Fault = (response: ServerResponse, normal: ResultsBody, call: ApiCall) => unknown;
@@ -67,19 +64,15 @@ export async function wholeRows(world: World, ...types: EntityType[]): Promise<M
 
 export const wholeTables = (world: World): Promise<Map<string, string>> => wholeRows(world, ...entityTypes);
 
-/** Runs the command as a child process with exactly this environment. `shell` may set limits before it starts. */
-export function runCommand(
-  args: string[],
-  { cwd, environment, shell }: { cwd: string; environment: Record<string, string>; shell?: string },
-): Promise<Ended> {
-  return startCommand(args, cwd, environment, shell).ended;
-}
-
 export function typeNamed(name: EntityType['name']): EntityType {
   const type = entityTypes.find((one) => one.name === name);
   if (type === undefined) throw new Error(`No type ${name}`);
   return type;
 }
+
+export const jockeys = typeNamed('jockeys');
+export const walk = { entities: [jockeys], strategy: 'walk' } as const;
+export const sweep = { entities: [jockeys], strategy: 'sweep' } as const;
 
 /** The ids of a type in the order in which a run takes them. */
 export async function idsInOrder(world: World, type: EntityType): Promise<string[]> {
@@ -87,14 +80,6 @@ export async function idsInOrder(world: World, type: EntityType): Promise<string
     `select id from ${type.table} where id not like '**TEST**%' order by ${lastDateColumn(type)} desc nulls last, id`,
   );
   return rows.map(({ id }) => id);
-}
-
-/** How many races of the window the API has for an entity. */
-export function raceCount(world: World, type: EntityType, id: string): number {
-  const { start, today: end } = statisticsWindow(today);
-  const query = `start_date=${start}&end_date=${end}&region=gb&region=ire`;
-  const url = new URL(`${world.api.url}/${type.name}/${id}/results?${query}`);
-  return (world.api.answer(url).body as { total: number }).total;
 }
 
 /** Few entities and short fields, so that dozens of runs take seconds; one jockey has two pages of races. */
@@ -109,29 +94,31 @@ export async function startTinyWorld(options: Parameters<typeof startWorld>[0] =
   return world;
 }
 
-export type StoredWorld = Awaited<ReturnType<typeof startStoredWorld>>;
-
-/** A tiny world whose rows an earlier run wrote, what a run today writes for the jockeys, and these in its order. */
-export async function startStoredWorld(options: Parameters<typeof startWorld>[0] = {}) {
-  const world = await startTinyWorld(options);
-  const jockeys = typeNamed('jockeys');
-  const startedAt = new Date(Date.now() - 3 * 24 * 3600 * 1000);
-  expect(await world.runHere({ strategy: 'walk' }, { startedAt })).toMatchObject({ exit_code: 0 });
-  for (const { table } of entityTypes) {
-    await world.database.query(`create table kept_${table} as select * from ${table}`);
-  }
-  await world.runHere({ entities: [jockeys], strategy: 'sweep' });
-  const right = await timelessRows(world, [jockeys]);
-  /** Puts the statistics of three days ago into all rows, and the world in order. */
-  const restore = async () => {
-    await world.reset();
+/**
+ * The one world of a test file, tiny, with the rows that a run three days ago wrote: so again before each test. With
+ * what a run today writes for the jockeys, and these in the order in which it takes them.
+ */
+export function sharedStoredWorld(options: Parameters<typeof startWorld>[0] = {}) {
+  const world = sharedWorld(() => startTinyWorld(options));
+  const right: Awaited<ReturnType<typeof timelessRows>> = new Map();
+  const ids: string[] = [];
+  beforeAll(async () => {
+    const startedAt = new Date(Date.now() - 3 * 24 * 3600 * 1000);
+    expect(await world.runHere({ strategy: 'walk' }, { startedAt })).toMatchObject({ exit_code: 0 });
+    ids.push(...(await idsInOrder(world, jockeys)));
+    for (const { table } of entityTypes) {
+      await world.database.query(`create table kept_${table} as select * from ${table}`);
+    }
+    await world.runHere({ entities: [jockeys], strategy: 'sweep' });
+    for (const [id, row] of await timelessRows(world, [jockeys])) right.set(id, row);
+  });
+  beforeEach(async () => {
     for (const type of entityTypes) {
       const set = [...statisticsColumns(type), 'stats_updated_at'].map((name) => `${name} = kept.${name}`);
       const from = `from kept_${type.table} as kept where kept.id = entity.id`;
       await world.database.query(`update ${type.table} as entity set ${set} ${from}`);
     }
     world.api.options.plan = 'pro';
-  };
-  await restore();
-  return { world, restore, right, ids: await idsInOrder(world, jockeys) };
+  });
+  return { world, right, ids };
 }

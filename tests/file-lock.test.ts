@@ -1,23 +1,19 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createFileLock, readLockHolder } from '../src/files/file-lock.js';
-import { until } from './watching.js';
+import { ownFolder, until } from './watching.js';
 
 const onLinux = process.platform === 'linux';
 const deadPid = spawnSync(process.execPath, ['-e', '']).pid;
 
-let folder: string;
+const folder = ownFolder();
 let path: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'lock-'));
-  path = join(folder, 'run.lock');
+  path = folder('run.lock');
 });
-afterEach(() => rmSync(folder, { recursive: true }));
 
 /** Makes the lock file, or the one beside it, as old as that; older than 0 is from the future. */
 function age(seconds: number, file = path): void {
@@ -35,7 +31,7 @@ function expectFree(): void {
   expect(readLockHolder(path)).toBeUndefined();
   expect(createFileLock(path).tryAcquire()).toBeUndefined();
   expect(readLockHolder(path)).toMatchObject({ pid: process.pid });
-  expect(readdirSync(folder)).toEqual(['run.lock']);
+  expect(readdirSync(folder())).toEqual(['run.lock']);
 }
 
 describe('a lock', () => {
@@ -52,7 +48,7 @@ describe('a lock', () => {
     first.release();
     expect(second.isOurs()).toBe(true);
     second.release();
-    expect(readdirSync(folder)).toEqual([]);
+    expect(readdirSync(folder())).toEqual([]);
   });
 
   it('stays its holder’s when the note is updated, which nobody else can do', () => {
@@ -62,14 +58,14 @@ describe('a lock', () => {
     second.update({ done: 99 });
     expect(first.isOurs()).toBe(true);
     expect(second.tryAcquire()).toMatchObject({ done: 17, pid: process.pid });
-    expect(readdirSync(folder)).toEqual(['run.lock']);
+    expect(readdirSync(folder())).toEqual(['run.lock']);
     first.release();
     first.update({ done: 18 });
-    expect(readdirSync(folder)).toEqual([]);
+    expect(readdirSync(folder())).toEqual([]);
   });
 
   it('of a folder that does not exist throws', () => {
-    const missing = join(folder, 'missing', 'run.lock');
+    const missing = folder('missing/run.lock');
     expect(() => createFileLock(missing).tryAcquire()).toThrow(/ENOENT/);
     expect(readLockHolder(missing)).toBeUndefined();
   });
@@ -142,13 +138,44 @@ describe('the lock of another process', () => {
   });
 });
 
+it('the lock of another user’s process, which may not be asked for a sign of life, is held', () => {
+  writeHolder(process.pid, null);
+  const spy = vi.spyOn(process, 'kill').mockImplementation(() => {
+    throw Object.assign(new Error('kill EPERM'), { code: 'EPERM' });
+  });
+  onTestFinished(() => spy.mockRestore());
+  expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: process.pid });
+});
+
+// In one language and time zone, whoever asks.
+const inAllWords = `C UTC -o lstart= -p ${process.pid}`;
+it.each([
+  ['echo " $LC_ALL $TZ $* "', inAllWords, '1', false],
+  ['echo " $LC_ALL $TZ $* "', inAllWords, inAllWords, true],
+  ['echo', null, '1', true],
+  ['exit 1', null, '1', true],
+])('without /proc, where ps does %j, a process started at %j, and one of %j is held: %j', (ps, start, other, held) => {
+  writeFileSync(folder('ps'), `#!/bin/sh\n${ps}\n`, { mode: 0o755 });
+  for (const [name, value] of Object.entries({ PATH: folder(), LC_ALL: 'xx', TZ: 'xx' })) vi.stubEnv(name, value);
+  vi.stubGlobal('process', Object.create(process, { platform: { value: 'elsewhere' } }));
+  onTestFinished(() => {
+    vi.unstubAllGlobals();
+    vi.unstubAllEnvs();
+  });
+  createFileLock(path).tryAcquire();
+  expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ pid: process.pid, process_start: start });
+  writeHolder(process.pid, other);
+  expect(readLockHolder(path) !== undefined).toBe(held);
+});
+
 it.each(['', '{"token": "torn', '{"pid": 1}'])(
   'a lock file that holds %j is held while it is fresh, and free when it stays so',
   (content) => {
     for (const seconds of [0, -1]) {
       writeFileSync(path, content);
       age(seconds);
-      expect(createFileLock(path).tryAcquire()).toMatchObject({ pid: 0 });
+      expect(createFileLock(path).tryAcquire()).toEqual({ token: '', pid: 0, process_start: null });
+      expect(createFileLock(path).isOurs()).toBe(false);
       expect(readFileSync(path, 'utf8')).toBe(content);
     }
     // From the future: written before the clock was set back.
@@ -183,14 +210,14 @@ it('of three processes that race for a dead lock exactly one wins', { timeout: 6
     await answersOfAll();
     const winners: number[] = [];
     for (let round = 0; round < rounds; round += 1) {
-      const raced = join(folder, `${round}.lock`);
+      const raced = folder(`${round}.lock`);
       writeFileSync(raced, JSON.stringify({ token: 'dead', pid: deadPid, process_start: '1' }));
       const answers = answersOfAll();
       for (const one of racers) one.send({ path: raced, at: Date.now() + 4 });
       winners.push((await answers).filter((won) => won === true).length);
     }
     expect(winners.filter((number) => number !== 1)).toEqual([]);
-    expect(readdirSync(folder)).toHaveLength(rounds);
+    expect(readdirSync(folder())).toHaveLength(rounds);
   } finally {
     for (const one of racers) one.kill('SIGKILL');
   }

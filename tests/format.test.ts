@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { formatCount, formatDuration, formatEntities, formatRate, printable } from '../src/format.js';
 
 it.each([
@@ -22,26 +22,14 @@ it('a duration never has 60 seconds, 60 minutes or 24 hours', () => {
   fc.assert(fc.property(seconds, (some) => usual.test(formatDuration(some))));
 });
 
-describe('what is printable', () => {
-  it.each([
-    ['Ryan Moore', 'Ryan Moore'],
-    ["Aidan O'Brien & Söhne (株)", "Aidan O'Brien & Söhne (株)"],
-    ['a\nb\r\nc', 'a b c'],
-    ['\u001b[2J\u001b]0;title\u0007gone', '[2J ]0;title gone'],
-    ['\u009b31mred', '31mred'],
-    ['line\u2028paragraph\u2029end', 'line paragraph end'],
-    ['\u202eesroh\u202c', 'esroh'],
-    ['  padded\t', 'padded'],
-    ['', ''],
-  ])('of %j is %j', (text, clean) => expect(printable(text)).toBe(clean));
-
-  it('is one line without control characters and without those that turn the direction of the text', () => {
-    const turning = [0x61c, 0x200e, 0x200f, 0x202a, 0x202e, 0x2066, 0x2069];
-    const units = fc.oneof(fc.integer({ min: 0, max: 0xa0 }), fc.constantFrom(0x85, 0x2028, 0x2029, ...turning));
-    fc.assert(
-      fc.property(fc.array(units), (codes) => {
-        expect(printable(String.fromCharCode(...codes))).not.toMatch(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/u);
-      }),
-    );
-  });
-});
+it.each([
+  ['Ryan Moore', 'Ryan Moore'],
+  ["Aidan O'Brien & Söhne (株)", "Aidan O'Brien & Söhne (株)"],
+  ['a\nb\r\nc', 'a b c'],
+  ['\u001b[2J\u001b]0;title\u0007gone', '[2J ]0;title gone'],
+  ['\u009b31mred', '31mred'],
+  ['line\u2028paragraph\u2029end', 'line paragraph end'],
+  ['\u202eesroh\u202c', 'esroh'],
+  ['  padded\t', 'padded'],
+  ['', ''],
+])('of %j is printable %j', (text, clean) => expect(printable(text)).toBe(clean));

@@ -8,7 +8,7 @@ import type { Strategy } from '../src/events.js';
 import { gather, type Selection } from '../src/gather.js';
 import { type StatisticsRow, statisticsWindow } from '../src/statistics.js';
 import { typeNamed } from './faults.js';
-import { naiveRows } from './watching.js';
+import { naiveRows } from './naive-statistics.js';
 import { openApi, password, today, username } from './world.js';
 
 const [jockeys, owners] = [typeNamed('jockeys'), typeNamed('owners')];

@@ -1,9 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { EmbeddedDatabase } from '../demo/database.js';
 import { typeNamed } from './faults.js';
-import { naiveStatistics } from './naive-statistics.js';
+import { naiveRow } from './naive-statistics.js';
 import { startPreparedDatabase } from './prepared-database.js';
-import { naiveRow } from './watching.js';
 
 let database: EmbeddedDatabase;
 
@@ -143,8 +142,7 @@ describe('populate_statistics', () => {
     ['trainers', 'trn_1'],
     ['owners', 'own_1'],
   ] as const)('knows the columns of %s and empties what is null', async (type, id) => {
-    const nothing = naiveStatistics([], 'owner_id', '', '2025-11-01');
-    const empty = { ...naiveRow(typeNamed(type), id, nothing), stats_updated_at: instant };
+    const empty = { ...naiveRow([], typeNamed(type), id, '2025-11-01'), stats_updated_at: instant };
     await populate(type, [{ ...empty, last_runner_date: '2025-10-31', recent_30d_win_rate: 50 }]);
     await populate(type, [empty]);
     const written = { ...empty, name: expect.any(String), stats_updated_at: instantInUtc };

@@ -1,19 +1,18 @@
 import type { SeasonRace } from '../demo/season.js';
-
-type RunnerIdField = 'jockey_id' | 'trainer_id' | 'owner_id';
-
-/** Dates are YYYY-MM-DD; dates, days and rates are null where there is nothing. */
-export type NaiveStatistics = ReturnType<typeof naiveStatistics>;
+import type { EntityType } from '../src/entity-types.js';
+import type { StatisticsRow } from '../src/statistics.js';
+import { today } from './world.js';
 
 /**
- * A second implementation of the statistics, kept as plain as possible, to compare the first with.
- * Takes any races, in any order, and filters them itself.
+ * The row of an entity, without stats_updated_at, by a second implementation of the statistics, kept as plain as
+ * possible, to compare the first with. Takes any races, in any order, and filters them itself.
  */
-export function naiveStatistics(races: readonly SeasonRace[], runnerIdField: RunnerIdField, id: string, today: string) {
+export function naiveRow(races: readonly SeasonRace[], type: EntityType, id: string, day: string): StatisticsRow {
+  const [ride, rides] = type.name === 'jockeys' ? ['ride', 'rides'] : ['runner', 'runs'];
   const runs = races
     .filter(({ region }) => region === 'GB' || region === 'IRE')
-    .flatMap(({ date, runners }) => runners.map((runner) => ({ runner, date, daysAgo: daysBetween(date, today) })))
-    .filter(({ runner, daysAgo }) => runner[runnerIdField] === id && daysAgo >= 0 && daysAgo <= 365)
+    .flatMap(({ date, runners }) => runners.map((runner) => ({ runner, date, daysAgo: daysBetween(date, day) })))
+    .filter(({ runner, daysAgo }) => runner[type.runnerIdField] === id && daysAgo >= 0 && daysAgo <= 365)
     .sort((a, b) => a.daysAgo - b.daysAgo);
   const wins = runs.filter(({ runner }) => runner.position === '1' || runner.position === 'WON');
   const runs14 = runs.filter(({ daysAgo }) => daysAgo <= 13).length;
@@ -21,32 +20,29 @@ export function naiveStatistics(races: readonly SeasonRace[], runnerIdField: Run
   const runs30 = runs.filter(({ daysAgo }) => daysAgo <= 29).length;
   const wins30 = wins.filter(({ daysAgo }) => daysAgo <= 29).length;
   return {
-    lastDate: runs[0]?.date ?? null,
-    lastWinDate: wins[0]?.date ?? null,
-    daysSinceLast: runs[0]?.daysAgo ?? null,
-    daysSinceLastWin: wins[0]?.daysAgo ?? null,
-    recent14dRuns: runs14,
-    recent14dWins: wins14,
-    recent14dWinRate: naiveWinRate(wins14, runs14),
-    recent30dRuns: runs30,
-    recent30dWins: wins30,
-    recent30dWinRate: naiveWinRate(wins30, runs30),
+    id,
+    [`last_${ride}_date`]: runs[0]?.date ?? null,
+    last_win_date: wins[0]?.date ?? null,
+    [`days_since_last_${ride}`]: runs[0]?.daysAgo ?? null,
+    days_since_last_win: wins[0]?.daysAgo ?? null,
+    [`recent_14d_${rides}`]: runs14,
+    recent_14d_wins: wins14,
+    recent_14d_win_rate: naiveWinRate(wins14, runs14),
+    [`recent_30d_${rides}`]: runs30,
+    recent_30d_wins: wins30,
+    recent_30d_win_rate: naiveWinRate(wins30, runs30),
   };
 }
 
-/** The statistics of every entity that has a runner anywhere, by id: each computed from its own races as above. */
-export function naiveStatisticsOfAll(
-  races: readonly SeasonRace[],
-  runnerIdField: RunnerIdField,
-  today: string,
-): Map<string, NaiveStatistics> {
+/** The rows of these entities as of today, by id: each from its own races as above. */
+export function naiveRows(races: readonly SeasonRace[], type: EntityType, ids: Iterable<string>) {
   const racesById = new Map<string, SeasonRace[]>();
   for (const race of races) {
-    for (const id of new Set(race.runners.map((runner) => runner[runnerIdField]))) {
+    for (const id of new Set(race.runners.map((runner) => runner[type.runnerIdField]))) {
       racesById.set(id, [...(racesById.get(id) ?? []), race]);
     }
   }
-  return new Map([...racesById].map(([id, own]) => [id, naiveStatistics(own, runnerIdField, id, today)]));
+  return new Map(Array.from(ids, (id) => [id, naiveRow(racesById.get(id) ?? [], type, id, today)]));
 }
 
 function daysBetween(date: string, today: string): number {

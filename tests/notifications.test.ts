@@ -58,18 +58,11 @@ async function startMailServer(options: SMTPServerOptions) {
 }
 
 async function received(stream: Readable, { envelope, user, secure }: SMTPServerSession) {
-  const [headers = '', ...body] = (await text(stream)).split('\r\n\r\n');
+  const [headers = '', ...parts] = (await text(stream)).split('\r\n\r\n');
+  const body = decodedQuotedPrintable(parts.join('\r\n\r\n'));
   const from = envelope.mailFrom ? envelope.mailFrom.address : '';
   const to = envelope.rcptTo.map(({ address }) => address);
-  return {
-    from,
-    to,
-    user,
-    secure,
-    headers,
-    subject: subjectIn(headers),
-    body: decodedQuotedPrintable(body.join('\r\n\r\n')),
-  };
+  return { from, to, user, secure, headers, subject: subjectIn(headers), body };
 }
 
 function decodedQuotedPrintable(encoded: string): string {

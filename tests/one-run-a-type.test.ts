@@ -40,10 +40,8 @@ function files(): string[] {
 describe('beside a run', () => {
   it('a second one for its type ends with code 11 and names it; one for other types works', async () => {
     const { running, release } = await startWaiting();
-    const second = await world.run(walk('owners', 'jockeys'));
-    expect(second.code).toBe(11);
-    const holder = `jockeys: pid ${running.child.pid}, since 20\\d\\d-\\d\\d-\\d\\dT[\\d:.]+Z, [a-z ]+ \\d+ of [1-9]`;
-    expect(second.stderr).toMatch(new RegExp(holder));
+    const told = expect.stringMatching(`jockeys: pid ${running.child.pid}, since 20\\S+Z, [a-z ]+ \\d+ of [1-9]`);
+    expect(await world.run(walk('owners', 'jockeys'))).toMatchObject({ code: 11, stderr: told });
     expect(world.api.calls).toHaveLength(1);
     // It has let go of the other type.
     const third = world.run(walk('owners'));

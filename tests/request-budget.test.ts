@@ -27,6 +27,7 @@ const leaveAtOnce = () => ({ left: Promise.resolve() });
 
 interface Noted {
   leftAtMs: number[];
+  dueAtMs: number;
   refusedAtMs: number | null;
   spacingMs: number;
   pausedUntilMs: number;
@@ -35,7 +36,7 @@ const noted = (): Noted => JSON.parse(readFileSync(statePath, 'utf8'));
 const note = (state: Partial<Noted>) =>
   writeFileSync(
     statePath,
-    JSON.stringify({ leftAtMs: [], refusedAtMs: null, spacingMs: 0, pausedUntilMs: 0, ...state }),
+    JSON.stringify({ leftAtMs: [], dueAtMs: 0, refusedAtMs: null, spacingMs: 0, pausedUntilMs: 0, ...state }),
   );
 
 /** Returns when each request left, as the budget noted it for others. */
@@ -85,6 +86,13 @@ describe('requests leave', () => {
     expectRate(lefts, 6, 4);
   });
 
+  it('evenly, also the first of them', async () => {
+    const lefts = await takes(openBudget(10), 5);
+    const gaps = lefts.slice(1).map((at, index) => at - (lefts[index] ?? 0));
+    expect(Math.min(...gaps)).toBeGreaterThanOrEqual(50);
+    expect((lefts.at(-1) ?? 0) - (lefts[0] ?? 0)).toBeGreaterThanOrEqual(4 * 100 - 50);
+  });
+
   it('by the rate of the one that comes later', async () => {
     const lefts = await takes(openBudget(500), 1);
     const [first = 0, second = 0] = await takes(openBudget(1), 1, lefts);
@@ -94,7 +102,7 @@ describe('requests leave', () => {
   it('sooner after one that left late, but no more in a second', async () => {
     // Due 500 ms after the first, the second left 30 ms late.
     const startMs = nowMs();
-    note({ leftAtMs: [startMs - 530, startMs] });
+    note({ leftAtMs: [startMs - 530, startMs], dueAtMs: startMs - 30 });
     const [third = 0] = await takes(openBudget(2), 1);
     expect(third - startMs).toBeGreaterThanOrEqual(470);
     expect(third - startMs).toBeLessThan(500);
@@ -165,7 +173,7 @@ describe('a refusal', () => {
   });
 
   it('counts for the requests of all processes', async () => {
-    note({ leftAtMs: [nowMs()], refusedAtMs: nowMs(), spacingMs: 700 });
+    note({ leftAtMs: [nowMs()], dueAtMs: nowMs(), refusedAtMs: nowMs(), spacingMs: 700 });
     const [first = 0] = await takes(openBudget(500), 1);
     expect(first - (noted().leftAtMs[0] ?? 0)).toBeGreaterThanOrEqual(600);
   });
@@ -187,7 +195,7 @@ describe('what an earlier process left', () => {
   });
 
   // The clock begins anew when the machine does.
-  const future = '{"leftAtMs": [1e15], "refusedAtMs": 1e15, "spacingMs": 9000, "pausedUntilMs": 1e15}';
+  const future = '{"leftAtMs": [1e15], "dueAtMs": 1e15, "refusedAtMs": 1e15, "spacingMs": 9000, "pausedUntilMs": 1e15}';
   it.each(['', 'torn', '\u0000\u0000', '1e15', future])(
     'counts as a request that starts now when it is %j',
     async (state) => {

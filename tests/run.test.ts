@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { instantMs } from '../src/database.js';
 import type { Entity } from '../src/entity-types.js';
 import { planRun, selectEntities } from '../src/run.js';
-import { typeNamed } from './faults.js';
+import { jockeys } from './faults.js';
 
 describe('the plan', () => {
   it.each([
@@ -30,7 +30,6 @@ describe('the plan', () => {
 });
 
 describe('the selection', () => {
-  const jockeys = typeNamed('jockeys');
   const row = (id: string, lastDate: string | null, statsUpdatedAt?: string): Entity => ({
     id,
     name: `Name of ${id}`,

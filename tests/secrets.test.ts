@@ -3,10 +3,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { beforeAll, expect, it } from 'vitest';
-import { callsOf, type Fault, inject, runWith, startTinyWorld, typeNamed } from './faults.js';
+import { callsOf, type Fault, inject, jockeys, runWith, startTinyWorld } from './faults.js';
 import { password, sharedWorld, username } from './world.js';
 
-const jockeys = typeNamed('jockeys');
 const world = sharedWorld(startTinyWorld);
 /** What nobody may see, in every form in which it goes over the wire. */
 let secrets: string[];

@@ -50,9 +50,9 @@ describe('the first signal', () => {
   });
 
   it('while a sweep gathers: writes nothing', async () => {
-    answerOnly(5);
+    answerOnly(2);
     const running = world.start(sweep);
-    await until('requests that wait', () => world.api.calls.length > 5);
+    await until('requests that wait', () => world.api.calls.length > 2);
     await stop(running, interrupted);
     for (const type of entityTypes) expect(await savedEntities(type)).toBe(0);
   });

@@ -1,24 +1,21 @@
 import { execFileSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { neededProgram } from './needed-program.js';
 import { until } from './watching.js';
-import { sharedWorld, startWorld } from './world.js';
+import { command, sharedWorld, startWorld } from './world.js';
 
 const tmux = neededProgram('tmux');
 const server = `populate-${process.pid}`;
-const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
 const walk = '--entities jockeys --strategy walk --rate 20';
 
 const world = sharedWorld(startWorld);
 
 /** Asks a tmux of our own, whose terminals are UTF-8 and have what the command needs in their environment. */
 function ask(...args: string[]): string {
-  const environment = { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', TERM: 'xterm', ...world.environment };
   return execFileSync(tmux ?? '', ['-u', '-f', '/dev/null', '-L', server, ...args], {
     encoding: 'utf8',
     cwd: world.folder,
-    env: environment,
+    env: { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', TERM: 'xterm', ...world.environment },
   });
 }
 

@@ -1,18 +1,12 @@
 import { subscribe } from 'node:diagnostics_channel';
 import { setImmediate, setTimeout } from 'node:timers/promises';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Strategy } from '../src/events.js';
 import { type Fault, html, status, typeNamed, wholeTables } from './faults.js';
 import { expectNaiveRows } from './watching.js';
-import { type HereOptions, startWorld, type World } from './world.js';
+import { type HereOptions, sharedWorld, startWorld } from './world.js';
 
-let world: World;
-
-beforeAll(async () => {
-  world = await startWorld({ season: { jockeys: 30, trainers: 20, owners: 40, races: 40 } });
-});
-beforeEach(() => world.reset());
-afterAll(() => world.close());
+const world = sharedWorld(() => startWorld({ season: { jockeys: 30, trainers: 20, owners: 40, races: 40 } }));
 
 const callsBefore = { walk: 9, sweep: 3 };
 const minutes = (count: number) => count * 60_000;

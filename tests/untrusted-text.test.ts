@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeEach, expect, it } from 'vitest';
 import { callsOf, inject, startTinyWorld, status } from './faults.js';
-import type { World } from './world.js';
+import { sharedWorld } from './world.js';
 
-let world: World;
+const world = sharedWorld(startTinyWorld);
 
 /** Characters that steer a terminal, end a line or turn the direction of the text. */
 const forbidden = [
@@ -13,15 +13,13 @@ const forbidden = [
 const name = `Eve${forbidden.join('x')}[31m]0;title 2026-01-01T00:00:00Z done`;
 const id = `jky_${forbidden.join('y')}`;
 
-beforeAll(async () => {
-  world = await startTinyWorld();
+beforeEach(async () => {
   await world.database.query('delete from ra_jockeys');
   await world.database.query('insert into ra_jockeys (id, name, stats_updated_at) values ($1, $2, now())', [id, name]);
   // Takes the rows and writes none, as row-level security does.
   world.database.intercept = (request, response, next) =>
     request.method === 'POST' ? void response.end(JSON.stringify([id])) : next();
 });
-afterAll(() => world.close());
 
 const noResults = status(200, {}, '{"results": null, "total": 0}');
 it.each([

@@ -1,49 +1,31 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished, vi } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { beforeAll, expect, it, onTestFinished, vi } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import type { VerifyOptions } from '../src/options.js';
 import { addDays } from '../src/statistics.js';
 import { verifyStatistics } from '../src/verify.js';
-import {
-  callsOf,
-  inject,
-  runCommand,
-  type StoredWorld,
-  startStoredWorld,
-  status,
-  typeNamed,
-  wholeTables,
-} from './faults.js';
-import { openServices, today, type World } from './world.js';
+import { callsOf, inject, sharedStoredWorld, status, typeNamed, wholeTables } from './faults.js';
+import { until } from './watching.js';
+import { openServices, startCommand, today } from './world.js';
 
 const jockeys = { entities: [typeNamed('jockeys')] };
 /** The UTC date of the stored statistics. */
 const storedDate = addDays(today, -3);
 
-let world: World;
-let stored: StoredWorld;
+// So that every table is read in several pages.
+const { world } = sharedStoredWorld({ maxRows: 7 });
 let jockey: { id: string; name: string };
-let logs: string;
-
-beforeAll(async () => {
-  // So that every table is read in several pages.
-  stored = await startStoredWorld({ maxRows: 7 });
-  world = stored.world;
+beforeAll(() => {
   jockey = world.season.jockeys[0] ?? jockey;
-  logs = join(world.folder, 'logs');
 });
-beforeEach(async () => {
-  await stored.restore();
-  mkdirSync(logs);
-});
-afterAll(() => world.close());
 
 const sql = (statement: string) => world.database.query(statement);
 
 const runVerify = (more: string[] = [], cwd = world.folder) =>
-  runCommand(['verify', '--rate', '1000', ...more], { cwd, environment: world.environment });
+  startCommand(['verify', '--rate', '1000', ...more], cwd, world.environment).ended;
 
 /** Verifies in this process. */
 async function verify(options: Partial<VerifyOptions> = {}): Promise<{ code: number; lines: string[] }> {
@@ -59,6 +41,7 @@ async function verify(options: Partial<VerifyOptions> = {}): Promise<{ code: num
 
 it('finds rows equal that a sweep has written, and writes nothing', async () => {
   expect(await world.runHere({ strategy: 'sweep' })).toMatchObject({ exit_code: 0 });
+  const logs = join(world.folder, 'logs');
   const names = () => readdirSync(logs).filter((name) => /checkpoint|report/.test(name));
   const files = () => names().map((name) => [name, readFileSync(join(logs, name), 'utf8')]);
   const before = { rows: await wholeTables(world), files: files() };
@@ -83,6 +66,18 @@ it('works in a folder in which nothing ran before, and needs a plan that has the
   const refused = await runVerify(['--sample', '3'], cwd);
   expect(refused).toMatchObject({ code: 5, stderr: expect.stringMatching(/^The Racing API refuses the account/) });
   expect(world.api.calls).toHaveLength(2);
+});
+
+it.each([429, 503])('interrupted while it waits after a %d tells that, and no bug', async (code) => {
+  inject(world, status(code, { 'retry-after': '60' }), () => true);
+  const running = world.start(['verify', '--rate', '1000']);
+  await until('the call', () => world.api.calls.length > 0);
+  // Until the answer is there, too.
+  await (code === 429 ? running.printed('(429') : sleep(300));
+  running.child.kill('SIGINT');
+  const { stderr, ...ended } = await running.ended;
+  expect(stderr).toBe('Interrupted by SIGINT. Nothing was changed.\n');
+  expect(ended).toMatchObject({ code: 130, stdout: expect.stringContaining('0 equal, 0 different') });
 });
 
 it('checks rows of an earlier date as of that date', async () => {

@@ -1,12 +1,23 @@
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, vi } from 'vitest';
+import { afterEach, beforeEach, expect, vi } from 'vitest';
 import type { SeasonRace } from '../demo/season.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Report } from '../src/files/report.js';
 import type { StatisticsRow } from '../src/statistics.js';
-import { type NaiveStatistics, naiveStatistics, naiveStatisticsOfAll } from './naive-statistics.js';
-import { readJson, today, type World } from './world.js';
+import { naiveRows } from './naive-statistics.js';
+import { readJson, type World } from './world.js';
+
+/** A folder of its own for each test of a file; the returned function makes paths in it. */
+export function ownFolder(): (name?: string) => string {
+  let folder = '';
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'test-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+  return (name = '') => join(folder, name);
+}
 
 /** Resolves when `holds` does. Rejects, naming `what`, if it does not within a minute. */
 export async function until(what: string, holds: () => boolean): Promise<void> {
@@ -55,11 +66,6 @@ export function placeCheckpoint(
   writeFileSync(join(world.folder, 'logs', `checkpoint_${name}.json`), JSON.stringify(checkpoint, null, 2));
 }
 
-/** A row as two runs of one day should both write it. */
-export function withoutTime({ stats_updated_at: _, ...row }: StatisticsRow): Omit<StatisticsRow, 'id'> {
-  return row;
-}
-
 /** All rows of the given types, by id, without stats_updated_at. */
 export async function timelessRows(
   world: Pick<World, 'rows'>,
@@ -68,35 +74,6 @@ export async function timelessRows(
   const rows = await Promise.all(types.map((type) => world.rows(type)));
   const all = rows.flatMap((byId) => [...byId.values()]);
   return new Map(all.map(({ stats_updated_at: _, ...row }) => [row.id as string, row]));
-}
-
-/** Written out, and not by the program's own table of statistics. */
-export function naiveRow({ name }: EntityType, id: string, naive: NaiveStatistics): StatisticsRow {
-  const [ride, rides] = name === 'jockeys' ? ['ride', 'rides'] : ['runner', 'runs'];
-  return {
-    id,
-    [`last_${ride}_date`]: naive.lastDate,
-    last_win_date: naive.lastWinDate,
-    [`days_since_last_${ride}`]: naive.daysSinceLast,
-    days_since_last_win: naive.daysSinceLastWin,
-    [`recent_14d_${rides}`]: naive.recent14dRuns,
-    recent_14d_wins: naive.recent14dWins,
-    recent_14d_win_rate: naive.recent14dWinRate,
-    [`recent_30d_${rides}`]: naive.recent30dRuns,
-    recent_30d_wins: naive.recent30dWins,
-    recent_30d_win_rate: naive.recent30dWinRate,
-  };
-}
-
-/** The rows that entities of a type should have by the naive implementation, without stats_updated_at. */
-export function naiveRows(
-  races: readonly SeasonRace[],
-  type: EntityType,
-  ids: Iterable<string>,
-): Map<string, Omit<StatisticsRow, 'id'>> {
-  const naive = naiveStatisticsOfAll(races, type.runnerIdField, today);
-  const nothing = naiveStatistics([], type.runnerIdField, '', today);
-  return new Map(Array.from(ids, (id) => [id, naiveRow(type, id, naive.get(id) ?? nothing)]));
 }
 
 /** Fails unless every row of the types is as the naive implementation has it. */

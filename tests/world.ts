@@ -16,20 +16,18 @@ import { createEvents } from '../src/events.js';
 import { createExchange } from '../src/exchange.js';
 import type { Report } from '../src/files/report.js';
 import type { RequestBudget } from '../src/files/request-budget.js';
-import type { PopulateOptions } from '../src/options.js';
+import { type PopulateOptions, parseCommandLine } from '../src/options.js';
 import { createPace, type PaceOptions } from '../src/pace.js';
 import { createRacingApi } from '../src/racing-api.js';
 import { type RunParts, run } from '../src/run.js';
 import { type StatisticsRow, statisticsColumns } from '../src/statistics.js';
 import { startPreparedDatabase } from './prepared-database.js';
 
-const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
+export const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
 
 /** Credentials that occur nowhere else, so that a leak can be found. */
 export const username = 'canary-user-7f3a';
 export const password = 'canary-password-91c2';
-
-export const smallSeason = { jockeys: 40, trainers: 30, owners: 120, races: 300 };
 
 /** The command in a child process of its own, while it runs, and how it ended. */
 export type RunningCommand = ReturnType<typeof startCommand>;
@@ -44,10 +42,9 @@ export const today = new Date().toISOString().slice(0, 10);
 export async function startWorld(
   options: { season?: Partial<SeasonOptions>; api?: Partial<SimulatedRacingApiOptions>; maxRows?: number } = {},
 ) {
-  const season = makeSeason({ today, ...smallSeason, ...options.season });
+  const season = makeSeason({ today, jockeys: 40, trainers: 30, owners: 120, races: 300, ...options.season });
   const database = await startPreparedDatabase({ maxRows: options.maxRows });
-  const { jockeys, trainers, owners } = season;
-  await seedEntities(database, { jockeys, trainers, owners });
+  await seedEntities(database, season);
   const requestsPerSecond = Number.POSITIVE_INFINITY;
   const api = await startSimulatedRacingApi({ season, username, password, requestsPerSecond, ...options.api });
   const folder = mkdtempSync(join(tmpdir(), 'populate-'));
@@ -146,19 +143,9 @@ interface Surroundings {
 }
 
 /** What a run is asked where a test does not say otherwise. */
-export const usualOptions: PopulateOptions = {
-  all: true,
-  entities: entityTypes,
-  dryRun: false,
-  skipExisting: false,
-  resume: false,
-  clearCheckpoints: false,
-  strategy: 'auto',
-  rate: 500,
-  force: false,
-  quiet: true,
-  html: false,
-};
+const request = parseCommandLine(['node', command, '--all', '--rate', '500', '--quiet']);
+if (request?.command !== 'populate') throw new Error('This is the command');
+export const usualOptions: PopulateOptions = request.options;
 
 /** What a command in this process may have otherwise than usual. */
 export interface HereOptions extends Partial<Pick<RunParts, 'stop' | 'startedAt' | 'onStart'>> {
@@ -172,10 +159,7 @@ export interface HereOptions extends Partial<Pick<RunParts, 'stop' | 'startedAt'
 
 /** A time that goes so many times as fast. */
 export function fasterTime(factor: number): NonNullable<HereOptions['time']> {
-  return {
-    clock: () => performance.now() * factor,
-    sleep: (ms, signal) => sleep(ms / factor, undefined, { signal }),
-  };
+  return { clock: () => performance.now() * factor, sleep: (ms, signal) => sleep(ms / factor, undefined, { signal }) };
 }
 
 /** The API's client in this process, unpaced but for pauses after a 429. `lines` takes what is logged. */

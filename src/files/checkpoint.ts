@@ -1,7 +1,7 @@
 import { readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import type { EntityType, EntityTypeName } from '../entity-types.js';
+import type { EntityType } from '../entity-types.js';
 import { errorCode, exitCodes, FatalError } from '../errors.js';
 import type { Tell } from '../events.js';
 import { formatCount, printable } from '../format.js';
@@ -14,9 +14,7 @@ const checkpointSchema = z.object({
   timestamp: z.string().transform(printable).optional(),
 });
 
-function checkpointPath(directory: string, name: EntityTypeName): string {
-  return join(directory, `checkpoint_${name}.json`);
-}
+const checkpointPath = (directory: string, { name }: EntityType) => join(directory, `checkpoint_${name}.json`);
 
 /**
  * What `logs/checkpoint_<type>.json` holds: the ids whose rows have been written, and when it was saved, as the file
@@ -24,12 +22,12 @@ function checkpointPath(directory: string, name: EntityTypeName): string {
  */
 export function readCheckpoint(
   directory: string,
-  { name }: EntityType,
+  type: EntityType,
 ): { ids: Set<string>; timestamp: string | undefined } | { unusable: string } | undefined {
-  const path = checkpointPath(directory, name);
+  const path = checkpointPath(directory, type);
   try {
     const { entity_type, processed_ids, timestamp } = checkpointSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
-    if (entity_type !== name) return { unusable: `it is a checkpoint of ${printable(entity_type)}` };
+    if (entity_type !== type.name) return { unusable: `it is a checkpoint of ${printable(entity_type)}` };
     return { ids: new Set(processed_ids), timestamp };
   } catch (error) {
     const code = errorCode(error);
@@ -57,7 +55,7 @@ export function openCheckpoint(directory: string, type: EntityType, options: Pop
     if (isSaved) return;
     const timestamp = new Date().toISOString();
     const checkpoint = { entity_type: type.name, processed_ids: [...ids], count: ids.size, timestamp };
-    writeWholeFile(checkpointPath(directory, type.name), `${JSON.stringify(checkpoint)}\n`);
+    writeWholeFile(checkpointPath(directory, type), `${JSON.stringify(checkpoint)}\n`);
     savedAtMs = performance.now();
     isSaved = true;
   };
@@ -83,7 +81,7 @@ function idsToLeaveOut(
   tell: Tell,
 ): Set<string> {
   const say = (line: string) => tell({ kind: 'line', line });
-  const path = checkpointPath(directory, type.name);
+  const path = checkpointPath(directory, type);
   const found = clearCheckpoints ? undefined : readCheckpoint(directory, type);
   if (found && 'unusable' in found) {
     const suffix = `unusable-${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}`;

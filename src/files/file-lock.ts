@@ -53,7 +53,7 @@ export function createFileLock(path: string, staleAfterMs = Number.POSITIVE_INFI
   /** Never throws: a lock that cannot be removed is free when its process has ended. */
   function release(): void {
     try {
-      if (isOurs()) rmSync(path, { force: true });
+      if (isOurs()) rmSync(path);
     } catch {
       // It stays.
     }
@@ -125,8 +125,7 @@ function processStart(pid: number): string | null {
     // proc(5): the fields after the parenthesized name are the state, ..., and as the 20th the start time.
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    const zombie = fields[0] === 'Z' || fields[0] === 'X';
-    return zombie ? 'ended' : (fields[19] ?? null);
+    return fields[0] === 'Z' ? 'ended' : (fields[19] ?? null);
   } catch {
     return null;
   }

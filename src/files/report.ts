@@ -47,27 +47,29 @@ export interface EndedRun {
   pagePath?: string;
 }
 
+/** What a report gathers as the run goes on. */
+type Gathered = Pick<Report, 'statistics' | 'strategy' | 'requests' | 'failures'>;
+
 /** The report of a run, which grows as it listens. */
 export function startReport(options: PopulateOptions, startedAt: Date) {
   const startedAtMs = performance.now();
-  const statistics: Report['statistics'] = {};
-  const failures: Failure[] = [];
-  let strategy: Strategy | null = null;
-  let requests = 0;
+  const gathered: Gathered = { statistics: {}, strategy: null, requests: 0, failures: [] };
+  const { statistics, failures } = gathered;
   let sinceMs = startedAtMs;
-  let sweepMs = 0;
+  let gatheringMs: number | undefined;
 
   function take(event: RunEvent): void {
-    if (event.kind === 'request') requests += 1;
+    if (event.kind === 'request') gathered.requests += 1;
     else if (event.kind === 'selected') {
       statistics[event.type.name] = { ...noFigures, total: event.total, skipped: event.skipped };
     } else if (event.kind === 'gathering') {
-      strategy = event.strategy;
+      gathered.strategy = event.strategy;
       sinceMs = performance.now();
+      gatheringMs = undefined;
     } else if (event.kind === 'populating') {
-      // It serves all types: its time is part of each.
-      if (strategy === 'sweep') sweepMs ||= performance.now() - sinceMs;
-      sinceMs = performance.now() - sweepMs;
+      // A sweep, which ends before the first type is populated, serves all of them: its time is part of each.
+      gatheringMs ??= performance.now() - sinceMs;
+      sinceMs = performance.now() - gatheringMs;
     } else if (event.kind === 'batch') {
       failures.push(...event.failures);
       const before = statistics[event.type.name] ?? noFigures;
@@ -80,13 +82,10 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
     timestamp: new Date().toISOString(),
     started_at: startedAt.toISOString(),
     ...askedOf(options),
-    statistics,
-    overall: sumUp(statistics, (performance.now() - startedAtMs) / 1000),
-    strategy,
-    requests,
     exit_code: exitCodeOf(failures, stop),
     stopped_by: stop.aborted ? stop.reason.message : null,
-    failures,
+    overall: sumUp(statistics, (performance.now() - startedAtMs) / 1000),
+    ...gathered,
   });
   return { take, ended };
 }
@@ -176,7 +175,7 @@ export function saveReport(directory: string, report: Report, page?: (report: Re
     path = claimName(directory, report.timestamp);
     writeReport(path, report);
   } catch (error) {
-    if (path !== '') removeQuietly(path);
+    removeQuietly(path);
     return { report: failedToSave(report, error), reportPath: null };
   }
   if (page === undefined) return { report, reportPath: path };
@@ -186,22 +185,17 @@ export function saveReport(directory: string, report: Report, page?: (report: Re
     return { report, reportPath: path, pagePath };
   } catch (error) {
     const failed = failedToSave(report, error);
-    tryToRewrite(path, failed);
+    try {
+      writeReport(path, failed);
+    } catch {
+      // The one that is there tells of the run too.
+    }
     return { report: failed, reportPath: path };
   }
 }
 
 function writeReport(path: string, report: Report): void {
   writeWholeFile(path, `${JSON.stringify(report, null, 2)}\n`);
-}
-
-/** The report that is there already tells of the run without its page. */
-function tryToRewrite(path: string, report: Report): void {
-  try {
-    writeReport(path, report);
-  } catch {
-    // It stays as it is.
-  }
 }
 
 function claimName(directory: string, timestamp: string): string {

@@ -11,6 +11,8 @@ import { filesUnusable } from './whole-file.js';
 const stateSchema = z.object({
   /** When the last requests left, the latest last. */
   leftAtMs: z.array(z.number()),
+  /** When the latest was due. */
+  dueAtMs: z.number(),
   /** When the API last refused one (429). */
   refusedAtMs: z.number().nullable(),
   /** From one request to the next, as that refusal taught it. */
@@ -22,7 +24,9 @@ type State = z.infer<typeof stateSchema>;
 
 /** A little slower than allowed: the API counts arrivals, and some are on their way for longer than others. */
 const safetyFactor = 1.005;
-/** So early a request may follow one that left late: the rate holds over all that leave in a second. */
+/** At least so much slower in any second, when requests follow sooner because some have left late. */
+const leastSafetyFactor = 1.002;
+/** So much sooner they may follow. */
 const catchUpMs = 50;
 /** More than any API allows in a second. */
 const departuresKept = 40;
@@ -58,10 +62,11 @@ export function shareRequestBudget(directory: string, requestsPerSecond: number)
   ): Promise<Started | undefined> {
     for (;;) {
       const turn = await alone(signal, async () => {
-        const waitMs = dueAtMs(readState(path), burst, leastSpacingMs) - monotonicMs();
+        const dueAtMs = nextDueAtMs(readState(path), burst, leastSpacingMs);
+        const waitMs = dueAtMs - monotonicMs();
         if (waitMs > 0) return { waitMs };
         const started = start();
-        if (started) await noteDeparture(path, started.left);
+        if (started) await noteDeparture(path, dueAtMs, started.left);
         return { started };
       });
       if ('started' in turn) return turn.started;
@@ -117,17 +122,20 @@ function spacingOf({ refusedAtMs, spacingMs }: State, leastSpacingMs: number): n
 }
 
 /** When the next request may leave; `burst` of them are what the rate means. */
-function dueAtMs(state: State, burst: number, leastSpacingMs: number): number {
+function nextDueAtMs(state: State, burst: number, leastSpacingMs: number): number {
   const spacingMs = spacingOf(state, leastSpacingMs);
-  const last = state.leftAtMs.at(-1) ?? Number.NEGATIVE_INFINITY;
   const before = state.leftAtMs.at(-burst) ?? Number.NEGATIVE_INFINITY;
-  return Math.max(last + spacingMs - catchUpMs, before + burst * spacingMs, state.pausedUntilMs);
+  const leastMs = (burst * spacingMs * leastSafetyFactor) / safetyFactor;
+  return Math.max(state.dueAtMs + spacingMs, before + leastMs, state.pausedUntilMs);
 }
 
-async function noteDeparture(path: string, left: Promise<unknown>): Promise<void> {
+/** Notes a request that was due then, once it has left. */
+async function noteDeparture(path: string, dueAtMs: number, left: Promise<unknown>): Promise<void> {
   await Promise.race([left, sleep(longestDepartureMs, undefined, { ref: false })]);
   const state = readState(path);
-  save(path, { ...state, leftAtMs: [...state.leftAtMs, monotonicMs()].slice(-departuresKept) });
+  const nowMs = monotonicMs();
+  const leftAtMs = [...state.leftAtMs, nowMs].slice(-departuresKept);
+  save(path, { ...state, leftAtMs, dueAtMs: Math.max(dueAtMs, nowMs - catchUpMs) });
 }
 
 function save(path: string, state: State): void {
@@ -137,12 +145,12 @@ function save(path: string, state: State): void {
 /** What is noted at `path`; anew, as if a request had just left, where that is no note or from before the machine's start. */
 function readState(path: string): State {
   const nowMs = monotonicMs();
-  const unknown = { refusedAtMs: null, spacingMs: 0, pausedUntilMs: 0 };
+  const unknown = { dueAtMs: 0, refusedAtMs: null, spacingMs: 0, pausedUntilMs: 0 };
   try {
     const state = stateSchema.safeParse(parseJson(readFileSync(path, 'utf8'))).data;
     const isPast = state?.leftAtMs.every((at) => at <= nowMs) && (state.refusedAtMs ?? 0) <= nowMs;
     if (state && isPast) return state;
-    const anew = { ...unknown, leftAtMs: [nowMs] };
+    const anew = { ...unknown, leftAtMs: [nowMs], dueAtMs: nowMs };
     save(path, anew);
     return anew;
   } catch (error) {

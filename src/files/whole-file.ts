@@ -30,7 +30,7 @@ export function claimFile(path: string, content = ''): boolean {
 /** What could not be written may not be removable either; the first error is the one to tell. */
 export function removeQuietly(path: string): void {
   try {
-    rmSync(path, { force: true });
+    rmSync(path);
   } catch {
     // It stays.
   }

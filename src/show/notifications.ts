@@ -117,8 +117,7 @@ async function mail(
       headers: { 'Auto-Submitted': 'auto-generated' },
       signal,
     });
-    if (rejected.length > 0) return `the server refuses ${rejected.length} of ${recipients.length} recipients`;
-    return undefined;
+    return rejected.length > 0 ? `the server refuses ${rejected.length} of ${recipients.length} recipients` : undefined;
   } finally {
     transport.close();
   }

@@ -1,0 +1,47 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { exitCodes } from '../src/errors.js';
+import { openCheckpoint, readCheckpoint } from '../src/files/checkpoint.js';
+import { createFileLock } from '../src/files/file-lock.js';
+import { claimFile, makeFolder, writeWholeFile } from '../src/files/whole-file.js';
+import { jockeys } from './faults.js';
+import { ownFolder } from './watching.js';
+import { usualOptions } from './world.js';
+
+const folder = ownFolder();
+const checkpoint = 'checkpoint_jockeys.json';
+const open = () => openCheckpoint(folder(), jockeys, usualOptions, () => {});
+
+it('a file is claimed once, and replaced as a whole', () => {
+  expect([claimFile(folder('one')), claimFile(folder('one'), 'again')]).toEqual([true, false]);
+  expect(readFileSync(folder('one'), 'utf8')).toBe('');
+  writeWholeFile(folder('one'), 'new');
+  expect(readFileSync(folder('one'), 'utf8')).toBe('new');
+  makeFolder(folder());
+  expect(readdirSync(folder())).toEqual(['one']);
+});
+
+it('an empty checkpoint is not worth keeping when a new run begins', () => {
+  open();
+  expect(open().writtenIds.size).toBe(0);
+  expect(readdirSync(folder())).toEqual([checkpoint]);
+});
+
+it.each<[string, string, () => unknown]>([
+  ['is in no folder', 'file/one cannot be written: ENOTDIR', () => writeWholeFile(folder('file/one'), '')],
+  ['is in no folder', 'file/one cannot be written: ENOTDIR', () => claimFile(folder('file/one'))],
+  ['is in no folder', 'file/one cannot be made: ENOTDIR', () => makeFolder(folder('file/one'))],
+  ['is in no folder', `file/${checkpoint} cannot be read: ENOTDIR`, () => readCheckpoint(folder('file'), jockeys)],
+  ['is a folder', 'taken cannot be written: EISDIR', () => writeWholeFile(folder('taken'), '')],
+  ['is a folder', 'taken cannot be read: EISDIR', () => createFileLock(folder('taken')).tryAcquire()],
+  ['cannot be moved', `${checkpoint} cannot be kept aside: `, open],
+])('what %s: %s', (_, told, use) => {
+  writeFileSync(folder('file'), '');
+  for (const name of ['taken', `${checkpoint}.previous`]) mkdirSync(folder(name));
+  open().add(['jky_1'], 0);
+  const before = readdirSync(folder());
+  const message = expect.stringContaining(`${folder(told)}`);
+  const error = { exitCode: exitCodes.filesUnusable, message, cause: expect.any(Error) };
+  expect(use).toThrow(expect.objectContaining(error));
+  expect(readdirSync(folder())).toEqual(before);
+});
