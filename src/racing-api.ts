@@ -53,44 +53,34 @@ class AnswerFault extends ResultsError {
 
 /** The Racing API's results, page by page: paced, retried, and checked before anybody uses them. */
 export function createRacingApi(options: RacingApiOptions) {
-  const { baseUrl, exchange, pace, signal } = options;
-  const outage = createOutageWatch(signal);
+  const outage = createOutageWatch(options.signal);
+  const { ask, stillAnswers } = createAsking(options, outage);
   const judge = createJudge();
-
-  /** The answer to a request. A 429 is none: the pace holds everything back for as long as it takes. */
-  async function answerTo(url: string, request: object): Promise<HttpAnswer> {
-    for (;;) {
-      await outage.over(request);
-      const send = (hasLeft: () => void) => exchange.send(url, hasLeft);
-      const answer = await pace.run(send, () => outage.holds(request));
-      if (answer !== undefined && answer.status !== 429) return answer;
-    }
-  }
 
   /**
    * The page of a query that begins after its first `skip` races.
    * @throws ResultsError when retries did not help; FatalError when it is not this query but the API or the account.
    */
   async function resultsPage(query: ResultsQuery, skip: number): Promise<ResultsPage> {
-    const url = pageUrl(baseUrl, query, skip);
     const request = {};
     const attempt = async () => {
       try {
-        const page = parsePage(await answerTo(url, request), query, skip);
-        outage.answered();
-        return page;
+        return await ask(query, skip, request);
       } catch (error) {
         if (error instanceof ResultsError && mayPass(error)) outage.failed(request);
         throw error;
       }
     };
-    const page = await pRetry(attempt, retryPolicy(options)).catch((error) => {
+    try {
+      const page = await pRetry(attempt, retryPolicy(options));
+      judge.answered();
+      return page;
+    } catch (error) {
       if (!(error instanceof ResultsError)) throw error;
-      if (outage.gaveUp(request)) throw hopelessApi(error);
+      if (outage.triesForAll(request) && !(await stillAnswers(request))) throw hopelessApi(error);
+      outage.gaveUp(request);
       throw judge.judged(error);
-    });
-    judge.answered();
-    return page;
+    }
   }
 
   return {
@@ -98,24 +88,65 @@ export function createRacingApi(options: RacingApiOptions) {
     /** Whether any page was answered in full so far. */
     hasAnswered: judge.hasAnswered,
     /** How many requests it is worth to have under way at once. */
-    maxInFlight: pace.maxInFlight,
+    maxInFlight: options.pace.maxInFlight,
   };
 }
 
-/** So many requests that fail side by side, and nothing answered since, are an outage of the API. */
+/** Asks for pages, each time once. `request` stands for all the times that a page is asked for. */
+function createAsking({ baseUrl, exchange, pace }: RacingApiOptions, outage: ReturnType<typeof createOutageWatch>) {
+  let lastAnswered: [query: ResultsQuery, skip: number] | undefined;
+
+  /** The answer to a request. A 429 is none: the pace holds everything back for as long as it takes. */
+  async function answerTo(url: string, request: object): Promise<HttpAnswer> {
+    for (;;) {
+      await outage.over(request);
+      const send = (hasLeft: () => void) => {
+        outage.sent(request);
+        return exchange.send(url, hasLeft);
+      };
+      const answer = await pace.run(send, () => outage.holds(request));
+      if (answer !== undefined && answer.status !== 429) return answer;
+    }
+  }
+
+  async function ask(query: ResultsQuery, skip: number, request: object): Promise<ResultsPage> {
+    const page = parsePage(await answerTo(pageUrl(baseUrl, query, skip), request), query, skip);
+    outage.answered(request);
+    lastAnswered = [query, skip];
+    return page;
+  }
+
+  /** Whether the API still answers what it has answered before: then it is not down, but cannot answer others. */
+  async function stillAnswers(request: object): Promise<boolean> {
+    try {
+      if (lastAnswered) await ask(...lastAnswered, request);
+      return lastAnswered !== undefined;
+    } catch (error) {
+      if (error instanceof ResultsError) return false;
+      throw error;
+    }
+  }
+
+  return { ask, stillAnswers };
+}
+
+/** So many requests that fail side by side, and none sent later is answered, are an outage of the API. */
 const outageSize = 3;
 
 /**
  * Watches for an outage. Then all requests but one are held: the first that failed tries on, and either it is answered,
- * which lets all go on, or it gives up for all. A request that fails while others are answered tells of no outage.
+ * which lets all go on, or it gives up for all.
  */
 function createOutageWatch(signal: AbortSignal) {
-  /** The requests that have failed since anything was answered, and not before, in that order. */
-  const failing = new Set<object>();
-  const failedBefore = new WeakSet<object>();
+  /** When each request was sent last, and when each that tells of an outage failed first, counted in such moments. */
+  let moments = 0;
+  const sentAt = new WeakMap<object, number>();
+  const failedAt = new Map<object, number>();
+  /** Failed while another that was sent later was answered: not the API's fault. */
+  const failedAlone = new WeakSet<object>();
   let wake: (() => void)[] = [];
-  const isOutage = () => failing.size >= outageSize;
-  const isFirst = (request: object) => failing.values().next().value === request;
+  const isOutage = () => failedAt.size >= outageSize;
+  const isFirst = (request: object) => failedAt.keys().next().value === request;
   const holds = (request: object) => isOutage() && !isFirst(request);
 
   function wakeAll(): void {
@@ -132,19 +163,24 @@ function createOutageWatch(signal: AbortSignal) {
       while (holds(request) && !signal.aborted) await new Promise<void>((resolve) => wake.push(resolve));
       signal.throwIfAborted();
     },
-    answered: () => {
-      for (const request of failing) failedBefore.add(request);
-      failing.clear();
+    sent: (request: object) => void sentAt.set(request, ++moments),
+    answered: (request: object) => {
+      for (const [other, failed] of failedAt) {
+        if (failed > (sentAt.get(request) ?? 0)) continue;
+        failedAt.delete(other);
+        failedAlone.add(other);
+      }
+      failedAt.delete(request);
       wakeAll();
     },
     failed: (request: object) => {
-      if (!failedBefore.has(request)) failing.add(request);
+      if (!failedAlone.has(request) && !failedAt.has(request)) failedAt.set(request, ++moments);
     },
-    /** The request tries no more. Returns whether it did so for all. */
-    gaveUp: (request: object): boolean => {
-      const forAll = isOutage() && isFirst(request);
-      failing.delete(request);
-      return forAll;
+    triesForAll: (request: object) => isOutage() && isFirst(request),
+    /** The request tries no more. */
+    gaveUp: (request: object) => {
+      failedAt.delete(request);
+      wakeAll();
     },
   };
 }
