@@ -33,12 +33,15 @@ export async function startSlowNetwork(url: string, { connectMs, requestMs }: Ne
 function delay(from: Socket, to: Socket, delayMs: () => number): void {
   let dueAtMs = 0;
   let arrivedAtMs = 0;
+  let handedOn = Promise.resolve();
   from.on('data', (chunk) => {
     const nowMs = performance.now();
     // A long body comes in many pieces.
     const isNew = nowMs - arrivedAtMs > 5;
     arrivedAtMs = nowMs;
-    dueAtMs = isNew ? Math.max(dueAtMs, nowMs + delayMs()) : Math.max(dueAtMs, nowMs);
-    setTimeout(() => to.write(chunk), dueAtMs - nowMs);
+    dueAtMs = Math.max(dueAtMs, isNew ? nowMs + delayMs() : nowMs);
+    const due = sleep(dueAtMs - nowMs);
+    handedOn = handedOn.then(() => due).then(() => void to.write(chunk));
   });
+  from.resume();
 }
