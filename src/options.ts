@@ -47,7 +47,7 @@ function populateCommand() {
         .default('auto' as const),
     )
     .addOption(rateOption())
-    .option('--force', "write even if the sweep's safety brake says no", false)
+    .option('--force', "write even if the sweep's safety brake says no; allow --rate above 5", false)
     .option('--quiet', 'print nothing when all went well, everything on stderr otherwise', false)
     .option('--html', 'write the report as a web page too', false)
     .version(packageJson.version)

@@ -18,6 +18,8 @@ const runJockeys = (args: string[] = [], environment: Record<string, string> = {
 /** The same in this process. */
 const runHere = (options: Partial<PopulateOptions> = {}) => world.runHere({ entities: [jockeys], ...options });
 
+const elsewhere = { RACING_API_BASE_URL: 'https://racing-api.invalid/v1' };
+
 /** The API knows one jockey no more; returns its id. */
 function breakOneJockey(): string {
   const { id = '' } = world.season.jockeys[0] ?? {};
@@ -29,12 +31,19 @@ describe('exit codes', () => {
   it.each([
     [[], {}, /--all or --entities/],
     [['--all'], { RACING_API_USERNAME: '', SUPABASE_URL: 'no url' }, /USERNAME is missing.*SUPABASE_URL is not a URL/s],
+    [['--all', '--rate', '6'], elsewhere, /--rate 6 is too much: the API documents at most 5.*--force/],
+    [['verify', '--rate', '6'], elsewhere, /--rate 6 is too much: the API documents at most 5/],
+    [['--all', '--rate', '10.1', '--force'], elsewhere, /--rate 10.1 is too much: the API bans addresses/],
   ])('2 for %j with %j, on stderr and before anything else', async (args, environment, told) => {
     const { code, stdout, stderr } = await world.run(args, environment);
     expect(stderr).toMatch(told);
     expect(stderr).not.toMatch(/^\s+at /m);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(existsSync(logs())).toBe(false);
+  });
+
+  it('0 for a rate that --force passes', async () => {
+    expect(await world.run(['--all', '--rate', '10', '--force', '--dry-run'], elsewhere)).toMatchObject({ code: 0 });
   });
 
   it('1 for a bug of ours, which says so and leaves no lock behind', async () => {

@@ -92,6 +92,21 @@ describe('a checkpoint', () => {
     expect(await writtenIds(world, jockeys)).toHaveLength(14);
   });
 
+  it('is saved again when that is so long ago, and when it is asked for', () => {
+    const checkpoint = openCheckpoint(logs(), jockeys, usualOptions, () => {});
+    const saved = () => checkpointIds(world, jockeys);
+    checkpoint.add(['jky_1'], 60_000);
+    expect(saved()).toEqual([]);
+    checkpoint.add(['jky_2'], 0);
+    expect(saved()).toEqual(['jky_1', 'jky_2']);
+    checkpoint.add(['jky_3'], 60_000);
+    checkpoint.save();
+    expect(saved()).toHaveLength(3);
+    rmSync(path());
+    checkpoint.save();
+    expect(existsSync(path())).toBe(false);
+  });
+
   it('is whole for a reader at every moment', async () => {
     const checkpoint = openCheckpoint(logs(), jockeys, usualOptions, () => {});
     const reader = new Worker(readAgainAndAgain, { eval: true, workerData: path() });
