@@ -27,8 +27,8 @@ export function createPace(options: PaceOptions) {
   const { requestsPerSecond, budget, connected, signal } = options;
   const coolingOff = createCoolingOff(options);
   const flights = createFlights(options, coolingOff);
-  // Enough to use the whole rate even when the API takes ten seconds for each answer.
-  const maxInFlight = Math.min(64, Math.max(8, Math.ceil(requestsPerSecond * 10)));
+  // Enough to use a rate of two even when the API takes ten seconds for each answer; a page is 1 MB, and more of it parsed.
+  const maxInFlight = Math.min(20, Math.max(8, Math.ceil(requestsPerSecond * 10)));
   let lastAdmission: Promise<unknown> = Promise.resolve();
 
   /** Waits for the request's turn; undefined if it `isHeld` when that has come. */
