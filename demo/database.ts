@@ -172,7 +172,7 @@ async function applyMigrations(connection: PgliteConnection): Promise<void> {
 
 /** Fills empty tables, also with a few rows whose ids begin with `**TEST**`; leaves filled tables alone. */
 export async function seedEntities(
-  database: EmbeddedDatabase,
+  database: Pick<EmbeddedDatabase, 'query'>,
   season: Pick<Season, 'jockeys' | 'trainers' | 'owners'>,
 ): Promise<void> {
   for (const type of ['jockeys', 'trainers', 'owners'] as const) {

@@ -6,7 +6,16 @@ import type { Report } from '../src/files/report.js';
 import type { PopulateOptions } from '../src/options.js';
 import { lastDateColumn, statisticsColumns, statisticsWindow } from '../src/statistics.js';
 import { timelessRows } from './watching.js';
-import { type Ended, fasterTime, type HereOptions, startCommand, startWorld, today, type World } from './world.js';
+import {
+  type Ended,
+  fasterTime,
+  type HereOptions,
+  startCommand,
+  startWorld,
+  today,
+  type World,
+  type WorldOptions,
+} from './world.js';
 
 export { checkpointIds, latestReport as lastReport } from './watching.js';
 export { fasterTime } from './world.js';
@@ -98,7 +107,7 @@ export function raceCount(world: World, type: EntityType, id: string): number {
 }
 
 /** Few entities and short fields, so that dozens of runs take seconds; one jockey has two pages of races. */
-export async function startTinyWorld(options: Parameters<typeof startWorld>[0] = {}): Promise<World> {
+export async function startTinyWorld(options: WorldOptions = {}): Promise<World> {
   const world = await startWorld({ ...options, season: { jockeys: 14, trainers: 6, owners: 10, races: 60 } });
   const [race] = world.api.races.filter(({ date, region }) => date === today && region === 'GB');
   const runner = race?.runners[0];
@@ -112,7 +121,7 @@ export async function startTinyWorld(options: Parameters<typeof startWorld>[0] =
 export type StoredWorld = Awaited<ReturnType<typeof startStoredWorld>>;
 
 /** A tiny world whose rows an earlier run wrote, what a run today writes for the jockeys, and these in its order. */
-export async function startStoredWorld(options: Parameters<typeof startWorld>[0] = {}) {
+export async function startStoredWorld(options: WorldOptions = {}) {
   const world = await startTinyWorld(options);
   const jockeys = typeNamed('jockeys');
   const startedAt = new Date(Date.now() - 3 * 24 * 3600 * 1000);

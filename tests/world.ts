@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach } from 'vitest';
-import { type EmbeddedDatabase, seedEntities } from '../demo/database.js';
+import { seedEntities } from '../demo/database.js';
 import { makeSeason, type SeasonOptions } from '../demo/season.js';
 import { type SimulatedRacingApi, type SimulatedRacingApiOptions, startSimulatedRacingApi } from '../demo/simulator.js';
 import { createDatabase } from '../src/database.js';
@@ -19,7 +19,8 @@ import { createPace, type PaceOptions } from '../src/pace.js';
 import { createRacingApi } from '../src/racing-api.js';
 import { type RunParts, run } from '../src/run.js';
 import { type StatisticsRow, statisticsColumns } from '../src/statistics.js';
-import { startPreparedDatabase } from './prepared-database.js';
+import { type Engine, supabaseLite } from './engines.js';
+import type { TestDatabase } from './postgrest.js';
 
 const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
 
@@ -38,12 +39,20 @@ export type World = Awaited<ReturnType<typeof startWorld>>;
 
 export const today = new Date().toISOString().slice(0, 10);
 
+export interface WorldOptions {
+  season?: Partial<SeasonOptions>;
+  api?: Partial<SimulatedRacingApiOptions>;
+  /** Supabase Lite unless it says otherwise. */
+  engine?: Engine;
+  /** The most rows that the database answers with. */
+  maxRows?: number;
+}
+
 /** Starts a world; the API has no rate limit unless `api.requestsPerSecond` says so. */
-export async function startWorld(
-  options: { season?: Partial<SeasonOptions>; api?: Partial<SimulatedRacingApiOptions>; maxRows?: number } = {},
-) {
+export async function startWorld(options: WorldOptions = {}) {
   const season = makeSeason({ today, ...smallSeason, ...options.season });
-  const database = await startPreparedDatabase({ maxRows: options.maxRows });
+  const { engine = supabaseLite, maxRows } = options;
+  const database = await engine.start({ maxRows });
   const { jockeys, trainers, owners } = season;
   await seedEntities(database, { jockeys, trainers, owners });
   const requestsPerSecond = Number.POSITIVE_INFINITY;
@@ -140,7 +149,7 @@ export function startCommand(args: string[], cwd: string, environment: Record<st
 
 interface Surroundings {
   api: SimulatedRacingApi;
-  database: EmbeddedDatabase;
+  database: TestDatabase;
 }
 
 /** What a run is asked where a test does not say otherwise. */
