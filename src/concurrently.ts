@@ -60,3 +60,26 @@ export async function* inBatches<Item>(
   }
   if (batch.length > 0) yield batch;
 }
+
+/**
+ * Gives the task a signal that aborts with `signal`, or after `timeoutMs`, and returns what the task does. The task has
+ * to heed it. (An AbortSignal.any of an AbortSignal.timeout can lose its timeout: https://github.com/nodejs/node/issues/57736)
+ */
+export async function inLimitedTime<Result>(
+  signal: AbortSignal,
+  timeoutMs: number,
+  task: (limited: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  signal.throwIfAborted();
+  const abort = new AbortController();
+  const onAbort = () => abort.abort(signal.reason);
+  const tooLate = () => abort.abort(new Error(`no complete answer in ${timeoutMs / 1000}s`));
+  const timer = setTimeout(tooLate, timeoutMs);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await task(abort.signal);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', onAbort);
+  }
+}

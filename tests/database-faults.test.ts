@@ -1,8 +1,9 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { listen, stop } from '../demo/loopback.js';
 import { entityTypes } from '../src/entity-types.js';
 import type { PopulateOptions } from '../src/options.js';
-import { describeOnEachEngine } from './engines.js';
+import { describeOnEachEngine, postgrest } from './engines.js';
 import { checkpointIds, type StoredWorld, startStoredWorld, typeNamed, wholeRows, wholeTables } from './faults.js';
 import { expectNaiveRows, timelessRows } from './watching.js';
 import { openServices, type World } from './world.js';
@@ -54,6 +55,12 @@ describeOnEachEngine((engine) => {
   const answer = (status: number, body: object) => (response: ServerResponse) =>
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 
+  /** Begins to answer with rows, as JSON, and ends early. */
+  const cutOff = (end: (response: ServerResponse) => unknown) => (response: ServerResponse) => {
+    response.writeHead(200, { 'content-type': 'application/json; charset=utf-8' });
+    response.write('[{"id":"secret_row","na', () => end(response));
+  };
+
   async function expectAllWritten(options: Partial<PopulateOptions>): Promise<string[]> {
     const report = await world.runHere(options);
     expect(report).toMatchObject({ exit_code: 0, failures: [] });
@@ -89,7 +96,17 @@ describeOnEachEngine((engine) => {
     },
     { name: 'a reset', fault: (response: ServerResponse) => response.socket?.resetAndDestroy() },
     { name: 'a lost connection pool', fault: answer(504, { code: 'PGRST003', message: 'Timed out' }) },
-    // Only its code tells that it passes.
+    {
+      name: 'a schema cache that is not there yet',
+      fault: answer(503, { code: 'PGRST002', message: 'Could not query' }),
+    },
+    { name: 'an empty 400, as of a cut connection', fault: answer(400, { code: '', details: null, message: '' }) },
+    { name: 'an answer that is cut off', fault: cutOff((response) => response.end()) },
+    { name: 'an answer that breaks off', fault: cutOff((response) => response.socket?.destroy()) },
+    // Only their codes tell that they pass.
+    { name: 'a failover to a copy', fault: answer(405, { code: '25006', message: 'read-only transaction' }) },
+    { name: 'a serialization failure', fault: answer(400, { code: '40001', message: 'could not serialize' }) },
+    { name: 'too many connections', fault: answer(400, { code: '53300', message: 'too many connections' }) },
     { name: 'a deadlock', fault: answer(400, { code: '40P01', message: 'deadlock detected' }) },
   ];
 
@@ -101,18 +118,30 @@ describeOnEachEngine((engine) => {
         tries.set(`${method} ${url}`, made);
         return made <= 2;
       });
-      await expectAllWritten(sweep);
+      const lines = await expectAllWritten(sweep);
+      const told = lines.filter((line) => line.startsWith('Waiting for the database about ra_jockeys: '));
+      expect(told).toHaveLength(1);
+      expect(told[0]).not.toContain('secret_row');
+    });
+
+    it('a function that the schema cache does not know for a moment is asked for again', async () => {
+      const fault = vi.fn(answer(404, { code: 'PGRST202', message: 'Could not find the function' }));
+      injectAnswer(fault, (request) => isWrite(request) && fault.mock.calls.length === 0);
+      expect((await expectAllWritten(sweep)).join()).not.toContain('is not installed');
+      expect(fault).toHaveBeenCalledTimes(1);
     });
 
     it('an answer that never comes is given up and asked for again', async () => {
-      const timer = AbortSignal.timeout.bind(AbortSignal);
-      const spy = vi.spyOn(AbortSignal, 'timeout').mockImplementation((ms) => timer(ms / 150));
+      const inTime = setTimeout;
+      const spy = vi
+        .spyOn(globalThis, 'setTimeout')
+        .mockImplementation(((task: () => void, ms?: number) =>
+          inTime(task, ms === 30_000 ? 200 : ms)) as typeof setTimeout);
       onTestFinished(() => spy.mockRestore());
       const hang = vi.fn();
       injectAnswer(hang, (request) => isWrite(request) && hang.mock.calls.length === 0);
       await expectAllWritten(sweep);
       expect(hang).toHaveBeenCalledTimes(1);
-      expect(spy).toHaveBeenCalledWith(30_000);
     });
   });
 
@@ -145,6 +174,43 @@ describeOnEachEngine((engine) => {
       expect(world.api.calls).toEqual([]);
     });
 
+    it.each(['22P02', '23514', '44000', 'P0001'])("%s on a read is the database's failure and no bug", async (code) => {
+      injectAnswer(answer(400, { code, message: 'it says so' }), () => true);
+      await expectStopped(walk, new RegExp(`it says so \\(${code}\\)`));
+    });
+
+    it('a redirect is not followed with the key', async () => {
+      const asked = vi.fn();
+      const elsewhere = createServer((request, response) => {
+        asked(request.headers);
+        response.end('[]');
+      });
+      const url = await listen(elsewhere);
+      onTestFinished(() => stop(elsewhere));
+      injectAnswer(
+        (response) => response.writeHead(307, { location: `${url}/rest/v1/` }).end(),
+        () => true,
+      );
+      await expectStopped(walk, new RegExp(`SUPABASE_URL.*redirects to ${new URL(url).host}`));
+      expect(asked).not.toHaveBeenCalled();
+    });
+
+    it.each([walk, sweep])(
+      'another host that answers [] to every write of a $strategy has written nothing',
+      async (options) => {
+        injectAnswer(answer(200, []), isWrite);
+        await expectStopped(options, /^The database writes none of 14 rows of ra_jockeys/);
+      },
+    );
+
+    it.each([
+      { written: 14, gone: ['jky_nobody'], unreached: [], refused: {} },
+      { written: 13, gone: [], unreached: [], refused: {} },
+    ])('an answer that does not account for each row is no success: %j', async (outcome) => {
+      injectAnswer(answer(200, outcome), isWrite);
+      await expectStopped(sweep, /does not account for the 14 rows of ra_jockeys/);
+    });
+
     it('the wrong key of this project is refused', async () => {
       await expectStopped(walk, /SUPABASE_SERVICE_KEY/, `${world.database.serviceKey.slice(0, -4)}AAAA`);
       expect(world.api.calls).toEqual([]);
@@ -152,6 +218,20 @@ describeOnEachEngine((engine) => {
   });
 
   describe('the schema', () => {
+    it('an earlier version of the function is told, and the rows are right', async () => {
+      onTestFinished(() => world.database.migrate());
+      await sql(
+        'drop function populate_statistics(text, jsonb)',
+        `create function populate_statistics(entity_type text, statistics jsonb) returns text[]
+          language sql as $$ select '{}'::text[] $$`,
+        'grant execute on function populate_statistics to service_role',
+        `notify pgrst, 'reload schema'`,
+      );
+      const lines = await expectAllWritten(sweep);
+      const told = lines.filter((line) => line.includes('populate_statistics is of an earlier version'));
+      expect(told).toEqual([expect.stringContaining('supabase/migrations')]);
+    });
+
     it.each([
       ['table', 'rename to elsewhere', 'alter table elsewhere rename to ra_owners'],
       ['column', 'rename recent_30d_wins to other', 'alter table ra_owners rename other to recent_30d_wins'],
@@ -161,6 +241,22 @@ describeOnEachEngine((engine) => {
       expect(report).toMatchObject({ exit_code: 6, requests: 0, failures: [] });
       expect(report.stopped_by).toMatch(/ra_owners.*20251101000000_entity_statistics\.sql/);
       expect(world.api.calls).toEqual([]);
+    });
+
+    it('a table without rows is told before any request, and that the key may be the wrong one', async () => {
+      const rows = 'create table put_aside as select * from ra_trainers';
+      await change(
+        [rows, 'truncate ra_trainers'],
+        ['insert into ra_trainers select * from put_aside', 'drop table put_aside'],
+      );
+      const report = await world.runHere({ ...walk, entities: entityTypes });
+      expect(report).toMatchObject({ exit_code: 6, requests: 0, failures: [] });
+      expect(report.stopped_by).toMatch(/^ra_trainers is empty, or hidden from the key\. Check that SUPABASE_URL/);
+      await expectStopped(
+        walk,
+        /^ra_jockeys is empty.* holds the publishable \(anon\) key/,
+        world.database.publishableKey,
+      );
     });
 
     it.each([walk, sweep])('without the function a $strategy writes the same rows one by one', async (options) => {
@@ -188,23 +284,82 @@ describeOnEachEngine((engine) => {
       expect(checkpointIds(world, jockeys).sort()).toEqual(ids.filter((id) => id !== goneId).sort());
     });
 
-    it('whose values a check constraint refuses is a failure, the others of its batch are written', async () => {
-      const [, refusedId = ''] = ids;
+    const [deferred, instead] = [
+      `create constraint trigger no_news after update on ra_jockeys deferrable initially deferred for each row`,
+      'create trigger no_news before update on ra_jockeys for each row',
+    ];
+    const function_ = (body: string) =>
+      `create function public.refuse() returns trigger language plpgsql as $$ begin ${body} end $$`;
+    const kinds = [
+      {
+        what: 'a check constraint refuses',
+        how: (id: string) => [`alter table ra_jockeys add constraint no_news check (id <> '${id}') not valid`],
+        back: ['alter table ra_jockeys drop constraint no_news'],
+        reason: /refuses its values: .*violates check constraint "no_news" \(23514\)/,
+      },
+      {
+        what: 'a trigger refuses in words of its own',
+        how: (id: string) => [
+          function_(`raise 'not now';`),
+          `${instead} when (new.id = '${id}') execute function refuse()`,
+        ],
+        reason: /refuses its values: not now \(P0001\)/,
+      },
+      {
+        what: 'a trigger refuses at the end of the transaction',
+        how: (id: string) => [
+          function_(`raise 'too late';`),
+          `${deferred} when (new.id = '${id}') execute function refuse()`,
+        ],
+        reason: /refuses its values: too late \(P0001\)/,
+      },
+      {
+        what: 'a trigger passes over',
+        how: (id: string) => [
+          function_('return null;'),
+          `${instead} when (new.id = '${id}') execute function refuse()`,
+        ],
+        reason: /^no update reaches its row in ra_jockeys: a trigger or row-level security/,
+      },
+    ];
+
+    it.each(kinds)('that $what is a failure, and the others of its batch are written', async (kind) => {
+      const [, lostId = ''] = ids;
       const before = await wholeRows(world, jockeys);
-      // As PostgREST answers to a check constraint; Supabase Lite would call it an error of the server.
-      const refuse = `create function refuse() returns trigger language plpgsql as $$ begin
-      raise sqlstate 'PGRST' using detail = '{"status": 400, "headers": {}}', message =
-        '{"code": "23514", "message": "violates check constraint no_news", "details": "", "hint": ""}';
-      end $$`;
-      const trigger = `create trigger no_news before update on ra_jockeys for each row when (new.id = '${refusedId}')
-      execute function refuse()`;
-      await change([refuse, trigger], ['drop function refuse cascade']);
-      const failures = [{ id: refusedId, reason: expect.stringMatching(/refuses its values.*no_news.*23514/) }];
-      expect(await world.runHere(sweep)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
-      expect((await wholeRows(world, jockeys)).get(refusedId)).toBe(before.get(refusedId));
+      await change(kind.how(lostId), kind.back ?? ['drop function refuse cascade']);
+      const failures = [{ id: lostId, reason: expect.stringMatching(kind.reason) }];
+      for (const options of [sweep, { ...walk, resume: true }]) {
+        expect(await world.runHere(options)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+        expect((await wholeRows(world, jockeys)).get(lostId)).toBe(before.get(lostId));
+      }
       const written = await timelessRows(world, [jockeys]);
-      for (const id of ids.filter((one) => one !== refusedId)) expect(written.get(id)).toEqual(right.get(id));
+      const others = ids.filter((id) => id !== lostId);
+      for (const id of others) expect(written.get(id)).toEqual(right.get(id));
+      expect(checkpointIds(world, jockeys).sort()).toEqual(others.sort());
     });
+
+    it.each(kinds)('and all others that $what: the database has failed', async ({ how, back, reason }) => {
+      const all = how('').map((statement) =>
+        statement.replace(/\(id <> ''\)/, '(false)').replace(/when .* execute/, 'execute'),
+      );
+      await change(all, back ?? ['drop function refuse cascade']);
+      await expectStopped(sweep, new RegExp(reason.source.replace('^', 'writes none of 14 rows.* because ')));
+    });
+
+    // Supabase Lite tells errors of a row as errors of the server.
+    it.runIf(engine.name === postgrest.name)(
+      'that the database refuses is a failure without the function too',
+      async () => {
+        const [, lostId = ''] = ids;
+        await dropFunction();
+        for (const { how, back, reason } of kinds) {
+          await sql(...how(lostId));
+          const failures = [{ id: lostId, reason: expect.stringMatching(reason) }];
+          expect(await world.runHere(sweep)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+          await sql(...(back ?? ['drop function refuse cascade']));
+        }
+      },
+    );
   });
 
   it('rows that do not exist are explained, however many they are and however their ids are spelled', async () => {
@@ -213,17 +368,10 @@ describeOnEachEngine((engine) => {
     const [row = {}] = right.values();
     const unknown = Array.from({ length: 201 }, (_, number) => `jky_"${number}\\",(*)`);
     const rows = unknown.map((id) => ({ ...row, id, stats_updated_at: null }));
-    const reasons = await database.writeStatistics(jockeys, rows);
+    const present = { ...row, id: ids[0] ?? '', stats_updated_at: null };
+    const reasons = await database.writeStatistics(jockeys, [present, ...rows]);
     expect([...reasons.keys()].sort()).toEqual(unknown.sort());
     expect(new Set(reasons.values())).toEqual(new Set(['its row is no longer in ra_jockeys']));
-    // Among so many, one that is there after all.
-    const hidden = 'jky_"\\",(*)';
-    await change(
-      [`insert into ra_jockeys values ('${hidden}', 'Hidden')`],
-      [`delete from ra_jockeys where name = 'Hidden'`],
-    );
-    injectAnswer(answer(200, [...unknown.slice(0, 150), hidden]), isWrite);
-    await expect(database.writeStatistics(jockeys, [])).rejects.toThrow('row-level security');
   });
 
   it('row-level security that lets updates match nothing ends the run and says so', async () => {

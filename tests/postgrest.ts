@@ -29,6 +29,7 @@ export interface HostedDatabase extends TestDatabase {
 }
 
 const migrationsFolder = new URL('../supabase/migrations/', import.meta.url);
+const keepAlive = new Agent({ keepAlive: true });
 const { resolve } = createRequire(import.meta.url);
 
 function folderOf(module: string): string | undefined {
@@ -113,6 +114,12 @@ export async function startPostgrest({
   const postgres = await startPostgres(programs.postgres, folder);
   const jwtSecret = randomBytes(32).toString('hex');
   const postgrest = await startPostgrestServer(programs.postgrest, { folder, jwtSecret, maxRows });
+  /** Resolves when PostgREST knows the schema as it is now: when it knows a function that is newer than all else. */
+  const reloaded = async () => {
+    await postgres.query(`create function newest() returns int language sql as 'select 1'; notify pgrst`);
+    while ((await askPostgrest(join(folder, 'postgrest'), '/rpc/newest')) !== 200) await sleep(5);
+    await postgres.query('drop function newest()');
+  };
   const keys = makeKeys(jwtSecret);
   const gateway = createServer(async (request, response) => {
     const next = () => passOn(request, response, keys.tokens, join(folder, 'postgrest'));
@@ -127,12 +134,12 @@ export async function startPostgrest({
     ...keys.named,
     query: async <Row>(sql: string, parameters: unknown[] = []) => {
       const rows = await postgres.query<Row>(sql, parameters);
-      if (/\bnotify pgrst/i.test(sql)) await postgrest.reloaded();
+      if (/\bnotify pgrst/i.test(sql)) await reloaded();
       return rows;
     },
     migrate: async () => {
       for (const sql of await migrationFiles()) await postgres.query(sql);
-      await postgrest.reloaded();
+      await reloaded();
     },
     connect: postgres.connect,
     fail: postgres.fail,
@@ -269,31 +276,26 @@ async function startPostgrestServer(
       PGRST_JWT_SECRET: jwtSecret,
       PGRST_SERVER_UNIX_SOCKET: socketPath,
     },
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: 'ignore',
   });
-  let log = '';
-  server.stderr.setEncoding('utf8').on('data', (text: string) => {
-    log += text;
-  });
-  const timesLoaded = () => log.split('Schema cache loaded').length - 1;
-  let loaded = 0;
-  /** Resolves when the schema was read anew since this was called last. */
-  const reloaded = async () => {
-    while (timesLoaded() <= loaded) {
-      if (server.exitCode !== null) throw new Error(`PostgREST ended: ${log}`);
-      await sleep(5);
-    }
-    loaded = timesLoaded();
-  };
-  await reloaded();
+  await answering(server, () => askPostgrest(socketPath, '/'));
   return {
-    reloaded,
     close: async () => {
       const ended = once(server, 'exit');
       server.kill('SIGKILL');
       await ended;
     },
   };
+}
+
+/** The status of what PostgREST answers to a GET as anon; rejects while it cannot answer. */
+async function askPostgrest(socketPath: string, path: string): Promise<number> {
+  const asked = httpRequest({ socketPath, path, agent: keepAlive }).end();
+  const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+  answer.resume();
+  const { statusCode = 503 } = answer;
+  if (statusCode >= 500) throw new Error(`PostgREST answers ${statusCode}`);
+  return statusCode;
 }
 
 function makeKeys(jwtSecret: string) {
@@ -319,8 +321,6 @@ function makeKeys(jwtSecret: string) {
   ]);
   return { named, tokens };
 }
-
-const keepAlive = new Agent({ keepAlive: true });
 
 /** What Supabase's gateway does: knows the keys, and gives PostgREST the JWT of the key's role. */
 async function passOn(
