@@ -114,11 +114,14 @@ export async function startPostgrest({
   const postgres = await startPostgres(programs.postgres, folder);
   const jwtSecret = randomBytes(32).toString('hex');
   const postgrest = await startPostgrestServer(programs.postgrest, { folder, jwtSecret, maxRows });
+  let reloads = 0;
   /** Resolves when PostgREST knows the schema as it is now: when it knows a function that is newer than all else. */
   const reloaded = async () => {
-    await postgres.query(`create function newest() returns int language sql as 'select 1'; notify pgrst`);
-    while ((await askPostgrest(join(folder, 'postgrest'), '/rpc/newest')) !== 200) await sleep(5);
-    await postgres.query('drop function newest()');
+    reloads += 1;
+    const newest = `newest_${reloads}`;
+    await postgres.query(`create function ${newest}() returns int language sql as 'select 1'; notify pgrst`);
+    while ((await askPostgrest(join(folder, 'postgrest'), `/rpc/${newest}`)) !== 200) await sleep(5);
+    await postgres.query(`drop function ${newest}()`);
   };
   const keys = makeKeys(jwtSecret);
   const gateway = createServer(async (request, response) => {

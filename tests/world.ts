@@ -173,6 +173,7 @@ export interface HereOptions extends Partial<Pick<RunParts, 'stop' | 'startedAt'
   serviceKey?: string;
   timeoutMs?: number;
   firstRetryMs?: number;
+  databaseFirstRetryMs?: number;
   /** What pauses after a 429 go by. */
   time?: Pick<PaceOptions, 'clock' | 'sleep'>;
 }
@@ -192,6 +193,7 @@ export function openServices(
   { stop = new AbortController(), timeoutMs = 2_000, firstRetryMs = 5, ...parts }: HereOptions = {},
 ) {
   const { baseUrl = world.api.url, serviceKey = world.database.serviceKey, time = fasterTime(1) } = parts;
+  const { databaseFirstRetryMs = 1 } = parts;
   const { signal } = stop;
   const events = createEvents();
   const { tell } = events;
@@ -202,7 +204,7 @@ export function openServices(
   const api = createRacingApi({ baseUrl, username, password, pace, signal, timeoutMs, firstRetryMs });
   const lastWrites = new AbortController().signal;
   const { url } = world.database;
-  const database = createDatabase({ url, serviceKey, tell, signal: lastWrites, firstRetryMs: 1 });
+  const database = createDatabase({ url, serviceKey, tell, signal: lastWrites, firstRetryMs: databaseFirstRetryMs });
   return { api, database, events, lines, stop };
 }
 
