@@ -1,10 +1,18 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { listen, stop } from '../demo/loopback.js';
+import { createDatabase } from '../src/database.js';
 import { entityTypes } from '../src/entity-types.js';
+import type { Tell } from '../src/events.js';
 import type { PopulateOptions } from '../src/options.js';
 import { describeOnEachEngine, postgrest } from './engines.js';
 import { checkpointIds, type StoredWorld, startStoredWorld, typeNamed, wholeRows, wholeTables } from './faults.js';
+import { neededProgram } from './needed-program.js';
 import { expectNaiveRows, timelessRows } from './watching.js';
 import { openServices, type World } from './world.js';
 
@@ -177,6 +185,11 @@ describeOnEachEngine((engine) => {
     it.each(['22P02', '23514', '44000', 'P0001'])("%s on a read is the database's failure and no bug", async (code) => {
       injectAnswer(answer(400, { code, message: 'it says so' }), () => true);
       await expectStopped(walk, new RegExp(`it says so \\(${code}\\)`));
+    });
+
+    it('a paused project is told', async () => {
+      injectAnswer(answer(540, { message: 'Project paused' }), () => true);
+      await expectStopped(walk, /^The project is paused: restore it/);
     });
 
     it('a redirect is not followed with the key', async () => {
@@ -382,4 +395,49 @@ describeOnEachEngine((engine) => {
     );
     await expectStopped(walk, /row-level security.*service_role/, world.database.publishableKey);
   });
+});
+
+describe('a host that cannot be reached is told with its name and the cause', () => {
+  const closedPort = async () => {
+    const server = createServer();
+    const url = await listen(server);
+    await stop(server);
+    return url;
+  };
+
+  it.each([
+    { where: closedPort, told: /does not answer\. Check SUPABASE_URL.*127\.0\.0\.1:\d+: connect ECONNREFUSED/ },
+    { where: async () => 'http://project.invalid', told: /host name is not known\. A project that is paused.*invalid/ },
+  ])('$told, after six tries', async ({ where, told }) => {
+    const url = await where();
+    const asked = vi.spyOn(globalThis, 'fetch');
+    onTestFinished(() => asked.mockRestore());
+    const waiting = `Waiting for the database about ra_jockeys: ${new URL(url).host}: `;
+    expect(await expectUnreachable(url, told)).toEqual([expect.stringContaining(waiting)]);
+    expect(asked).toHaveBeenCalledTimes(6);
+  });
+
+  const openssl = neededProgram('openssl') ?? '';
+  it.runIf(openssl)('a certificate that nobody vouches for, at once', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'certificate-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=127.0.0.1', '-days', '2'];
+    execFileSync(openssl, [...request, '-keyout', key, '-out', cert], { stdio: 'ignore' });
+    const server = createSecureServer({ key: readFileSync(key), cert: readFileSync(cert) });
+    const url = (await listen(server)).replace('http:', 'https:');
+    onTestFinished(() => stop(server));
+    expect(await expectUnreachable(url, /certificate.*not to be trusted.*127\.0\.0\.1:\d+: self.signed/)).toEqual([]);
+  });
+
+  /** Returns the lines that were told meanwhile. */
+  async function expectUnreachable(url: string, told: RegExp): Promise<string[]> {
+    const lines: string[] = [];
+    const tell: Tell = (event) => event.kind === 'line' && lines.push(event.line);
+    const { signal } = new AbortController();
+    const database = createDatabase({ url, serviceKey: 'sb_secret_1', tell, signal, firstRetryMs: 1 });
+    const failed = { exitCode: 6, message: expect.stringMatching(told) };
+    await expect(database.checkTable(jockeys)).rejects.toMatchObject(failed);
+    return lines;
+  }
 });

@@ -207,7 +207,6 @@ describeOnPostgrest(() => {
 
   it.each([
     ['a column', 'alter table ra_owners drop column recent_14d_wins'],
-    ['an index', 'drop index ra_owners_last_runner_date'],
     ['of an earlier version', earlier[0] ?? ''],
   ])('where %s is to change and another session uses the table, it is told after 5 s', async (_, change) => {
     onTestFinished(() => hosted.migrate());
