@@ -209,6 +209,7 @@ async function startPostgres(packageFolder: string, folder: string) {
   let server: ChildProcess;
   const start = async () => {
     server = spawn(join(bin, 'postgres'), ['-D', data, ...options], { ...owner, cwd: folder, stdio: 'ignore' });
+    endWithUs(server);
     await answering(server, async () => (await connect('supabase_admin', 'postgres')).end());
   };
   const end = async () => {
@@ -251,6 +252,13 @@ async function setUpProject(connect: (user: string, database: string) => Promise
   }
 }
 
+/** A process that dies of an error would leave its servers behind. */
+function endWithUs(server: ChildProcess): void {
+  const end = () => void server.kill('SIGQUIT');
+  process.once('exit', end);
+  server.once('exit', () => process.removeListener('exit', end));
+}
+
 /** Resolves when `ask` does; rejects when the server ends before. */
 async function answering(server: ChildProcess, ask: () => Promise<unknown>): Promise<void> {
   for (;;) {
@@ -281,6 +289,7 @@ async function startPostgrestServer(
     },
     stdio: 'ignore',
   });
+  endWithUs(server);
   await answering(server, () => askPostgrest(socketPath, '/'));
   return {
     close: async () => {
