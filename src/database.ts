@@ -9,6 +9,8 @@ import { lastDateColumn, type StatisticsRow, statisticsColumns } from './statist
 const pageRows = 1000;
 /** So many ids fit into a URL. */
 const idsInUrl = 100;
+const mostRanges = 24;
+const rangesInFlight = 6;
 const rowWritesInFlight = 8;
 /** From so many rows on, that none of them can be written is not their own fault. */
 const telling = 3;
@@ -66,23 +68,56 @@ async function checkTable(ask: Ask, type: EntityType, serviceKey: string): Promi
 }
 
 /**
- * All rows of the type's table but the test rows, page by page in the order of their ids. Each page begins after
- * the last id of the one before, so that rows that appear or vanish meanwhile shift nothing.
+ * All rows of the type's table but the test rows, page by page in the order of their ids. Ranges of ids are read
+ * several at once, for a database may be far away; rows that appear or vanish meanwhile shift nothing.
  */
 async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
-  const columns = `id,name,lastDate:${lastDateColumn(type)},statsUpdatedAtMs:stats_updated_at`;
+  const reading: Promise<Entity[][]>[] = [];
   let after: string | undefined;
-  for (;;) {
-    const { data: page } = await ask(type, entityRows, (client) => {
-      const query = client.from(type.table).select(columns).order('id').limit(pageRows);
-      return after === undefined ? query : query.gt('id', after);
-    });
-    const last = page.at(-1);
-    if (last === undefined) return;
-    after = last.id;
-    // Here and not in the query: PostgREST would read the asterisks as wildcards.
-    yield page.filter(({ id }) => !id.startsWith('**TEST**'));
+  for (const last of [...(await rangeEnds(ask, type)), undefined]) {
+    const range = readRange(ask, type, after, last);
+    // It is awaited, but others are before it.
+    range.catch(() => {});
+    reading.push(range);
+    after = last;
+    if (reading.length >= rangesInFlight) yield* (await reading.shift()) ?? [];
   }
+  for (const range of reading) yield* await range;
+}
+
+/** The last ids of ranges of a few pages each, but of the last range: that has no end. */
+async function rangeEnds(ask: Ask, type: EntityType): Promise<string[]> {
+  const { count } = await ask(type, idRows, (client) =>
+    client.from(type.table).select('id', { count: 'exact' }).order('id').limit(1),
+  );
+  const rangeRows = pageRows * Math.ceil(count / pageRows / mostRanges);
+  const offsets: number[] = [];
+  for (let end = rangeRows; end < count; end += rangeRows) offsets.push(end - 1);
+  const ends = offsets.map(async (offset) => {
+    const { data } = await ask(type, idRows, (client) =>
+      client.from(type.table).select('id').order('id').range(offset, offset),
+    );
+    return data.map(({ id }) => id);
+  });
+  return (await Promise.all(ends)).flat();
+}
+
+/** The rows after the id `after`, and up to `last` with it. Each page begins after the last id of the one before. */
+async function readRange(ask: Ask, type: EntityType, after: string | undefined, last: string | undefined) {
+  const columns = `id,name,lastDate:${lastDateColumn(type)},statsUpdatedAtMs:stats_updated_at`;
+  const pages: Entity[][] = [];
+  for (let from = after; from === undefined || from !== last; ) {
+    const { data: page } = await ask(type, entityRows, (client) => {
+      let query = client.from(type.table).select(columns).order('id').limit(pageRows);
+      if (from !== undefined) query = query.gt('id', from);
+      return last === undefined ? query : query.lte('id', last);
+    });
+    from = page.at(-1)?.id;
+    if (from === undefined) break;
+    // Here and not in the query: PostgREST would read the asterisks as wildcards.
+    pages.push(page.filter(({ id }) => !id.startsWith('**TEST**')));
+  }
+  return pages;
 }
 
 /** An entity's stored statistics, with stats_updated_at; undefined if its row is gone. */

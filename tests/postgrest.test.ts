@@ -6,7 +6,7 @@ import { describeOnPostgrest, postgrest } from './engines.js';
 import { type StoredWorld, startStoredWorld, typeNamed } from './faults.js';
 import { type HostedDatabase, migrationFiles } from './postgrest.js';
 import { timelessRows } from './watching.js';
-import { today, type World } from './world.js';
+import { openServices, today, type World } from './world.js';
 
 const jockeys = typeNamed('jockeys');
 const sweep = { entities: [jockeys], strategy: 'sweep' } as const;
@@ -215,6 +215,33 @@ describeOnPostgrest(() => {
     const hint = expect.stringContaining('pg_stat_activity');
     await expect(hosted.migrate()).rejects.toMatchObject({ message: expect.stringContaining('ra_owners'), hint });
     await session.query('rollback');
+  });
+
+  it('reads every row once and in order, several pages at a time, also where rows come and go', async () => {
+    const { api, database, stop } = openServices({ api: { url: 'http://127.0.0.1' }, database: hosted }, 1);
+    onTestFinished(async () => {
+      stop.abort();
+      await api.close();
+      hosted.intercept = undefined;
+      await sql('truncate ra_owners');
+    });
+    await sql(`insert into ra_owners (id, name) select 'own_' || n, 'x' from generate_series(100000, 149999) n`);
+    let [open, most] = [0, 0];
+    hosted.intercept = async (_request, _response, next) => {
+      open += 1;
+      most = Math.max(most, open);
+      if (open === 6) await sql(`delete from ra_owners where id = 'own_' || 100000 + 9 * (random() * 5000)::int + 1`);
+      if (open === 6) await sql(`insert into ra_owners (id, name) values ('own_' || 100000 + random(), 'new')`);
+      await next();
+      open -= 1;
+    };
+    const ids: string[] = [];
+    for await (const page of database.entities(typeNamed('owners'))) ids.push(...page.map(({ id }) => id));
+    const rest = await hosted.query<{ id: string }>(`select id from ra_owners where name = 'x' order by id`);
+    const read = new Set(ids);
+    expect(rest.filter(({ id }) => !read.has(id))).toEqual([]);
+    expect(ids).toEqual([...read].sort());
+    expect(most).toBeGreaterThan(3);
   });
 
   it("another role's tables are told where something is missing, and otherwise left alone", async () => {

@@ -148,7 +148,7 @@ export function startCommand(args: string[], cwd: string, environment: Record<st
 }
 
 interface Surroundings {
-  api: SimulatedRacingApi;
+  api: Pick<SimulatedRacingApi, 'url'>;
   database: TestDatabase;
 }
 
