@@ -25,7 +25,9 @@ const usualFirstRetryMs = 1_100;
 /** The schema cache may be a moment behind. */
 const retriesOfMissingFunction = 2;
 const requestTimeoutMs = 30_000;
-/** Retries that are no further apart are of one stretch of trouble, which is told once. */
+/** Who waits for so long wants to know for what. */
+const slowMs = 5_000;
+/** Waits that are no further apart are of one stretch of trouble, which is told once. */
 const stretchMs = 60_000;
 
 const passingKinds = ['unreachable', 'unknown-host', 'busy'] as const;
@@ -92,7 +94,9 @@ export function openDataApi(options: DataApiOptions): Ask {
   const tellTrouble = troubleTeller(options.tell);
   return async ({ table }, schema, request, anotherWay = []) => {
     const attempt = async () => {
+      const slow = setTimeout(() => tellTrouble(table, `no answer for ${slowMs / 1000} s`, 'busy'), slowMs);
       const answer = await request(client).retry(false);
+      clearTimeout(slow);
       signal.throwIfAborted();
       if (answer.error) throw faultOf(answer, serviceKey);
       const parsed = schema.safeParse(answer.data);
@@ -107,7 +111,7 @@ export function openDataApi(options: DataApiOptions): Ask {
         signal,
         shouldRetry: ({ error, attemptNumber }) => mayPass(error, attemptNumber),
         onFailedAttempt: ({ error, attemptNumber, retriesLeft }) => {
-          if (retriesLeft > 0 && mayPass(error, attemptNumber)) tellTrouble(table, error);
+          if (retriesLeft > 0 && mayPass(error, attemptNumber)) tellTrouble(table, error.message, error.kind);
         },
       });
     } catch (error) {
@@ -124,13 +128,13 @@ function mayPass(error: Error, attempt: number): error is DatabaseFault {
 }
 
 /** Tells a stretch of trouble once, however many requests are in it. */
-function troubleTeller(tell: Tell): (table: string, fault: DatabaseFault) => void {
+function troubleTeller(tell: Tell) {
   let lastMs = Number.NEGATIVE_INFINITY;
-  return (table, { kind, message }) => {
+  return (table: string, what: string, kind: FaultKind) => {
     const begins = performance.now() - lastMs > stretchMs;
     lastMs = performance.now();
-    const perhaps = kind === 'busy' ? ' Another session may hold its rows locked.' : '';
-    if (begins) tell({ kind: 'line', line: `Waiting for the database about ${table}: ${message}.${perhaps}` });
+    const perhaps = kind === 'busy' ? ' It may be overloaded, or another session may hold rows locked.' : '';
+    if (begins) tell({ kind: 'line', line: `Waiting for the database about ${table}: ${what}.${perhaps}` });
   };
 }
 

@@ -144,11 +144,12 @@ describeOnEachEngine((engine) => {
       const spy = vi
         .spyOn(globalThis, 'setTimeout')
         .mockImplementation(((task: () => void, ms?: number) =>
-          inTime(task, ms === 30_000 ? 200 : ms)) as typeof setTimeout);
+          inTime(task, ms === 30_000 ? 1_000 : ms === 5_000 ? 200 : ms)) as typeof setTimeout);
       onTestFinished(() => spy.mockRestore());
       const hang = vi.fn();
       injectAnswer(hang, (request) => isWrite(request) && hang.mock.calls.length === 0);
-      await expectAllWritten(sweep);
+      const lines = (await expectAllWritten(sweep)).filter((line) => line.startsWith('Waiting for the database'));
+      expect(lines).toEqual([expect.stringMatching(/about ra_jockeys: no answer for 5 s\. It may be overloaded/)]);
       expect(hang).toHaveBeenCalledTimes(1);
     });
   });

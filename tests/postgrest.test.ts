@@ -91,7 +91,9 @@ describeOnPostgrest(() => {
       await next();
     };
     const { lines } = await expectAllWritten();
-    expect(lines).toContainEqual(expect.stringMatching(/^Waiting .*lock timeout.*Another session may hold its rows/));
+    expect(lines).toContainEqual(
+      expect.stringMatching(/^Waiting .*lock timeout.*another session may hold rows locked/),
+    );
   });
 
   it('rows that another session holds to the end are the likely cause that is named', async () => {
