@@ -233,7 +233,7 @@ function adviceAbout({ kind }: DatabaseFault, table: string, serviceKey: string)
     paused: 'The project is paused: restore it in the dashboard, then run again with --resume.',
     certificate: `The certificate of the database's host is not to be trusted, so nothing is sent there. Check SUPABASE_URL, the clock, and a proxy in between.`,
     schema: `The table ${table} or a column of it is missing: apply supabase/migrations/20251101000000_entity_statistics.sql (supabase db push), then run again.`,
-    refused: `The database refuses access to ${table}. ${secretKeyAdvice(serviceKey)}`,
+    refused: `The database refuses access to ${table}. ${secretKeyAdvice(serviceKey)} If it is that one: grant select, update on ${table} to service_role.`,
     'not-ours': `What answers for ${table} is not Supabase's Data API. Check SUPABASE_URL: it is the project's URL, https://<project>.supabase.co.`,
     'function-missing': 'A function of the database is missing: apply supabase/migrations (supabase db push).',
     'row-refused': `The database refuses what it is asked about ${table}. If it is about our columns, apply supabase/migrations (supabase db push).`,

@@ -171,7 +171,12 @@ describeOnEachEngine((engine) => {
     });
 
     it.each([
-      { name: 'no privilege', status: 400, body: { code: '42501', message: 'denied' }, told: /SUPABASE_SERVICE_KEY/ },
+      {
+        name: 'no privilege',
+        status: 400,
+        body: { code: '42501', message: 'denied' },
+        told: /SUPABASE_SERVICE_KEY.*grant .* on ra_jockeys/,
+      },
       { name: 'an expired JWT', status: 400, body: { code: 'PGRST301', message: '' }, told: /SUPABASE_SERVICE_KEY/ },
       { name: 'another error', status: 400, body: { code: 'PGRST100', message: 'parse error' }, told: /PGRST100/ },
       { name: 'a body of another shape', status: 200, body: { hello: 'world' }, told: /SUPABASE_URL/ },

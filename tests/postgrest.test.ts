@@ -216,8 +216,7 @@ describeOnPostgrest(() => {
     onTestFinished(() => hosted.migrate());
     await sql(change);
     const session = await otherSession('lock table ra_owners in row exclusive mode');
-    const hint = expect.stringContaining('pg_stat_activity');
-    await expect(hosted.migrate()).rejects.toMatchObject({ message: expect.stringContaining('ra_owners'), hint });
+    await expect(hosted.migrate()).rejects.toThrow(/^Another session uses ra_owners: .*pg_stat_activity/);
     await session.query('rollback');
   });
 
@@ -261,8 +260,7 @@ describeOnPostgrest(() => {
     await admin.query('alter table ra_owners reset (fillfactor)');
     await hosted.migrate();
     await admin.query('alter table ra_owners drop column recent_14d_wins');
-    const hint = 'Run this as the owner of the table.';
-    await expect(hosted.migrate()).rejects.toMatchObject({ message: expect.stringContaining('ra_owners'), hint });
+    await expect(hosted.migrate()).rejects.toThrow(/^ra_owners lacks something: run this as the owner/);
   });
 
   it("most of a second day's updates are HOT, it logs little, and the tables grow no more", {

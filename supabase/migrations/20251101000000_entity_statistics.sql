@@ -84,13 +84,11 @@ begin
   end loop;
 exception
   when lock_not_available then
-    raise exception 'Another session uses %, so that it cannot be changed now.', table_name using
-      errcode = 'lock_not_available',
-      hint = 'Look for an open transaction (select * from pg_stat_activity), end it, then run this again.';
+    raise exception 'Another session uses %: look for its open transaction in pg_stat_activity, end it, run this again.',
+      table_name using errcode = 'lock_not_available';
   when insufficient_privilege then
-    raise exception '% cannot be changed: %', table_name, sqlerrm using
-      errcode = 'insufficient_privilege',
-      hint = 'Run this as the owner of the table.';
+    raise exception '% lacks something: run this as the owner of the table (%).', table_name, sqlerrm using
+      errcode = 'insufficient_privilege';
 end
 $$;
 

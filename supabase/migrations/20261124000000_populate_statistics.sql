@@ -30,13 +30,11 @@ begin
   end loop;
 exception
   when lock_not_available then
-    raise exception 'Another session uses %, so that it cannot be changed now.', table_name using
-      errcode = 'lock_not_available',
-      hint = 'Look for an open transaction (select * from pg_stat_activity), end it, then run this again.';
+    raise exception 'Another session uses %: look for its open transaction in pg_stat_activity, end it, run this again.',
+      table_name using errcode = 'lock_not_available';
   when insufficient_privilege then
     -- It works without, only less cheaply.
-    raise warning '% cannot be changed, and updates stay expensive: %', table_name, sqlerrm using
-      hint = format('Let the owner of the table run: %s', change);
+    raise warning 'Updates of % stay expensive (%): let the owner of the table run %', table_name, sqlerrm, change;
 end
 $$;
 
