@@ -25,16 +25,18 @@ begin
         where pg_class.oid = to_regclass('public.' || table_name) and setting like 'fillfactor=%'
       )
     loop
-      execute change;
+      begin
+        execute change;
+      exception when insufficient_privilege then
+        -- It works without, only less cheaply.
+        raise warning 'Updates of % stay expensive (%): let the owner of the table run %', table_name, sqlerrm, change;
+      end;
     end loop;
   end loop;
 exception
   when lock_not_available then
     raise exception 'Another session uses %: look for its open transaction in pg_stat_activity, end it, run this again.',
       table_name using errcode = 'lock_not_available';
-  when insufficient_privilege then
-    -- It works without, only less cheaply.
-    raise warning 'Updates of % stay expensive (%): let the owner of the table run %', table_name, sqlerrm, change;
 end
 $$;
 
