@@ -113,7 +113,7 @@ it.each([
     for (let killed = 0; killed < kills / 2; ) {
       await world.reset();
       mkdirSync(logs());
-      placeCheckpoint(world, jockeys, olderIds);
+      placeCheckpoint(world, jockeys, olderIds, new Date().toISOString());
       for (let finished = false; !finished; ) {
         world.api.calls.length = 0;
         const moment = killed < kills / 2 ? pick(random, moments) : undefined;
