@@ -171,7 +171,7 @@ async function applyMigrations(connection: PgliteConnection): Promise<void> {
 }
 
 /** Fills empty tables, also with a few rows whose ids begin with `**TEST**`; leaves filled tables alone. */
-export async function seedEntities(database: EmbeddedDatabase, season: Season): Promise<void> {
+export async function seedEntities(database: Pick<EmbeddedDatabase, 'query'>, season: Season): Promise<void> {
   for (const type of ['jockeys', 'trainers', 'owners'] as const) {
     const table = `public.ra_${type}`;
     const [filled] = await database.query(`select from ${table} limit 1`);

@@ -58,23 +58,22 @@ export async function* inBatches<Item>(
 }
 
 /**
- * What `work` resolves to. The signal that it gets aborts with `signal`, or when `timeoutMs` are over. Not
- * AbortSignal.any with AbortSignal.timeout: on Node 20 that can lose its timeout at a garbage collection
- * (https://github.com/nodejs/node/issues/57736).
+ * Gives the task a signal that aborts with `signal`, or after `timeoutMs`, and returns what the task does. The task has
+ * to heed it. (An AbortSignal.any of an AbortSignal.timeout can lose its timeout: https://github.com/nodejs/node/issues/57736)
  */
-export async function withinTime<Result>(
+export async function inLimitedTime<Result>(
   signal: AbortSignal,
   timeoutMs: number,
-  work: (signal: AbortSignal) => Promise<Result>,
+  task: (limited: AbortSignal) => Promise<Result>,
 ): Promise<Result> {
   signal.throwIfAborted();
-  const limited = new AbortController();
-  const onAbort = () => limited.abort(signal.reason);
-  const tooLate = () => limited.abort(new Error(`no complete answer in ${timeoutMs / 1000}s`));
+  const abort = new AbortController();
+  const onAbort = () => abort.abort(signal.reason);
+  const tooLate = () => abort.abort(new Error(`no complete answer in ${timeoutMs / 1000}s`));
   const timer = setTimeout(tooLate, timeoutMs);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
-    return await work(limited.signal);
+    return await task(abort.signal);
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', onAbort);

@@ -3,7 +3,7 @@ import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 import { Agent, buildConnector, type DiagnosticsChannel, fetch, type Response } from 'undici';
 import packageJson from '../package.json' with { type: 'json' };
-import { withinTime } from './concurrently.js';
+import { inLimitedTime } from './concurrently.js';
 import { ResultsError } from './errors.js';
 
 /** What the API answered, before anybody has looked at its meaning. */
@@ -54,7 +54,7 @@ export function createExchange({ baseUrl, username, password, signal, timeoutMs 
     });
     try {
       // A redirect could lead the credentials to another host.
-      return await withinTime(signal, timeoutMs, async (limited) => {
+      return await inLimitedTime(signal, timeoutMs, async (limited) => {
         const response = await fetch(href, { headers, redirect: 'manual', dispatcher, signal: limited });
         const latencyMs = performance.now() - leftAtMs;
         const { status } = response;

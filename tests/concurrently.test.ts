@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { expect, it, vi } from 'vitest';
-import { inBatches, mapConcurrently } from '../src/concurrently.js';
+import { inBatches, inLimitedTime, mapConcurrently } from '../src/concurrently.js';
 
 const failure = new Error('It failed');
 const patience = { timeout: 60_000, interval: 1 };
@@ -110,4 +112,36 @@ it.each([
 ])('groups $items as $batches, also before an error', async ({ items, batches }) => {
   expect(await drain(inBatches(items, 2))).toEqual({ items: batches, error: undefined });
   expect(await drain(inBatches(thenFail(items), 2))).toEqual({ items: batches, error: failure });
+});
+
+/** Ends only when it is told to. */
+const hang = (signal: AbortSignal) =>
+  new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason));
+  });
+
+it('a task is out of time also when garbage was collected meanwhile', async () => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage: () => void = runInNewContext('gc');
+  const ended = expect(inLimitedTime(new AbortController().signal, 300, hang)).rejects.toThrow(
+    'no complete answer in 0.3s',
+  );
+  for (let times = 0; times < 5; times += 1) {
+    await sleep(10);
+    collectGarbage();
+  }
+  await ended;
+});
+
+it('a task ends with its signal, for the same reason, and leaves no listener on it', async () => {
+  const stop = new AbortController();
+  const removed = vi.spyOn(stop.signal, 'removeEventListener');
+  const ended = expect(inLimitedTime(stop.signal, 60_000, hang)).rejects.toBe(failure);
+  stop.abort(failure);
+  await ended;
+  expect(removed).toHaveBeenCalledTimes(1);
+  const task = vi.fn(hang);
+  await expect(inLimitedTime(stop.signal, 60_000, task)).rejects.toBe(failure);
+  expect(task).not.toHaveBeenCalled();
+  expect(await inLimitedTime(new AbortController().signal, 60_000, async () => 'done')).toBe('done');
 });

@@ -1,214 +1,435 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { listen, stop } from '../demo/loopback.js';
+import { createDatabase } from '../src/database.js';
 import { entityTypes } from '../src/entity-types.js';
+import type { Tell } from '../src/events.js';
 import type { PopulateOptions } from '../src/options.js';
+import { describeOnEachEngine, postgrest } from './engines.js';
 import { jockeys, sharedStoredWorld, sweep, walk, wholeRows, wholeTables } from './faults.js';
+import { neededProgram } from './needed-program.js';
 import { checkpointIds, expectNaiveRows, timelessRows } from './watching.js';
 import { openServices } from './world.js';
 
-// So that every table is read in several pages.
-const { world, right, ids } = sharedStoredWorld({ maxRows: 7 });
+describeOnEachEngine((engine) => {
+  // So that every table is read in several pages.
+  const { world, right, ids } = sharedStoredWorld({ engine, maxRows: 7 });
 
-async function sql(...statements: string[]): Promise<void> {
-  for (const statement of statements) await world.database.query(statement);
-}
+  async function sql(...statements: string[]): Promise<void> {
+    for (const statement of statements) await world.database.query(statement);
+  }
 
-/** Changes the database until the test ends. */
-async function change(statements: string[], back: string[]): Promise<void> {
-  const reload = `notify pgrst, 'reload schema'`;
-  onTestFinished(() => sql(...back, reload));
-  await sql(...statements, reload);
-}
+  /** Changes the database until the test ends. */
+  async function change(statements: string[], back: string[]): Promise<void> {
+    const reload = `notify pgrst, 'reload schema'`;
+    onTestFinished(() => sql(...back, reload));
+    await sql(...statements, reload);
+  }
 
-async function dropFunction(): Promise<void> {
-  onTestFinished(() => world.database.migrate());
-  await sql('drop function populate_statistics(text, jsonb)', `notify pgrst, 'reload schema'`);
-}
+  async function dropFunction(): Promise<void> {
+    onTestFinished(() => world.database.migrate());
+    await sql('drop function populate_statistics(text, jsonb)', `notify pgrst, 'reload schema'`);
+  }
 
-const isWrite = ({ method }: IncomingMessage) => method !== 'GET';
+  const isWrite = ({ method }: IncomingMessage) => method !== 'GET';
 
-/** Answers the requests that `hits` chooses in the database's place. */
-function injectAnswer(fault: (response: ServerResponse) => unknown, hits: (request: IncomingMessage) => boolean): void {
-  world.database.intercept = (request, response, next) => (hits(request) ? void fault(response) : next());
-}
+  /** Answers the requests that `hits` chooses in the database's place. */
+  function injectAnswer(
+    fault: (response: ServerResponse) => unknown,
+    hits: (request: IncomingMessage) => boolean,
+  ): void {
+    world.database.intercept = (request, response, next) => (hits(request) ? void fault(response) : next());
+  }
 
-const answer = (status: number, body: object) => (response: ServerResponse) =>
-  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+  const answer = (status: number, body: object) => (response: ServerResponse) =>
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 
-async function expectAllWritten(options: Partial<PopulateOptions>): Promise<string[]> {
-  const report = await world.runHere(options);
-  expect(report).toMatchObject({ exit_code: 0, failures: [] });
-  expect(await timelessRows(world, [jockeys])).toEqual(right);
-  return report.lines;
-}
+  /** Begins to answer with rows, as JSON, and ends early. */
+  const cutOff = (end: (response: ServerResponse) => unknown) => (response: ServerResponse) => {
+    response.writeHead(200, { 'content-type': 'application/json; charset=utf-8' });
+    response.write('[{"id":"secret_row","na', () => end(response));
+  };
 
-/** Ends with 6 and, in `stopped_by`, what `told` matches; no row was written. */
-async function expectStopped(options: Partial<PopulateOptions>, told: RegExp, serviceKey?: string): Promise<void> {
-  const before = await wholeTables(world);
-  const report = await world.runHere(options, serviceKey === undefined ? {} : { serviceKey });
-  expect(report).toMatchObject({ exit_code: 6, stopped_by: expect.stringMatching(told), failures: [] });
-  expect(await wholeTables(world)).toEqual(before);
-  expect(checkpointIds(world, jockeys)).toEqual([]);
-}
+  async function expectAllWritten(options: Partial<PopulateOptions>): Promise<string[]> {
+    const report = await world.runHere(options);
+    expect(report).toMatchObject({ exit_code: 0, failures: [] });
+    expect(await timelessRows(world, [jockeys])).toEqual(right);
+    return report.lines;
+  }
 
-it.each(['sweep', 'walk'] as const)('a %s writes the naive rows over whatever was there', async (strategy) => {
-  const startedAt = new Date();
-  const report = await world.runHere({ strategy }, { startedAt });
-  expect(report).toMatchObject({ exit_code: 0, strategy, failures: [], overall: { total_successful: 30 } });
-  await expectNaiveRows(world);
-  const rows = await Promise.all(entityTypes.map((type) => world.rows(type)));
-  const updated = rows.flatMap((ofType) => Array.from(ofType.values(), ({ stats_updated_at }) => stats_updated_at));
-  expect(new Set(updated.map((at) => Date.parse(`${at}`)))).toEqual(new Set([startedAt.getTime()]));
-});
+  /** Ends with 6 and, in `stopped_by`, what `told` matches; no row was written. */
+  async function expectStopped(options: Partial<PopulateOptions>, told: RegExp, serviceKey?: string): Promise<void> {
+    const before = await wholeTables(world);
+    const report = await world.runHere(options, serviceKey === undefined ? {} : { serviceKey });
+    expect(report).toMatchObject({ exit_code: 6, stopped_by: expect.stringMatching(told), failures: [] });
+    expect(await wholeTables(world)).toEqual(before);
+    expect(checkpointIds(world, jockeys)).toEqual([]);
+  }
 
-const passing = [
-  { name: 'a statement timeout', fault: answer(500, { code: '57014', message: 'canceling statement', hint: null }) },
-  { name: '503', fault: answer(503, { message: 'upstream connect error' }) },
-  { name: '502 as an HTML page', fault: (response: ServerResponse) => response.writeHead(502).end('<html>Bad</html>') },
-  { name: 'a reset', fault: (response: ServerResponse) => response.socket?.resetAndDestroy() },
-  { name: 'a lost connection pool', fault: answer(504, { code: 'PGRST003', message: 'Timed out' }) },
-  // Only its code tells that it passes.
-  { name: 'a deadlock', fault: answer(400, { code: '40P01', message: 'deadlock detected' }) },
-];
+  it.each(['sweep', 'walk'] as const)('a %s writes the naive rows over whatever was there', async (strategy) => {
+    const startedAt = new Date();
+    const report = await world.runHere({ strategy }, { startedAt });
+    expect(report).toMatchObject({ exit_code: 0, strategy, failures: [], overall: { total_successful: 30 } });
+    await expectNaiveRows(world);
+    const rows = await Promise.all(entityTypes.map((type) => world.rows(type)));
+    const updated = rows.flatMap((ofType) => Array.from(ofType.values(), ({ stats_updated_at }) => stats_updated_at));
+    expect(new Set(updated.map((at) => Date.parse(`${at}`)))).toEqual(new Set([startedAt.getTime()]));
+  });
 
-describe('a fault that passes', () => {
-  it.each(passing)('$name: every request succeeds at the third try', async ({ fault }) => {
-    const tries = new Map<string, number>();
-    injectAnswer(fault, ({ method, url }) => {
-      const made = (tries.get(`${method} ${url}`) ?? 0) + 1;
-      tries.set(`${method} ${url}`, made);
-      return made <= 2;
+  const passing = [
+    { name: 'a statement timeout', fault: answer(500, { code: '57014', message: 'canceling statement', hint: null }) },
+    { name: '503', fault: answer(503, { message: 'upstream connect error' }) },
+    {
+      name: '502 as an HTML page',
+      fault: (response: ServerResponse) => response.writeHead(502).end('<html>Bad</html>'),
+    },
+    { name: 'a reset', fault: (response: ServerResponse) => response.socket?.resetAndDestroy() },
+    { name: 'a lost connection pool', fault: answer(504, { code: 'PGRST003', message: 'Timed out' }) },
+    {
+      name: 'a schema cache that is not there yet',
+      fault: answer(503, { code: 'PGRST002', message: 'Could not query' }),
+    },
+    { name: 'an empty 400, as of a cut connection', fault: answer(400, { code: '', details: null, message: '' }) },
+    { name: 'an answer that is cut off', fault: cutOff((response) => response.end()) },
+    { name: 'an answer that breaks off', fault: cutOff((response) => response.socket?.destroy()) },
+    // Only their codes tell that they pass.
+    { name: 'a failover to a copy', fault: answer(405, { code: '25006', message: 'read-only transaction' }) },
+    { name: 'a serialization failure', fault: answer(400, { code: '40001', message: 'could not serialize' }) },
+    { name: 'too many connections', fault: answer(400, { code: '53300', message: 'too many connections' }) },
+    { name: 'a deadlock', fault: answer(400, { code: '40P01', message: 'deadlock detected' }) },
+  ];
+
+  describe('a fault that passes', () => {
+    it.each(passing)('$name: every request succeeds at the third try', async ({ fault }) => {
+      const tries = new Map<string, number>();
+      injectAnswer(fault, ({ method, url }) => {
+        const made = (tries.get(`${method} ${url}`) ?? 0) + 1;
+        tries.set(`${method} ${url}`, made);
+        return made <= 2;
+      });
+      const lines = await expectAllWritten(sweep);
+      const told = lines.filter((line) => line.startsWith('Waiting for the database about ra_jockeys: '));
+      expect(told).toHaveLength(1);
+      expect(told[0]).not.toContain('secret_row');
     });
-    await expectAllWritten(sweep);
+
+    it('a function that the schema cache does not know for a moment is asked for again', async () => {
+      const fault = vi.fn(answer(404, { code: 'PGRST202', message: 'Could not find the function' }));
+      injectAnswer(fault, (request) => isWrite(request) && fault.mock.calls.length === 0);
+      expect((await expectAllWritten(sweep)).join()).not.toContain('is not installed');
+      expect(fault).toHaveBeenCalledTimes(1);
+    });
+
+    it('an answer that never comes is given up and asked for again', async () => {
+      const inTime = setTimeout;
+      const spy = vi
+        .spyOn(globalThis, 'setTimeout')
+        .mockImplementation(((task: () => void, ms?: number) =>
+          inTime(task, ms === 30_000 ? 1_000 : ms === 5_000 ? 200 : ms)) as typeof setTimeout);
+      onTestFinished(() => spy.mockRestore());
+      const hang = vi.fn();
+      injectAnswer(hang, (request) => isWrite(request) && hang.mock.calls.length === 0);
+      const lines = (await expectAllWritten(sweep)).filter((line) => line.startsWith('Waiting for the database'));
+      expect(lines).toEqual([expect.stringMatching(/about ra_jockeys: no answer for 5 s\. It may be overloaded/)]);
+      expect(hang).toHaveBeenCalledTimes(1);
+    });
   });
 
-  it('an answer that never comes is given up and asked for again', async () => {
-    const timer = AbortSignal.timeout.bind(AbortSignal);
-    const spy = vi.spyOn(AbortSignal, 'timeout').mockImplementation((ms) => timer(ms / 150));
-    onTestFinished(() => spy.mockRestore());
-    const hang = vi.fn();
-    injectAnswer(hang, (request) => isWrite(request) && hang.mock.calls.length === 0);
-    await expectAllWritten(sweep);
-    expect(hang).toHaveBeenCalledTimes(1);
-    expect(spy).toHaveBeenCalledWith(30_000);
+  describe('a fault that lasts', () => {
+    const unreachable = /^The database cannot be reached or does not answer\. Check SUPABASE_URL/;
+
+    it('while selecting is asked about six times, and nothing is asked of the API', async () => {
+      const fault = vi.fn(answer(503, {}));
+      injectAnswer(fault, ({ method }) => method === 'HEAD' || method === 'GET');
+      await expectStopped(walk, unreachable);
+      expect(fault).toHaveBeenCalledTimes(6);
+      expect(world.api.calls).toEqual([]);
+    });
+
+    it.each([walk, sweep])('while writing a $strategy: no row, no id in the checkpoint', async (options) => {
+      injectAnswer(answer(503, {}), isWrite);
+      await expectStopped(options, unreachable);
+    });
+
+    it.each([
+      {
+        name: 'no privilege',
+        status: 400,
+        body: { code: '42501', message: 'denied' },
+        told: /SUPABASE_SERVICE_KEY.*grant .* on ra_jockeys/,
+      },
+      { name: 'an expired JWT', status: 400, body: { code: 'PGRST301', message: '' }, told: /SUPABASE_SERVICE_KEY/ },
+      { name: 'another error', status: 400, body: { code: 'PGRST100', message: 'parse error' }, told: /PGRST100/ },
+      { name: 'a body of another shape', status: 200, body: { hello: 'world' }, told: /SUPABASE_URL/ },
+    ])('$name ends the run at once', async ({ status, body, told }) => {
+      const fault = vi.fn(answer(status, body));
+      injectAnswer(fault, () => true);
+      await expectStopped(walk, told);
+      expect(fault.mock.calls.length).toBeLessThanOrEqual(2);
+      expect(world.api.calls).toEqual([]);
+    });
+
+    it.each(['22P02', '23514', '44000', 'P0001'])("%s on a read is the database's failure and no bug", async (code) => {
+      injectAnswer(answer(400, { code, message: 'it says so' }), () => true);
+      await expectStopped(walk, new RegExp(`it says so \\(${code}\\)`));
+    });
+
+    it('a paused project is told', async () => {
+      injectAnswer(answer(540, { message: 'Project paused' }), () => true);
+      await expectStopped(walk, /^The project is paused: restore it/);
+    });
+
+    it('a redirect is not followed with the key', async () => {
+      const asked = vi.fn();
+      const elsewhere = createServer((request, response) => {
+        asked(request.headers);
+        response.end('[]');
+      });
+      const url = await listen(elsewhere);
+      onTestFinished(() => stop(elsewhere));
+      injectAnswer(
+        (response) => response.writeHead(307, { location: `${url}/rest/v1/` }).end(),
+        () => true,
+      );
+      await expectStopped(walk, new RegExp(`SUPABASE_URL.*redirects to ${new URL(url).host}`));
+      expect(asked).not.toHaveBeenCalled();
+    });
+
+    it.each([walk, sweep])(
+      'another host that answers [] to every write of a $strategy has written nothing',
+      async (options) => {
+        injectAnswer(answer(200, []), isWrite);
+        await expectStopped(options, /^The database writes none of 14 rows of ra_jockeys/);
+      },
+    );
+
+    it.each([
+      { written: 13, gone: ['jky_nobody'], unreached: [], refused: {} },
+      { written: 13, gone: [], unreached: [], refused: {} },
+    ])('an answer that does not account for each row is no success: %j', async (outcome) => {
+      injectAnswer(answer(200, outcome), isWrite);
+      await expectStopped(sweep, /does not account for the 14 rows of ra_jockeys/);
+    });
+
+    it('the wrong key of this project is refused', async () => {
+      await expectStopped(walk, /SUPABASE_SERVICE_KEY/, `${world.database.serviceKey.slice(0, -4)}AAAA`);
+      expect(world.api.calls).toEqual([]);
+    });
+  });
+
+  describe('the schema', () => {
+    it('an earlier version of the function is told, and the rows are right', async () => {
+      onTestFinished(() => world.database.migrate());
+      await sql(
+        'drop function populate_statistics(text, jsonb)',
+        `create function populate_statistics(entity_type text, statistics jsonb) returns text[]
+          language sql as $$ select '{}'::text[] $$`,
+        'grant execute on function populate_statistics to service_role',
+        `notify pgrst, 'reload schema'`,
+      );
+      const lines = await expectAllWritten(sweep);
+      const told = lines.filter((line) => line.includes('populate_statistics is of an earlier version'));
+      expect(told).toEqual([expect.stringContaining('supabase/migrations')]);
+    });
+
+    it.each([
+      ['table', 'rename to elsewhere', 'alter table elsewhere rename to ra_owners'],
+      ['column', 'rename recent_30d_wins to other', 'alter table ra_owners rename other to recent_30d_wins'],
+    ])('a missing %s is told with its migration before any request', async (_, rename, back) => {
+      await change([`alter table ra_owners ${rename}`], [back]);
+      const report = await world.runHere();
+      expect(report).toMatchObject({ exit_code: 6, requests: 0, failures: [] });
+      expect(report.stopped_by).toMatch(/ra_owners.*20251101000000_entity_statistics\.sql/);
+      expect(world.api.calls).toEqual([]);
+    });
+
+    it('a table without rows is told before any request, and that the key may be the wrong one', async () => {
+      const rows = 'create table put_aside as select * from ra_trainers';
+      await change(
+        [rows, 'truncate ra_trainers'],
+        ['insert into ra_trainers select * from put_aside', 'drop table put_aside'],
+      );
+      const report = await world.runHere({ ...walk, entities: entityTypes });
+      expect(report).toMatchObject({ exit_code: 6, requests: 0, failures: [] });
+      expect(report.stopped_by).toMatch(/^ra_trainers is empty, or hidden from the key\. Check that SUPABASE_URL/);
+      await expectStopped(
+        walk,
+        /^ra_jockeys is empty.* holds the publishable \(anon\) key/,
+        world.database.publishableKey,
+      );
+    });
+
+    it.each([walk, sweep])('without the function a $strategy writes the same rows one by one', async (options) => {
+      await dropFunction();
+      const lines = await expectAllWritten({ ...options, entities: entityTypes });
+      expect(lines.filter((line) => line.includes('populate_statistics is not installed'))).toHaveLength(1);
+    });
+  });
+
+  describe('one row', () => {
+    it.each([
+      { ...walk, how: 'at once' },
+      { ...sweep, how: 'one by one' },
+    ])('deleted while a $strategy gathers that writes $how is a failure', async ({ how, ...options }) => {
+      const [, goneId = ''] = ids;
+      if (how === 'one by one') await dropFunction();
+      onTestFinished(() => sql(`insert into ra_jockeys select * from kept_ra_jockeys where id = '${goneId}'`));
+      world.database.intercept = async (request, _, next) => {
+        if (isWrite(request)) await sql(`delete from ra_jockeys where id = '${goneId}'`);
+        await next();
+      };
+      const failures = [{ id: goneId, reason: 'its row is no longer in ra_jockeys' }];
+      expect(await world.runHere(options)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+      expect((await wholeRows(world, jockeys)).has(goneId)).toBe(false);
+      expect(checkpointIds(world, jockeys).sort()).toEqual(ids.filter((id) => id !== goneId).sort());
+    });
+
+    const [deferred, instead] = [
+      `create constraint trigger no_news after update on ra_jockeys deferrable initially deferred for each row`,
+      'create trigger no_news before update on ra_jockeys for each row',
+    ];
+    const function_ = (body: string) =>
+      `create function public.refuse() returns trigger language plpgsql as $$ begin ${body} end $$`;
+    const kinds = [
+      {
+        what: 'a check constraint refuses',
+        how: (id: string) => [`alter table ra_jockeys add constraint no_news check (id <> '${id}') not valid`],
+        back: ['alter table ra_jockeys drop constraint no_news'],
+        reason: /refuses its values: .*violates check constraint "no_news" \(23514\)/,
+      },
+      {
+        what: 'a trigger refuses in words of its own',
+        how: (id: string) => [
+          function_(`raise 'not now';`),
+          `${instead} when (new.id = '${id}') execute function refuse()`,
+        ],
+        reason: /refuses its values: not now \(P0001\)/,
+      },
+      {
+        what: 'a trigger refuses at the end of the transaction',
+        how: (id: string) => [
+          function_(`raise 'too late';`),
+          `${deferred} when (new.id = '${id}') execute function refuse()`,
+        ],
+        reason: /refuses its values: too late \(P0001\)/,
+      },
+      {
+        what: 'a trigger passes over',
+        how: (id: string) => [
+          function_('return null;'),
+          `${instead} when (new.id = '${id}') execute function refuse()`,
+        ],
+        reason: /^no update reaches its row in ra_jockeys: a trigger or row-level security/,
+      },
+    ];
+
+    it.each(kinds)('that $what is a failure, and the others of its batch are written', async (kind) => {
+      const [, lostId = ''] = ids;
+      const before = await wholeRows(world, jockeys);
+      await change(kind.how(lostId), kind.back ?? ['drop function refuse cascade']);
+      const failures = [{ id: lostId, reason: expect.stringMatching(kind.reason) }];
+      for (const options of [sweep, { ...walk, resume: true }]) {
+        expect(await world.runHere(options)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+        expect((await wholeRows(world, jockeys)).get(lostId)).toBe(before.get(lostId));
+      }
+      const written = await timelessRows(world, [jockeys]);
+      const others = ids.filter((id) => id !== lostId);
+      for (const id of others) expect(written.get(id)).toEqual(right.get(id));
+      expect(checkpointIds(world, jockeys).sort()).toEqual(others.sort());
+    });
+
+    it.each(kinds)('and all others that $what: the database has failed', async ({ how, back, reason }) => {
+      const all = how('').map((statement) =>
+        statement.replace(/\(id <> ''\)/, '(false)').replace(/when .* execute/, 'execute'),
+      );
+      await change(all, back ?? ['drop function refuse cascade']);
+      await expectStopped(sweep, new RegExp(reason.source.replace('^', 'writes none of 14 rows.* because ')));
+    });
+
+    // Supabase Lite tells errors of a row as errors of the server.
+    it.runIf(engine.name === postgrest.name)(
+      'that the database refuses is a failure without the function too',
+      async () => {
+        const [, lostId = ''] = ids;
+        await dropFunction();
+        for (const { how, back, reason } of kinds) {
+          await sql(...how(lostId));
+          const failures = [{ id: lostId, reason: expect.stringMatching(reason) }];
+          expect(await world.runHere(sweep)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+          await sql(...(back ?? ['drop function refuse cascade']));
+        }
+      },
+    );
+  });
+
+  it('rows that do not exist are explained, however many they are and however their ids are spelled', async () => {
+    const { database, close } = openServices(world, 1000);
+    onTestFinished(close);
+    const [row = {}] = right.values();
+    const unknown = Array.from({ length: 201 }, (_, number) => `jky_"${number}\\",(*)`);
+    const rows = unknown.map((id) => ({ ...row, id, stats_updated_at: null }));
+    const present = { ...row, id: ids[0] ?? '', stats_updated_at: null };
+    const reasons = await database.writeStatistics(jockeys, [present, ...rows]);
+    expect([...reasons.keys()].sort()).toEqual(unknown.sort());
+    expect(new Set(reasons.values())).toEqual(new Set(['its row is no longer in ra_jockeys']));
+  });
+
+  it('row-level security that lets updates match nothing ends the run and says so', async () => {
+    const grant = (verb: string) => `${verb} execute on function populate_statistics(text, jsonb)`;
+    await change(
+      ['create policy read_all on ra_jockeys for select to anon using (true)', `${grant('grant')} to anon`],
+      ['drop policy read_all on ra_jockeys', `${grant('revoke')} from anon`],
+    );
+    await expectStopped(walk, /row-level security.*service_role/, world.database.publishableKey);
   });
 });
 
-describe('a fault that lasts', () => {
-  const unreachable = /^The database cannot be reached or does not answer\. Check SUPABASE_URL/;
-
-  it('while selecting is asked about six times, and nothing is asked of the API', async () => {
-    const fault = vi.fn(answer(503, {}));
-    injectAnswer(fault, ({ method }) => method === 'HEAD' || method === 'GET');
-    await expectStopped(walk, unreachable);
-    expect(fault).toHaveBeenCalledTimes(6);
-    expect(world.api.calls).toEqual([]);
-  });
-
-  it.each([walk, sweep])('while writing a $strategy: no row, no id in the checkpoint', async (options) => {
-    injectAnswer(answer(503, {}), isWrite);
-    await expectStopped(options, unreachable);
-  });
+describe('a host that cannot be reached is told with its name and the cause', () => {
+  const closedPort = async () => {
+    const server = createServer();
+    const url = await listen(server);
+    await stop(server);
+    return url;
+  };
 
   it.each([
-    { name: 'no privilege', status: 400, body: { code: '42501', message: 'denied' }, told: /SUPABASE_SERVICE_KEY/ },
-    { name: 'an expired JWT', status: 400, body: { code: 'PGRST301', message: '' }, told: /SUPABASE_SERVICE_KEY/ },
-    { name: 'another error', status: 400, body: { code: 'PGRST100', message: 'parse error' }, told: /PGRST100/ },
-    { name: 'a body of another shape', status: 200, body: { hello: 'world' }, told: /SUPABASE_URL/ },
-  ])('$name ends the run at once', async ({ status, body, told }) => {
-    const fault = vi.fn(answer(status, body));
-    injectAnswer(fault, () => true);
-    await expectStopped(walk, told);
-    expect(fault.mock.calls.length).toBeLessThanOrEqual(2);
-    expect(world.api.calls).toEqual([]);
+    { where: closedPort, told: /does not answer\. Check SUPABASE_URL.*127\.0\.0\.1:\d+: connect ECONNREFUSED/ },
+    { where: async () => 'http://project.invalid', told: /host name is not known\. A project that is paused.*invalid/ },
+  ])('$told, after six tries', async ({ where, told }) => {
+    const url = await where();
+    const asked = vi.spyOn(globalThis, 'fetch');
+    onTestFinished(() => asked.mockRestore());
+    const waiting = `Waiting for the database about ra_jockeys: ${new URL(url).host}: `;
+    expect(await expectUnreachable(url, told)).toEqual([expect.stringContaining(waiting)]);
+    expect(asked).toHaveBeenCalledTimes(6);
   });
 
-  it('the wrong key of this project is refused', async () => {
-    await expectStopped(walk, /SUPABASE_SERVICE_KEY/, `${world.database.serviceKey.slice(0, -4)}AAAA`);
-    expect(world.api.calls).toEqual([]);
-  });
-});
-
-describe('the schema', () => {
-  it.each([
-    ['table', 'rename to elsewhere', 'alter table elsewhere rename to ra_owners'],
-    ['column', 'rename recent_30d_wins to other', 'alter table ra_owners rename other to recent_30d_wins'],
-  ])('a missing %s is told with its migration before any request', async (_, rename, back) => {
-    await change([`alter table ra_owners ${rename}`], [back]);
-    const report = await world.runHere();
-    expect(report).toMatchObject({ exit_code: 6, requests: 0, failures: [] });
-    expect(report.stopped_by).toMatch(/ra_owners.*20251101000000_entity_statistics\.sql/);
-    expect(world.api.calls).toEqual([]);
+  const openssl = neededProgram('openssl') ?? '';
+  it.runIf(openssl)('a certificate that nobody vouches for, at once', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'certificate-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=127.0.0.1', '-days', '2'];
+    execFileSync(openssl, [...request, '-keyout', key, '-out', cert], { stdio: 'ignore' });
+    const server = createSecureServer({ key: readFileSync(key), cert: readFileSync(cert) });
+    const url = (await listen(server)).replace('http:', 'https:');
+    onTestFinished(() => stop(server));
+    expect(await expectUnreachable(url, /certificate.*not to be trusted.*127\.0\.0\.1:\d+: self.signed/)).toEqual([]);
   });
 
-  it.each([walk, sweep])('without the function a $strategy writes the same rows one by one', async (options) => {
-    await dropFunction();
-    const lines = await expectAllWritten({ ...options, entities: entityTypes });
-    expect(lines.filter((line) => line.includes('populate_statistics is not installed'))).toHaveLength(1);
-  });
-});
-
-describe('one row', () => {
-  it.each([
-    { ...walk, how: 'at once' },
-    { ...sweep, how: 'one by one' },
-  ])('deleted while a $strategy gathers that writes $how is a failure', async ({ how, ...options }) => {
-    const [, goneId = ''] = ids;
-    if (how === 'one by one') await dropFunction();
-    onTestFinished(() => sql(`insert into ra_jockeys select * from kept_ra_jockeys where id = '${goneId}'`));
-    world.database.intercept = async (request, _, next) => {
-      if (isWrite(request)) await sql(`delete from ra_jockeys where id = '${goneId}'`);
-      await next();
-    };
-    const failures = [{ id: goneId, reason: 'its row is no longer in ra_jockeys' }];
-    expect(await world.runHere(options)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
-    expect((await wholeRows(world, jockeys)).has(goneId)).toBe(false);
-    expect(checkpointIds(world, jockeys).sort()).toEqual(ids.filter((id) => id !== goneId).sort());
-  });
-
-  it('whose values a check constraint refuses is a failure, the others of its batch are written', async () => {
-    const [, refusedId = ''] = ids;
-    const before = await wholeRows(world, jockeys);
-    // As PostgREST answers to a check constraint; Supabase Lite would call it an error of the server.
-    const refuse = `create function refuse() returns trigger language plpgsql as $$ begin
-      raise sqlstate 'PGRST' using detail = '{"status": 400, "headers": {}}', message =
-        '{"code": "23514", "message": "violates check constraint no_news", "details": "", "hint": ""}';
-      end $$`;
-    const trigger = `create trigger no_news before update on ra_jockeys for each row when (new.id = '${refusedId}')
-      execute function refuse()`;
-    await change([refuse, trigger], ['drop function refuse cascade']);
-    const failures = [{ id: refusedId, reason: expect.stringMatching(/refuses its values.*no_news.*23514/) }];
-    expect(await world.runHere(sweep)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
-    expect((await wholeRows(world, jockeys)).get(refusedId)).toBe(before.get(refusedId));
-    const written = await timelessRows(world, [jockeys]);
-    for (const id of ids.filter((one) => one !== refusedId)) expect(written.get(id)).toEqual(right.get(id));
-  });
-});
-
-it('rows that do not exist are explained, however many they are and however their ids are spelled', async () => {
-  const { database, close } = openServices(world, 1000);
-  onTestFinished(close);
-  const [row = {}] = right.values();
-  const unknown = Array.from({ length: 201 }, (_, number) => `jky_"${number}\\",(*)`);
-  const rows = unknown.map((id) => ({ ...row, id, stats_updated_at: null }));
-  const reasons = await database.writeStatistics(jockeys, rows);
-  expect([...reasons.keys()].sort()).toEqual(unknown.sort());
-  expect(new Set(reasons.values())).toEqual(new Set(['its row is no longer in ra_jockeys']));
-  // Among so many, one that is there after all.
-  const hidden = 'jky_"\\",(*)';
-  await change(
-    [`insert into ra_jockeys values ('${hidden}', 'Hidden')`],
-    [`delete from ra_jockeys where name = 'Hidden'`],
-  );
-  injectAnswer(answer(200, [...unknown.slice(0, 150), hidden]), isWrite);
-  await expect(database.writeStatistics(jockeys, [])).rejects.toThrow('row-level security');
-});
-
-it('row-level security that lets updates match nothing ends the run and says so', async () => {
-  const grant = (verb: string) => `${verb} execute on function populate_statistics(text, jsonb)`;
-  await change(
-    ['create policy read_all on ra_jockeys for select to anon using (true)', `${grant('grant')} to anon`],
-    ['drop policy read_all on ra_jockeys', `${grant('revoke')} from anon`],
-  );
-  await expectStopped(walk, /row-level security.*service_role/, world.database.publishableKey);
+  /** Returns the lines that were told meanwhile. */
+  async function expectUnreachable(url: string, told: RegExp): Promise<string[]> {
+    const lines: string[] = [];
+    const tell: Tell = (event) => event.kind === 'line' && lines.push(event.line);
+    const { signal } = new AbortController();
+    const database = createDatabase({ url, serviceKey: 'sb_secret_1', tell, signal, firstRetryMs: 1 });
+    const failed = { exitCode: 6, message: expect.stringMatching(told) };
+    await expect(database.checkTable(jockeys)).rejects.toMatchObject(failed);
+    return lines;
+  }
 });

@@ -6,7 +6,15 @@ import type { Report } from '../src/files/report.js';
 import type { PopulateOptions } from '../src/options.js';
 import { lastDateColumn, statisticsColumns } from '../src/statistics.js';
 import { timelessRows } from './watching.js';
-import { fasterTime, type HereOptions, sharedWorld, startWorld, today, type World } from './world.js';
+import {
+  fasterTime,
+  type HereOptions,
+  sharedWorld,
+  startWorld,
+  today,
+  type World,
+  type WorldOptions,
+} from './world.js';
 
 /** A fault of the API: answers a call in its place. `normal` is the body that it would have had. */
 export type Fault = (response: ServerResponse, normal: ResultsBody, call: ApiCall) => unknown;
@@ -83,7 +91,7 @@ export async function idsInOrder(world: World, type: EntityType): Promise<string
 }
 
 /** Few entities and short fields, so that dozens of runs take seconds; one jockey has two pages of races. */
-export async function startTinyWorld(options: Parameters<typeof startWorld>[0] = {}): Promise<World> {
+export async function startTinyWorld(options: WorldOptions = {}): Promise<World> {
   const world = await startWorld({ ...options, season: { jockeys: 14, trainers: 6, owners: 10, races: 60 } });
   const [race] = world.api.races.filter(({ date, region }) => date === today && region === 'GB');
   const runner = race?.runners[0];
@@ -98,7 +106,7 @@ export async function startTinyWorld(options: Parameters<typeof startWorld>[0] =
  * The one world of a test file, tiny, with the rows that a run three days ago wrote: so again before each test. With
  * what a run today writes for the jockeys, and these in the order in which it takes them.
  */
-export function sharedStoredWorld(options: Parameters<typeof startWorld>[0] = {}) {
+export function sharedStoredWorld(options: WorldOptions = {}) {
   const world = sharedWorld(() => startTinyWorld(options));
   const right: Awaited<ReturnType<typeof timelessRows>> = new Map();
   const ids: string[] = [];

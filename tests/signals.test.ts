@@ -53,6 +53,7 @@ describe('the first signal', () => {
     answerOnly(2);
     const running = world.start(sweep);
     await until('requests that wait', () => world.api.calls.length > 2);
+    await running.printed('owners: 60 selected');
     await stop(running, interrupted);
     for (const type of entityTypes) expect(await savedEntities(type)).toBe(0);
   });

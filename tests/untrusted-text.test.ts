@@ -16,9 +16,9 @@ const id = `jky_${forbidden.join('y')}`;
 beforeEach(async () => {
   await world.database.query('delete from ra_jockeys');
   await world.database.query('insert into ra_jockeys (id, name, stats_updated_at) values ($1, $2, now())', [id, name]);
-  // Takes the rows and writes none, as row-level security does.
+  const error = { code: 'PGRST100', message: `Cannot write ${name}` };
   world.database.intercept = (request, response, next) =>
-    request.method === 'POST' ? void response.end(JSON.stringify([id])) : next();
+    request.method === 'POST' ? void response.writeHead(400).end(JSON.stringify(error)) : next();
 });
 
 const noResults = status(200, {}, '{"results": null, "total": 0}');
@@ -26,7 +26,7 @@ it.each([
   ['a dry run', ['--dry-run'], status(404), 0, 'Eve x'],
   ['a failure', ['--strategy', 'walk'], status(404), 3, 'Eve x'],
   ['verify', ['verify'], status(404), 3, 'Eve x'],
-  ['an error of the database', ['--strategy', 'walk'], noResults, 6, 'row-level security'],
+  ['an error of the database', ['--strategy', 'walk'], noResults, 6, 'Cannot write Eve x'],
 ])('in %s, on one line', async (_, args, answer, code, told) => {
   inject(world, answer, callsOf(encodeURIComponent(id)));
   const ended = await world.run([...args, '--entities', 'jockeys', '--rate', '1000']);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach } from 'vitest';
-import { type EmbeddedDatabase, seedEntities } from '../demo/database.js';
+import { seedEntities } from '../demo/database.js';
 import { makeSeason, type SeasonOptions } from '../demo/season.js';
 import { type SimulatedRacingApi, type SimulatedRacingApiOptions, startSimulatedRacingApi } from '../demo/simulator.js';
 import { createDatabase } from '../src/database.js';
@@ -21,7 +21,8 @@ import { createPace, type PaceOptions } from '../src/pace.js';
 import { createRacingApi } from '../src/racing-api.js';
 import { type RunParts, run } from '../src/run.js';
 import { type StatisticsRow, statisticsColumns } from '../src/statistics.js';
-import { startPreparedDatabase } from './prepared-database.js';
+import { type Engine, supabaseLite } from './engines.js';
+import type { TestDatabase } from './postgrest.js';
 
 export const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
 
@@ -38,12 +39,20 @@ export type World = Awaited<ReturnType<typeof startWorld>>;
 
 export const today = new Date().toISOString().slice(0, 10);
 
+export interface WorldOptions {
+  season?: Partial<SeasonOptions>;
+  api?: Partial<SimulatedRacingApiOptions>;
+  /** Supabase Lite unless it says otherwise. */
+  engine?: Engine;
+  /** The most rows that the database answers with. */
+  maxRows?: number;
+}
+
 /** Starts a world; the API has no rate limit unless `api.requestsPerSecond` says so. */
-export async function startWorld(
-  options: { season?: Partial<SeasonOptions>; api?: Partial<SimulatedRacingApiOptions>; maxRows?: number } = {},
-) {
+export async function startWorld(options: WorldOptions = {}) {
   const season = makeSeason({ today, jockeys: 40, trainers: 30, owners: 120, races: 300, ...options.season });
-  const database = await startPreparedDatabase({ maxRows: options.maxRows });
+  const { engine = supabaseLite, maxRows } = options;
+  const database = await engine.start({ maxRows });
   await seedEntities(database, season);
   const requestsPerSecond = Number.POSITIVE_INFINITY;
   const api = await startSimulatedRacingApi({ season, username, password, requestsPerSecond, ...options.api });
@@ -138,8 +147,8 @@ export function startCommand(args: string[], cwd: string, environment: Record<st
 }
 
 interface Surroundings {
-  api: SimulatedRacingApi;
-  database: EmbeddedDatabase;
+  api: Pick<SimulatedRacingApi, 'url'>;
+  database: TestDatabase;
 }
 
 /** What a run is asked where a test does not say otherwise. */
@@ -153,6 +162,7 @@ export interface HereOptions extends Partial<Pick<RunParts, 'stop' | 'startedAt'
   serviceKey?: string;
   timeoutMs?: number;
   firstRetryMs?: number;
+  databaseFirstRetryMs?: number;
   /** What pauses after a 429 go by. */
   time?: Pick<PaceOptions, 'clock' | 'sleep'>;
 }
@@ -187,7 +197,9 @@ export function openServices(world: Surroundings, requestsPerSecond: number, opt
   const lastWrites = new AbortController().signal;
   const { url } = world.database;
   const { tell } = services.events;
-  return { ...services, database: createDatabase({ url, serviceKey, tell, signal: lastWrites, firstRetryMs: 1 }) };
+  const { databaseFirstRetryMs = 1 } = options;
+  const database = createDatabase({ url, serviceKey, tell, signal: lastWrites, firstRetryMs: databaseFirstRetryMs });
+  return { ...services, database };
 }
 
 /** A budget that lets every request leave at once. */

@@ -1,6 +1,7 @@
--- What populate-all-statistics needs in the database: the statistics columns of jockeys, trainers and owners,
--- indexes for the usual questions about them, and one function that writes a whole batch.
--- May be run again at any time: what exists already stays as it is, other programs' columns included.
+-- What populate-all-statistics needs in the database, first part: the statistics columns of jockeys, trainers and
+-- owners, and indexes for the usual questions about them. The next file has the function that writes them.
+-- May be run again at any time: what exists already stays as it is, other programs' columns included, and where
+-- nothing is missing no table is locked.
 
 -- Every column that is written: the one place to add a statistic. {run} and {runs} stand for an entity type's words,
 -- as in src/entity-types.ts.
@@ -31,119 +32,65 @@ $$;
 comment on function public.populate_statistics_columns(text) is
   'The columns that populate_statistics writes for jockeys, trainers or owners, and their types.';
 
--- Only an empty database lacks these tables. With row level security from the start, the Data API shows a new table
--- to nobody but the service role; an existing table keeps the access rules that its owner chose.
 do $$
 declare
   entity_type text;
-  missing_columns text;
+  table_name text;
+  missing text;
 begin
+  -- Whoever waits for a table makes everybody queue behind it: somebody's open transaction must not stop all readers.
+  perform set_config('lock_timeout', '5s', true);
   foreach entity_type in array array['jockeys', 'trainers', 'owners'] loop
-    if to_regclass('public.ra_' || entity_type) is null then
-      execute format('create table public.%I (id text primary key, name text not null)', 'ra_' || entity_type);
-      execute format('alter table public.%I enable row level security', 'ra_' || entity_type);
+    table_name := 'ra_' || entity_type;
+
+    -- Only an empty database lacks these tables. With row level security from the start, the Data API shows a new
+    -- table to nobody but the service role; an existing table keeps the access rules that its owner chose.
+    if to_regclass('public.' || table_name) is null then
+      execute format('create table public.%I (id text primary key, name text not null)', table_name);
+      execute format('alter table public.%I enable row level security', table_name);
     end if;
-    select string_agg(format('add column %I %s', column_name, data_type), ', ') into missing_columns
+
+    select string_agg(format('add column %I %s', column_name, data_type), ', ') into missing
     from public.populate_statistics_columns(entity_type)
     where not exists (
       select from pg_attribute
-      where attrelid = to_regclass('public.ra_' || entity_type) and attname = column_name and not attisdropped
+      where attrelid = to_regclass('public.' || table_name) and attname = column_name and not attisdropped
     );
-    if missing_columns is not null then
-      execute format('alter table public.%I %s', 'ra_' || entity_type, missing_columns);
+    if missing is not null then
+      execute format('alter table public.%I %s', table_name, missing);
+    end if;
+
+    -- Who was active lately, and who has the best recent win rate.
+    for missing in
+      select format('create index %I on public.%I (%I desc nulls last)', index_name, table_name, column_name)
+      from public.populate_statistics_columns(entity_type)
+      cross join lateral (select table_name || '_' || replace(column_name, '_30d', '') as index_name) as named
+      where column_name in ('last_ride_date', 'last_runner_date', 'recent_30d_win_rate')
+        and to_regclass('public.' || index_name) is null
+    loop
+      execute missing;
+    end loop;
+
+    -- As which the batch job reads and writes; on a plain Postgres that role does not exist.
+    select format('grant select, update on public.%I to service_role', table_name) into missing
+    from pg_roles
+    where rolname = 'service_role' and not (
+      has_table_privilege(oid, 'public.' || table_name, 'select')
+      and has_table_privilege(oid, 'public.' || table_name, 'update')
+    );
+    if missing is not null then
+      execute missing;
     end if;
   end loop;
+exception
+  when lock_not_available then
+    raise exception 'Another session uses %: look for its open transaction in pg_stat_activity, end it, run this again.',
+      table_name using errcode = 'lock_not_available';
+  when insufficient_privilege then
+    raise exception '% lacks something: run this as the owner of the table (%).', table_name, sqlerrm using
+      errcode = 'insufficient_privilege';
 end
 $$;
 
--- Who has no statistics yet.
-create index if not exists ra_jockeys_without_statistics on public.ra_jockeys (id) where stats_updated_at is null;
-create index if not exists ra_trainers_without_statistics on public.ra_trainers (id) where stats_updated_at is null;
-create index if not exists ra_owners_without_statistics on public.ra_owners (id) where stats_updated_at is null;
-
--- Who was active lately.
-create index if not exists ra_jockeys_last_ride_date on public.ra_jockeys (last_ride_date desc nulls last);
-create index if not exists ra_trainers_last_runner_date on public.ra_trainers (last_runner_date desc nulls last);
-create index if not exists ra_owners_last_runner_date on public.ra_owners (last_runner_date desc nulls last);
-
--- Who has the best recent win rate.
-create index if not exists ra_jockeys_recent_win_rate on public.ra_jockeys (recent_30d_win_rate desc nulls last);
-create index if not exists ra_trainers_recent_win_rate on public.ra_trainers (recent_30d_win_rate desc nulls last);
-create index if not exists ra_owners_recent_win_rate on public.ra_owners (recent_30d_win_rate desc nulls last);
-
--- Writes a batch of statistics in one statement: all of it or nothing. PostgREST alone cannot update many rows with
--- differing values (its issues 1959 and 4046), and an upsert would insert entities that do not exist.
---
--- entity_type: jockeys, trainers or owners.
--- statistics:  an array of {"id", every statistics column of the type}; instants as ISO text in UTC ("...Z").
--- Returns the ids that the table does not hold.
-create or replace function public.populate_statistics(entity_type text, statistics jsonb) returns text[]
-  language plpgsql
-  volatile
-  security invoker
-  set search_path = ''
-as $$
-declare
-  statistics_columns constant text[] := array(
-    select column_name from public.populate_statistics_columns(entity_type));
-  unknown_ids text[];
-begin
-  -- A type that has columns is one of three constants, so that it may become part of the statement's text.
-  if statistics_columns = '{}' then
-    raise exception 'unknown entity type %', coalesce(quote_literal(entity_type), 'null')
-      using errcode = 'invalid_parameter_value', hint = 'The entity types are jockeys, trainers and owners.';
-  end if;
-  if jsonb_typeof(statistics) is distinct from 'array' then
-    raise exception 'statistics must be a JSON array of objects' using errcode = 'invalid_parameter_value';
-  end if;
-
-  -- A missing key would read as null and empty a column that nobody meant to empty.
-  if exists (
-    select from jsonb_array_elements(statistics) as entry
-    where jsonb_typeof(entry) <> 'object' or entry ->> 'id' is null or not entry ?& statistics_columns
-  ) then
-    raise exception 'every object needs an id and each statistics column of %', entity_type
-      using errcode = 'invalid_parameter_value', hint = 'The columns are ' || array_to_string(statistics_columns, ', ');
-  end if;
-  if exists (select from jsonb_array_elements(statistics) as entry group by entry ->> 'id' having count(*) > 1) then
-    raise exception 'the same id occurs twice among the statistics' using errcode = 'invalid_parameter_value';
-  end if;
-
-  -- The table's own row type converts the values, so that stats_updated_at may be timestamptz or timestamp:
-  -- the one honours the Z, the other ignores it, and both then hold UTC whatever the session's time zone.
-  execute format(
-    'with given as materialized (select * from jsonb_populate_recordset(null::public.%1$I, $1)),
-     updated as (
-       update public.%1$I as entity set %2$s from given where entity.id = given.id returning entity.id
-     )
-     select coalesce(array_agg(given.id::text order by given.id), ''{}'') from given
-     where not exists (select from updated where updated.id = given.id)',
-    'ra_' || entity_type,
-    (select string_agg(format('%1$I = given.%1$I', column_name), ', ') from unnest(statistics_columns) as column_name)
-  ) into unknown_ids using statistics;
-  return unknown_ids;
-end
-$$;
-
-comment on function public.populate_statistics(text, jsonb) is
-  'Writes the statistics of many jockeys, trainers or owners at once; returns the ids that the table does not hold.';
-
--- Supabase lets every role call a new function; only the batch job may call the one that writes. The roles do not
--- exist on a plain Postgres.
-revoke execute on function public.populate_statistics(text, jsonb) from public;
-do $$
-declare
-  api_role name;
-begin
-  for api_role in select rolname from pg_roles where rolname in ('anon', 'authenticated') loop
-    execute format('revoke execute on function public.populate_statistics(text, jsonb) from %I', api_role);
-  end loop;
-  if exists (select from pg_roles where rolname = 'service_role') then
-    grant execute on function public.populate_statistics(text, jsonb) to service_role;
-    grant select, update on public.ra_jockeys, public.ra_trainers, public.ra_owners to service_role;
-  end if;
-end
-$$;
-
--- PostgREST finds the functions and the columns only after it has read the schema anew.
+-- PostgREST finds the columns only after it has read the schema anew.
 notify pgrst, 'reload schema';

@@ -1,0 +1,253 @@
+import { setMaxListeners } from 'node:events';
+import { createClient, type PostgrestSingleResponse, type SupabaseClient } from '@supabase/supabase-js';
+import pRetry from 'p-retry';
+import { WebSocket } from 'undici';
+import * as z from 'zod';
+import { inLimitedTime } from './concurrently.js';
+import type { EntityType } from './entity-types.js';
+import { exitCodes, FatalError } from './errors.js';
+import type { Tell } from './events.js';
+import { parseJson, printable } from './format.js';
+
+export interface DataApiOptions {
+  url: string;
+  serviceKey: string;
+  tell: Tell;
+  /** Aborts requests under way; its reason is thrown. */
+  signal: AbortSignal;
+  /** The first wait before a retry; each further one is twice as long, and jittered up to double. */
+  firstRetryMs?: number;
+}
+
+const retries = 5;
+/** With the further ones at least 34 s: PostgREST tries 31 s after a failover began, and not before, to connect again. */
+const usualFirstRetryMs = 1_100;
+/** The schema cache may be a moment behind. */
+const retriesOfMissingFunction = 2;
+const requestTimeoutMs = 30_000;
+/** Who waits for so long wants to know for what. */
+const slowMs = 5_000;
+/** Waits that are no further apart are of one stretch of trouble, which is told once. */
+const stretchMs = 60_000;
+
+const passingKinds = ['unreachable', 'unknown-host', 'busy'] as const;
+export type FaultKind =
+  | (typeof passingKinds)[number]
+  | 'function-missing'
+  | 'row-refused'
+  | 'schema'
+  | 'refused'
+  | 'paused'
+  | 'certificate'
+  | 'not-ours'
+  | 'other';
+
+/** An error of the database or of the Data API before it. */
+export class DatabaseFault extends Error {
+  readonly kind: FaultKind;
+
+  constructor(kind: FaultKind, message: string) {
+    super(message);
+    this.kind = kind;
+  }
+
+  get passes(): boolean {
+    return passingKinds.some((kind) => kind === this.kind);
+  }
+}
+
+/**
+ * By code: of Postgres (https://www.postgresql.org/docs/current/errcodes-appendix.html, by class), of PostgREST, of a
+ * network error, and our own for what is no answer: CUT, REDIRECT and NOT_JSON.
+ */
+const kindsByCode: [RegExp, FaultKind][] = [
+  // 42883: its schema cache still has a function that is gone.
+  [/^(PGRST202|42883)$/, 'function-missing'],
+  [/^(42P01|42703|PGRST204|PGRST205)$/, 'schema'],
+  [/^(42501|28...|PGRST30.)$/, 'refused'],
+  [/^(57014|55P03)$/, 'busy'],
+  // 25006: a failover has led to a copy that only reads.
+  [/^(08...|25006|40...|53...|57...|58...|PGRST00.|CUT)$/, 'unreachable'],
+  [/^(22...|23...|P0001|44...)$/, 'row-refused'],
+  [/^(ENOTFOUND|EAI_AGAIN)$/, 'unknown-host'],
+  [/CERT|SELF_SIGNED|UNABLE_TO_VERIFY/, 'certificate'],
+  [/^(REDIRECT|NOT_JSON)$/, 'not-ours'],
+  [/^(E[A-Z]+|UND_ERR_.*)$/, 'unreachable'],
+];
+
+/**
+ * Asks the Data API (PostgREST) about a type's table until the database answers, up to six times: the answer's data in
+ * the shape of `schema`, and the count that the request asks for. Throws a FatalError; but a fault of a kind for
+ * which the caller has `anotherWay` as it is, a DatabaseFault.
+ */
+export type Ask = <Data>(
+  type: EntityType,
+  schema: z.ZodType<Data>,
+  request: (client: SupabaseClient) => { retry(enabled: false): PromiseLike<PostgrestSingleResponse<unknown>> },
+  anotherWay?: readonly FaultKind[],
+) => Promise<{ data: Data; count: number }>;
+
+/** A way to ask the Data API with a key, patiently. Tells a line when it begins to wait for the database. */
+export function openDataApi(options: DataApiOptions): Ask {
+  const { signal, serviceKey, firstRetryMs = usualFirstRetryMs } = options;
+  const client = createSupabaseClient(options);
+  const tellTrouble = troubleTeller(options.tell);
+  return async ({ table }, schema, request, anotherWay = []) => {
+    const attempt = async () => {
+      const slow = setTimeout(() => tellTrouble(table, `no answer for ${slowMs / 1000} s`, 'busy'), slowMs);
+      const answer = await request(client).retry(false);
+      clearTimeout(slow);
+      signal.throwIfAborted();
+      if (answer.error) throw faultOf(answer, serviceKey);
+      const parsed = schema.safeParse(answer.data);
+      if (parsed.success) return { data: parsed.data, count: answer.count ?? 0 };
+      throw new DatabaseFault('not-ours', 'the answer has another shape than asked for');
+    };
+    try {
+      return await pRetry(attempt, {
+        retries,
+        minTimeout: firstRetryMs,
+        randomize: true,
+        signal,
+        shouldRetry: ({ error, attemptNumber }) => mayPass(error, attemptNumber),
+        onFailedAttempt: ({ error, attemptNumber, retriesLeft }) => {
+          if (retriesLeft > 0 && mayPass(error, attemptNumber)) tellTrouble(table, error.message, error.kind);
+        },
+      });
+    } catch (error) {
+      if (!(error instanceof DatabaseFault) || anotherWay.includes(error.kind)) throw error;
+      const told = `${adviceAbout(error, table, serviceKey)} (${error.message})`;
+      throw new FatalError(exitCodes.databaseFailed, told, { cause: error });
+    }
+  };
+}
+
+function mayPass(error: Error, attempt: number): error is DatabaseFault {
+  if (!(error instanceof DatabaseFault)) return false;
+  return error.passes || (error.kind === 'function-missing' && attempt <= retriesOfMissingFunction);
+}
+
+/** Tells a stretch of trouble once, however many requests are in it. */
+function troubleTeller(tell: Tell) {
+  let lastMs = Number.NEGATIVE_INFINITY;
+  return (table: string, what: string, kind: FaultKind) => {
+    const begins = performance.now() - lastMs > stretchMs;
+    lastMs = performance.now();
+    const perhaps = kind === 'busy' ? ' It may be overloaded, or another session may hold rows locked.' : '';
+    if (begins) tell({ kind: 'line', line: `Waiting for the database about ${table}: ${what}.${perhaps}` });
+  };
+}
+
+function createSupabaseClient({ url, serviceKey, signal }: DataApiOptions): SupabaseClient {
+  // One listener for each request in flight is no leak.
+  setMaxListeners(0, signal);
+  return createClient(url, serviceKey, {
+    auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
+    // Node 20 has no WebSocket of its own, and the client wants one even when nothing is realtime.
+    realtime: { transport: WebSocket as never },
+    global: { fetch: fetcher(signal) },
+  });
+}
+
+/**
+ * A `fetch` that never fails and always answers in whole, with what supabase-js takes for an answer of PostgREST: it
+ * would drop the code of a network error, and take some answers that are none for success.
+ */
+function fetcher(signal: AbortSignal): typeof fetch {
+  return async (input, init) => {
+    try {
+      return await inLimitedTime(signal, requestTimeoutMs, async (limited) => {
+        // A redirect could lead the key to another host.
+        const response = await fetch(input, { ...init, redirect: 'manual', signal: limited });
+        return wholeAnswer(response, await response.text());
+      });
+    } catch (error) {
+      const { code, message } = networkFault(error);
+      return errorAnswer(503, code, `${new URL(input instanceof Request ? input.url : input).host}: ${message}`);
+    }
+  };
+}
+
+const errorAnswer = (status: number, code: string, message: string) =>
+  new Response(JSON.stringify({ code, message }), { status });
+
+function wholeAnswer({ status, headers, ok }: Response, body: string): Response {
+  if (status >= 300 && status < 400) {
+    const to = headers.get('location') ?? 'nowhere';
+    return errorAnswer(400, 'REDIRECT', `it redirects to ${URL.canParse(to) ? new URL(to).host : 'another path'}`);
+  }
+  const json = parseJson(body);
+  if (ok && body !== '' && json === undefined) {
+    // PostgREST says that it is JSON, so that this is not all of it.
+    const isCut = headers.get('content-type')?.includes('json');
+    return isCut ? errorAnswer(400, 'CUT', 'its answer is cut off') : errorAnswer(400, 'NOT_JSON', 'it is no JSON');
+  }
+  if (!ok && (typeof json !== 'object' || json === null || Array.isArray(json))) return errorAnswer(status, '', body);
+  return new Response(body || null, { status, headers });
+}
+
+/** Network errors hide their meaning in a chain of causes, one for each address that was tried. */
+function networkFault(error: unknown): { code: string; message: string } {
+  let innermost = error;
+  for (;;) {
+    const next = innermost instanceof AggregateError ? innermost.errors[0] : (innermost as Error | undefined)?.cause;
+    if (!(next instanceof Error)) break;
+    innermost = next;
+  }
+  if (!(innermost instanceof Error)) return { code: '', message: String(innermost) };
+  const code = 'code' in innermost ? String(innermost.code) : '';
+  return { code, message: innermost.message || 'the connection failed' };
+}
+
+function faultOf({ status, error }: PostgrestSingleResponse<unknown>, serviceKey: string): DatabaseFault {
+  const code = error?.code ?? '';
+  // A body that is not PostgREST's (a proxy's page, say) becomes the message as it is, and may repeat what we sent.
+  const base64 = Buffer.from(serviceKey).toString('base64').replace(/=+$/, '');
+  const told = printable(error?.message ?? '')
+    .replaceAll(serviceKey, '[key]')
+    .replaceAll(base64, '[key]');
+  const message = told.slice(0, 300) || `HTTP ${status}`;
+  const text = code === '' || told.includes(code) ? message : `${message} (${code})`;
+  return new DatabaseFault(kindOf(code, status, told), text);
+}
+
+function kindOf(code: string, status: number, told: string): FaultKind {
+  const byCode = kindsByCode.find(([pattern]) => pattern.test(code))?.[1];
+  if (byCode) return byCode;
+  if (status === 401 || status === 403) return 'refused';
+  // https://supabase.com/docs/guides/platform/http-status-codes
+  if (status === 540) return 'paused';
+  // What PostgREST says when its connection was cut.
+  const saysNothing = status === 400 && code === '' && told === '';
+  return saysNothing || status === 408 || status === 429 || status >= 500 ? 'unreachable' : 'other';
+}
+
+/** What is wrong, and what to do about it. */
+function adviceAbout({ kind }: DatabaseFault, table: string, serviceKey: string): string {
+  const advices: Record<FaultKind, string> = {
+    unreachable:
+      'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again with --resume.',
+    'unknown-host':
+      'The database cannot be reached or does not answer. Check SUPABASE_URL: its host name is not known. A project that is paused or deleted loses its name: look at it in the dashboard.',
+    busy: `The database gave up on ${table}: it is overloaded, or another session holds its rows locked. docs/operators.md says how to find that one; then run again with --resume.`,
+    paused: 'The project is paused: restore it in the dashboard, then run again with --resume.',
+    certificate: `The certificate of the database's host is not to be trusted, so nothing is sent there. Check SUPABASE_URL, the clock, and a proxy in between.`,
+    schema: `The table ${table} or a column of it is missing: apply supabase/migrations/20251101000000_entity_statistics.sql (supabase db push), then run again.`,
+    refused: `The database refuses access to ${table}. ${secretKeyAdvice(serviceKey)} If it is that one: grant select, update on ${table} to service_role.`,
+    'not-ours': `What answers for ${table} is not Supabase's Data API. Check SUPABASE_URL: it is the project's URL, https://<project>.supabase.co.`,
+    'function-missing': 'A function of the database is missing: apply supabase/migrations (supabase db push).',
+    'row-refused': `The database refuses what it is asked about ${table}. If it is about our columns, apply supabase/migrations (supabase db push).`,
+    other: `The database answers ${table} with an error.`,
+  };
+  return advices[kind];
+}
+
+/** What to do about a key that may not do what it should. */
+export function secretKeyAdvice(serviceKey: string): string {
+  const [, claims = ''] = serviceKey.split('.');
+  const token = parseJson(Buffer.from(claims, 'base64url').toString());
+  const role = z.object({ role: z.string() }).safeParse(token).data?.role;
+  const isPublic = serviceKey.startsWith('sb_publishable_') || role === 'anon';
+  const found = isPublic ? 'SUPABASE_SERVICE_KEY holds the publishable (anon) key, which may not. ' : '';
+  return `${found}Use the project's secret (service_role) key as SUPABASE_SERVICE_KEY.`;
+}

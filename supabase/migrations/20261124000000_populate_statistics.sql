@@ -1,0 +1,195 @@
+-- What populate-all-statistics needs in the database, second part: one function that writes a whole batch, and updates
+-- that cost Postgres little. Like the first part it may be run again at any time.
+
+-- Every run changes every row. An update is cheap (HOT, https://www.postgresql.org/docs/current/storage-hot.html) where
+-- no indexed column changes and the new row fits into the page of the old one; otherwise it writes into every index.
+do $$
+declare
+  table_name text;
+  change text;
+begin
+  -- As in the first part.
+  perform set_config('lock_timeout', '5s', true);
+  foreach table_name in array array['ra_jockeys', 'ra_trainers', 'ra_owners'] loop
+    for change in
+      -- An earlier version had this index, on a column that every run changes.
+      select format('drop index public.%I', index_name)
+      from concat(table_name, '_without_statistics') as index_name
+      where to_regclass('public.' || index_name) is not null
+      union all
+      -- More than half of each new page stays free, for its rows' next versions: 1,000 rows that stand side by side are
+      -- updated at once. A setting of the owner's stays.
+      select format('alter table public.%I set (fillfactor = 40)', table_name)
+      where not exists (
+        select from pg_class, unnest(reloptions) as setting
+        where pg_class.oid = to_regclass('public.' || table_name) and setting like 'fillfactor=%'
+      )
+    loop
+      begin
+        execute change;
+      exception when insufficient_privilege then
+        -- It works without, only less cheaply.
+        raise warning 'Updates of % stay expensive (%): let the owner of the table run %', table_name, sqlerrm, change;
+      end;
+    end loop;
+  end loop;
+exception
+  when lock_not_available then
+    raise exception 'Another session uses %: look for its open transaction in pg_stat_activity, end it, run this again.',
+      table_name using errcode = 'lock_not_available';
+end
+$$;
+
+-- An earlier version returned an array of ids.
+do $$
+begin
+  if exists (
+    select from pg_proc
+    where oid = to_regprocedure('public.populate_statistics(text, jsonb)') and prorettype <> 'jsonb'::regtype
+  ) then
+    drop function public.populate_statistics(text, jsonb);
+  end if;
+end
+$$;
+
+-- Writes a batch of statistics in one statement. PostgREST alone cannot update many rows with differing values (its
+-- issues 1959 and 4046), and an upsert would insert entities that do not exist.
+--
+-- entity_type: jockeys, trainers or owners.
+-- statistics:  an array of {"id", every statistics column of the type}; instants as ISO text in UTC ("...Z").
+-- Returns what became of them; each id is counted once:
+--   "written":   how many rows were written
+--   "gone":      the ids that the table does not hold
+--   "unreached": the ids of rows that the table shows but no update reaches, because of a trigger or a policy
+--   "refused":   by id what the database said to the row, in a constraint or a trigger
+-- A fault that may pass (a lock, a timeout, a connection) is raised, and then nothing is written.
+--
+-- There is no `set search_path`: the table's own triggers run inside of it and may use names as they are found
+-- in any other update. It is safe, for all names here are qualified, and it runs with its caller's rights.
+create or replace function public.populate_statistics(entity_type text, statistics jsonb) returns jsonb
+  language plpgsql
+  volatile
+  security invoker
+as $$
+declare
+  table_name constant text := 'ra_' || entity_type;
+  statistics_columns constant text[] := array(
+    select column_name from public.populate_statistics_columns(entity_type));
+  -- Of what passes or concerns the whole database, by https://www.postgresql.org/docs/current/errcodes-appendix.html
+  of_the_database constant text := '^(08|25|40|53|55|57|58|XX)';
+  of_the_statement constant text := '^42';
+  update_rows text;
+  id_type text;
+  one jsonb;
+  one_id text[];
+  written text[];
+  refused jsonb := '{}';
+  missing text[] := '{}';
+  unreached text[] := '{}';
+begin
+  -- A type that has columns is one of three constants, so that it may become part of the statement's text.
+  if statistics_columns = '{}' then
+    raise exception 'unknown entity type %', coalesce(quote_literal(entity_type), 'null')
+      using errcode = 'invalid_parameter_value', hint = 'The entity types are jockeys, trainers and owners.';
+  end if;
+  if jsonb_typeof(statistics) is distinct from 'array' then
+    raise exception 'statistics must be a JSON array of objects' using errcode = 'invalid_parameter_value';
+  end if;
+
+  -- A missing key would read as null and empty a column that nobody meant to empty.
+  if exists (
+    select from jsonb_array_elements(statistics) as entry
+    where jsonb_typeof(entry) <> 'object' or entry ->> 'id' is null or not entry ?& statistics_columns
+  ) then
+    raise exception 'every object needs an id and each statistics column of %', entity_type
+      using errcode = 'invalid_parameter_value', hint = 'The columns are ' || array_to_string(statistics_columns, ', ');
+  end if;
+  if exists (select from jsonb_array_elements(statistics) as entry group by entry ->> 'id' having count(*) > 1) then
+    raise exception 'the same id occurs twice among the statistics' using errcode = 'invalid_parameter_value';
+  end if;
+
+  -- The table's own types convert the values, so that stats_updated_at may be timestamptz or timestamp: the one
+  -- honours the Z, the other ignores it, and both then hold UTC whatever the session's time zone. No other column is
+  -- named, whatever its type demands, and none that Postgres computes is set.
+  select
+    format(
+      'with given as materialized (select * from jsonb_to_recordset($1) as given (%s)),
+       updated as (
+         update public.%I as entity set %s from given where entity.id = given.id returning entity.id::text
+       )
+       select coalesce(array_agg(id), ''{}'') from updated',
+      string_agg(format('%I %s', attname, format_type(atttypid, atttypmod)), ', '),
+      table_name,
+      string_agg(format('%1$I = given.%1$I', attname), ', ') filter (where attname <> 'id' and attgenerated = '')
+    ),
+    min(format_type(atttypid, atttypmod)) filter (where attname = 'id')
+  into update_rows, id_type
+  from pg_attribute
+  where attrelid = to_regclass('public.' || table_name) and not attisdropped
+    and (attname = 'id' or attname = any (statistics_columns));
+
+  -- Otherwise it would be heard only when all is over, and could not be told of any row.
+  set constraints all immediate;
+  begin
+    execute update_rows into written using statistics;
+  exception when others then
+    if sqlstate ~ of_the_database then
+      raise;
+    end if;
+    written := '{}';
+    for one in select jsonb_array_elements(statistics) loop
+      begin
+        execute update_rows into one_id using jsonb_build_array(one);
+        written := written || one_id;
+      exception when others then
+        if sqlstate ~ of_the_database then
+          raise;
+        end if;
+        refused := refused || jsonb_build_object(one ->> 'id', format('%s (%s)', sqlerrm, sqlstate));
+      end;
+    end loop;
+    if written = '{}' and sqlstate ~ of_the_statement then
+      raise;
+    end if;
+  end;
+
+  -- Seldom, for it costs as much as the update.
+  if cardinality(written) < jsonb_array_length(statistics) then
+    missing := array(
+      select entry ->> 'id' from jsonb_array_elements(statistics) as entry
+      where entry ->> 'id' <> all (written) and not refused ? (entry ->> 'id')
+      order by 1
+    );
+    execute format('select array(select id::text from public.%I where id = any ($1::%s[]))', table_name, id_type)
+      into unreached using missing;
+  end if;
+  return jsonb_build_object(
+    'written', cardinality(written),
+    'gone', to_jsonb(array(select id from unnest(missing) as id where id <> all (unreached))),
+    'unreached', to_jsonb(unreached),
+    'refused', refused
+  );
+end
+$$;
+
+comment on function public.populate_statistics(text, jsonb) is
+  'Writes the statistics of many jockeys, trainers or owners at once; returns what became of each.';
+
+-- Supabase lets every role call a new function; only the batch job may call the one that writes. The roles do not
+-- exist on a plain Postgres.
+revoke execute on function public.populate_statistics(text, jsonb) from public;
+do $$
+declare
+  api_role name;
+begin
+  for api_role in select rolname from pg_roles where rolname in ('anon', 'authenticated') loop
+    execute format('revoke execute on function public.populate_statistics(text, jsonb) from %I', api_role);
+  end loop;
+  if exists (select from pg_roles where rolname = 'service_role') then
+    grant execute on function public.populate_statistics(text, jsonb) to service_role;
+  end if;
+end
+$$;
+
+-- PostgREST finds the function only after it has read the schema anew.
+notify pgrst, 'reload schema';
