@@ -9,8 +9,9 @@ import { columnOf, lastDateColumn, type StatisticsRow, statisticsColumns } from 
 const pageRows = 1000;
 /** So many ids fit into a URL. */
 const idsInUrl = 100;
-const mostRanges = 24;
-const rangesInFlight = 6;
+/** Ranges of ids of a type, and how many of them are read at a time: there is time, and the database has other users. */
+const mostRanges = 6;
+const rangesInFlight = 3;
 const rowWritesInFlight = 8;
 /** From so many rows on, that none of them can be written is not their own fault. */
 const telling = 3;

@@ -68,7 +68,7 @@ export async function gather(
   tell({ kind: 'line', line: `Swept ${formatCount(tallies.races)} races.` });
   if (!force) brake(tallies, selections, window);
   return {
-    batchSize: 1000,
+    batchSize: 2000,
     writesInFlight: 4,
     saveIntervalMs: 1_000,
     *outcomes(type, entities) {

@@ -38,7 +38,7 @@ export function createPace(options: PaceOptions) {
       if (isHeld()) return undefined;
       await coolingOff.wait();
       await connected();
-      const begun = await budget.takeTurn(() => flights.begin(send), signal);
+      const begun = await budget.takeTurn(() => flights.begin(send), flights.unevenMs(), signal);
       if (begun) return begun;
     }
   }
@@ -59,7 +59,7 @@ export function createPace(options: PaceOptions) {
 
 /** The requests in flight. What the API answers to each tells the cooling off and the budget how to go on. */
 function createFlights(options: PaceOptions, coolingOff: ReturnType<typeof createCoolingOff>) {
-  const learn = createLearning(options);
+  const { learn, unevenMs } = createLearning(options);
   const inFlight = new Set<Promise<unknown>>();
 
   async function exchange(request: number, send: () => Promise<HttpAnswer>): Promise<HttpAnswer> {
@@ -74,6 +74,7 @@ function createFlights(options: PaceOptions, coolingOff: ReturnType<typeof creat
   }
 
   return {
+    unevenMs,
     /** Begins a request, unless a pause has begun; `left` resolves when it has left or failed before. */
     begin: (send: Send) => {
       const request = coolingOff.start();
@@ -109,7 +110,7 @@ function createLearning({ requestsPerSecond, budget, clock, tell, signal }: Pace
   let settledAtMs = clock();
   let isTold = false;
 
-  /** By how much requests are on their way for longer or shorter, as far as their answers show it. */
+  /** By how much requests are on their way for longer or shorter, as far as the last answers show it. */
   function unevenMs(): number {
     const sorted = latencies.toSorted((a, b) => a - b);
     const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))] ?? 0;
@@ -125,14 +126,16 @@ function createLearning({ requestsPerSecond, budget, clock, tell, signal }: Pace
     tell({ kind: 'line', line: `The API allows about ${allowed.toFixed(1)} requests/s; going on at that.` });
   }
 
-  return async ({ status, latencyMs }: HttpAnswer, pauseMs: number | undefined): Promise<void> => {
+  async function learn({ status, latencyMs }: HttpAnswer, pauseMs: number | undefined): Promise<void> {
     latencies.push(latencyMs);
     if (latencies.length > latenciesKept) latencies.shift();
     if (pauseMs !== undefined) {
       settledAtMs = clock() + settlingMs;
-      await budget.refused(pauseMs, unevenMs(), signal);
+      await budget.refused(pauseMs, signal);
     } else if (status !== 429) tellWhenSettled();
-  };
+  }
+
+  return { learn, unevenMs };
 }
 
 /**

@@ -227,7 +227,7 @@ describe('a stop is thrown as it is', () => {
   });
 
   it('to those who wait for the budget', async () => {
-    const takeTurn: PaceOptions['budget']['takeTurn'] = async (_start, signal) => {
+    const takeTurn: PaceOptions['budget']['takeTurn'] = async (_start, _unevenMs, signal) => {
       if (!signal.aborted) await once(signal, 'abort');
       throw signal.reason;
     };
@@ -307,24 +307,29 @@ it('a long pause is told in one line, its end in another, and the next one begin
 });
 
 describe('what refusals teach', () => {
-  let noted: { pauseMs: number; unevenMs: number }[];
+  let noted: number[];
+  let uneven: number;
   let allowed: number;
   const send = (outcome: HttpAnswer) => pace.run(async () => outcome);
   beforeEach(() => {
     noted = [];
     allowed = 2;
-    const refused = async (pauseMs: number, unevenMs: number) => void noted.push({ pauseMs, unevenMs });
-    startPace({ budget: { ...unlimitedBudget(), refused, allowedPerSecond: () => allowed } });
+    const refused = async (pauseMs: number) => void noted.push(pauseMs);
+    const takeTurn: PaceOptions['budget']['takeTurn'] = async (start, unevenMs) => {
+      uneven = unevenMs;
+      return start();
+    };
+    startPace({ budget: { takeTurn, refused, allowedPerSecond: () => allowed } });
   });
 
   it('is noted for all with the pause, each refusal that begins or prolongs one', async () => {
     const outcomes = await requests(3);
     for (const name of ['0', '1']) await land(name, answer(429));
     await land('2', new Error('reset'));
-    expect(noted).toEqual([{ pauseMs: expect.closeTo(1_000, -2), unevenMs: 0 }]);
+    expect(noted).toEqual([expect.closeTo(1_000, -2)]);
     await send(answer(429));
     expect(noted).toHaveLength(2);
-    expect(noted[1]?.pauseMs).toBeGreaterThanOrEqual(4_000);
+    expect(noted[1]).toBeGreaterThanOrEqual(4_000);
     await Promise.all(outcomes);
   });
 
@@ -333,10 +338,10 @@ describe('what refusals teach', () => {
     ['even but for a few', (at: number) => (at % 10 === 0 ? 900 : 250), 0],
     ['up to 30 ms late', (at: number) => 250 + (at % 4) * 10, 60],
     ['up to a second late', (at: number) => 250 + (at % 4) * 333, 80],
-  ])('includes how unevenly requests arrive: %s', async (_, latency, unevenMs) => {
-    for (let at = 0; at < 40; at += 1) await send(answer(200, undefined, latency(at)));
-    await send(answer(429));
-    expect(noted.at(-1)?.unevenMs).toBe(unevenMs);
+  ])('includes how unevenly the last requests arrive: %s', async (_, latency, unevenMs) => {
+    for (let at = 0; at < 40; at += 1) await send(answer(200, undefined, at * 100));
+    for (let at = 0; at < 31; at += 1) await send(answer(200, undefined, latency(at)));
+    expect(uneven).toBe(unevenMs);
   });
 
   it('is told once, when nothing has been refused for ten seconds', async () => {

@@ -43,7 +43,7 @@ const note = (state: Partial<Noted>) =>
 async function takes(budget: ReturnType<typeof openBudget>, count: number, lefts: number[] = []): Promise<number[]> {
   for (let take = 0; take < count; take += 1) {
     const askedAtMs = nowMs();
-    await budget.takeTurn(leaveAtOnce, signal);
+    await budget.takeTurn(leaveAtOnce, 0, signal);
     const leftAtMs = noted().leftAtMs.at(-1) ?? 0;
     expect(leftAtMs).toBeGreaterThanOrEqual(askedAtMs);
     expect(leftAtMs).toBeLessThanOrEqual(nowMs());
@@ -112,12 +112,16 @@ describe('requests leave', () => {
     const [one, other] = [openBudget(4), openBudget(4)];
     let leave = () => {};
     const left = new Promise<void>((resolve) => (leave = resolve));
-    const first = one.takeTurn(() => ({ left }), signal);
+    const first = one.takeTurn(() => ({ left }), 0, signal);
     const starts: number[] = [];
-    const second = other.takeTurn(() => {
-      starts.push(nowMs());
-      return leaveAtOnce();
-    }, signal);
+    const second = other.takeTurn(
+      () => {
+        starts.push(nowMs());
+        return leaveAtOnce();
+      },
+      0,
+      signal,
+    );
     await sleep(400);
     expect(starts).toEqual([]);
     leave();
@@ -126,8 +130,8 @@ describe('requests leave', () => {
   });
 
   it('or do not: what did not start is not noted', async () => {
-    expect(await openBudget().takeTurn(() => undefined, signal)).toBeUndefined();
-    expect(existsSync(statePath)).toBe(false);
+    expect(await openBudget().takeTurn(() => undefined, 0, signal)).toBeUndefined();
+    expect(noted().leftAtMs).toEqual([]);
     expect(existsSync(lockPath)).toBe(false);
   });
 });
@@ -136,30 +140,37 @@ describe('a refusal', () => {
   const allowed = (rate = 2) => openBudget(rate).allowedPerSecond();
 
   it('pauses all processes, for long only the one that was told to', async () => {
-    await openBudget().refused(300, 0, signal);
+    await openBudget().refused(300, signal);
     const pausedAtMs = nowMs();
     const [first = 0] = await takes(openBudget(), 1);
     expect(first - pausedAtMs).toBeGreaterThanOrEqual(290);
-    await openBudget().refused(3_600_000, 0, signal);
+    await openBudget().refused(3_600_000, signal);
     expect(noted().pausedUntilMs - nowMs()).toBeLessThanOrEqual(5_000);
   });
 
   it('widens the spacing by a tenth if another came within a minute before', async () => {
     for (const expected of [2, 2 / 1.1, 2 / 1.21]) {
-      await openBudget(2).refused(0, 0, signal);
+      await openBudget(2).refused(0, signal);
       expect(allowed()).toBeCloseTo(expected);
     }
     note({ ...noted(), refusedAtMs: nowMs() - 60_001 });
-    await openBudget(2).refused(0, 0, signal);
+    await openBudget(2).refused(0, signal);
     expect(allowed()).toBeCloseTo(2 / 1.21 / 0.98);
   });
 
-  it('gives requests that arrive unevenly so much more room, once', async () => {
-    await openBudget(2).refused(0, 80, signal);
-    expect(allowed()).toBeCloseTo(2 / 1.08);
-    await openBudget(2).refused(0, 80, signal);
-    expect(allowed()).toBeCloseTo(2 / 1.08 / 1.1);
-  });
+  it.each([
+    [9, 540],
+    [11, 500],
+  ])(
+    '%i minutes ago gives requests that arrive unevenly by 80 ms a spacing of at least %i ms',
+    async (minutes, leastMs) => {
+      note({ leftAtMs: [nowMs()], dueAtMs: nowMs(), refusedAtMs: nowMs() - minutes * 60_000 });
+      await openBudget(2).takeTurn(leaveAtOnce, 80, signal);
+      const [first = 0, second = 0] = noted().leftAtMs;
+      expect(second - first).toBeGreaterThanOrEqual(leastMs);
+      expect(noted().dueAtMs - first).toBeLessThan(leastMs + 10);
+    },
+  );
 
   it.each([
     [59_000, 1.25],
@@ -209,13 +220,13 @@ describe('what an earlier process left', () => {
 describe('a stop', () => {
   it('ends the wait for the next start, and leaves the lock to others', async () => {
     const slow = openBudget(0.1);
-    await slow.takeTurn(leaveAtOnce, signal);
-    const before = readFileSync(statePath, 'utf8');
+    await slow.takeTurn(leaveAtOnce, 0, signal);
+    const before = noted().leftAtMs;
     const stop = new AbortController();
     setTimeout(() => stop.abort(new Error('Stopped')), 100);
-    await expect(slow.takeTurn(leaveAtOnce, stop.signal)).rejects.toThrow('Stopped');
+    await expect(slow.takeTurn(leaveAtOnce, 0, stop.signal)).rejects.toThrow('Stopped');
     expect(existsSync(lockPath)).toBe(false);
-    expect(readFileSync(statePath, 'utf8')).toBe(before);
+    expect(noted().leftAtMs).toEqual(before);
   });
 
   it('ends the wait for the lock of another', async () => {
@@ -223,7 +234,7 @@ describe('a stop', () => {
     other.tryAcquire();
     const stop = new AbortController();
     setTimeout(() => stop.abort(new Error('Stopped')), 100);
-    await expect(openBudget(0.1).takeTurn(leaveAtOnce, stop.signal)).rejects.toThrow('Stopped');
+    await expect(openBudget(0.1).takeTurn(leaveAtOnce, 0, stop.signal)).rejects.toThrow('Stopped');
     expect(other.isOurs()).toBe(true);
   });
 });
@@ -234,5 +245,5 @@ it.each([
 ])('a folder that %s ends the run with the exit code for files', async (_, spoil) => {
   const budget = openBudget();
   spoil();
-  await expect(budget.takeTurn(leaveAtOnce, signal)).rejects.toMatchObject({ exitCode: exitCodes.filesUnusable });
+  await expect(budget.takeTurn(leaveAtOnce, 0, signal)).rejects.toMatchObject({ exitCode: exitCodes.filesUnusable });
 });

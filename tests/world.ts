@@ -205,7 +205,7 @@ export function openServices(world: Surroundings, requestsPerSecond: number, opt
 /** A budget that lets every request leave at once. */
 export function unlimitedBudget(): RequestBudget {
   return {
-    takeTurn: async (start, signal) => {
+    takeTurn: async (start, _unevenMs, signal) => {
       signal.throwIfAborted();
       return start();
     },

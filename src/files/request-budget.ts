@@ -11,7 +11,7 @@ import { filesUnusable } from './whole-file.js';
 const stateSchema = z.object({
   /** When the last requests left, the latest last. */
   leftAtMs: z.array(z.number()),
-  /** When the latest was due. */
+  /** When the turn is due that was booked last. */
   dueAtMs: z.number(),
   /** When the API last refused one (429). */
   refusedAtMs: z.number().nullable(),
@@ -31,6 +31,8 @@ const catchUpMs = 50;
 /** More than any API allows in a second. */
 const departuresKept = 40;
 const minuteMs = 60_000;
+/** So long after a refusal uneven requests get more room. */
+const roomyMinutes = 10;
 const widening = 1.1;
 const narrowingAMinute = 0.98;
 /** Others find out about a longer pause by themselves, and say so. */
@@ -42,9 +44,9 @@ const longestDepartureMs = 2_000;
 export type RequestBudget = ReturnType<typeof shareRequestBudget>;
 
 /**
- * The account's requests per second, shared by every process that works in the same directory: who has the lock looks
- * when the next request is due, lets it leave, notes when it left, and passes the lock on. What it does throws a
- * FatalError when the folder is unusable.
+ * The account's requests per second, shared by every process that works in the same directory: each books the next
+ * turn, waits for it, and holds the lock until its request has left, which it notes. What it does throws a FatalError
+ * when the folder is unusable.
  */
 export function shareRequestBudget(directory: string, requestsPerSecond: number) {
   const leastSpacingMs = (1000 / requestsPerSecond) * safetyFactor;
@@ -54,43 +56,38 @@ export function shareRequestBudget(directory: string, requestsPerSecond: number)
 
   /**
    * Calls `start` when the account's next request is due; its `left` resolves when the request has left. Returns what
-   * `start` returns; undefined means that nothing leaves. Throws the signal's reason.
+   * `start` returns; undefined means that nothing leaves. Requests that arrive less evenly than they leave, by
+   * `unevenMs` in a second, get so much more room where that was too much for the API. Throws the signal's reason.
    */
   async function takeTurn<Started extends { left: Promise<unknown> }>(
     start: () => Started | undefined,
+    unevenMs: number,
     signal: AbortSignal,
   ): Promise<Started | undefined> {
+    const roomyMs = leastSpacingMs * (1 + unevenMs / 1000);
+    const spacingIn = (state: State) =>
+      spacingOf(state, minutesSinceRefusal(state) < roomyMinutes ? roomyMs : leastSpacingMs);
+    let dueAtMs = await alone(signal, async () => bookTurn(path, spacingIn));
     for (;;) {
+      const waitMs = dueAtMs - monotonicMs();
+      if (waitMs > 0) await sleep(Math.ceil(waitMs), undefined, { signal }).catch(() => signal.throwIfAborted());
       const turn = await alone(signal, async () => {
-        const dueAtMs = nextDueAtMs(readState(path), burst, leastSpacingMs);
-        const waitMs = dueAtMs - monotonicMs();
-        if (waitMs > 0) return { waitMs };
+        const state = readState(path);
+        dueAtMs = Math.max(state.pausedUntilMs, leastAtMs(state, burst, spacingIn(state)));
+        if (dueAtMs > monotonicMs()) return undefined;
         const started = start();
-        if (started) await noteDeparture(path, dueAtMs, started.left);
+        if (started) await noteDeparture(path, started.left);
         return { started };
       });
-      if ('started' in turn) return turn.started;
-      await sleep(Math.ceil(turn.waitMs), undefined, { signal }).catch(() => signal.throwIfAborted());
+      if (turn) return turn.started;
     }
   }
 
   return {
     takeTurn,
-    /**
-     * Notes that the API has refused a request (429) and that all pause. A further one within a minute widens the
-     * spacing. A first one may come from requests that arrive less evenly than they left, by `unevenMs` in a second:
-     * they get so much more room.
-     */
-    refused: (pauseMs: number, unevenMs: number, signal: AbortSignal) =>
-      alone(signal, async () => {
-        const state = readState(path);
-        const nowMs = monotonicMs();
-        const isFurther = state.refusedAtMs !== null && nowMs - state.refusedAtMs < minuteMs;
-        const roomyMs = isFurther ? 0 : leastSpacingMs * (1 + unevenMs / 1000);
-        const spacingMs = Math.max(spacingOf(state, leastSpacingMs) * (isFurther ? widening : 1), roomyMs);
-        const pausedUntilMs = nowMs + Math.min(pauseMs, longestSharedPauseMs);
-        save(path, { ...state, refusedAtMs: nowMs, spacingMs, pausedUntilMs });
-      }),
+    /** Notes that the API has refused a request (429) and that all pause. A further one widens the spacing. */
+    refused: (pauseMs: number, signal: AbortSignal) =>
+      alone(signal, async () => noteRefusal(path, pauseMs, leastSpacingMs)),
     /** How many requests a second the spacing means now. */
     allowedPerSecond: () => (1000 * safetyFactor) / spacingOf(readState(path), leastSpacingMs),
   };
@@ -115,27 +112,44 @@ function workAlone(path: string) {
   };
 }
 
+function minutesSinceRefusal({ refusedAtMs }: State): number {
+  return refusedAtMs === null ? Number.POSITIVE_INFINITY : (monotonicMs() - refusedAtMs) / minuteMs;
+}
+
 /** The spacing that holds now: as learned, and a fiftieth narrower for each minute since. */
-function spacingOf({ refusedAtMs, spacingMs }: State, leastSpacingMs: number): number {
-  const minutes = refusedAtMs === null ? 0 : Math.floor((monotonicMs() - refusedAtMs) / minuteMs);
-  return Math.max(leastSpacingMs, spacingMs * narrowingAMinute ** minutes);
+function spacingOf(state: State, leastSpacingMs: number): number {
+  return Math.max(leastSpacingMs, state.spacingMs * narrowingAMinute ** Math.floor(minutesSinceRefusal(state)));
 }
 
-/** When the next request may leave; `burst` of them are what the rate means. */
-function nextDueAtMs(state: State, burst: number, leastSpacingMs: number): number {
-  const spacingMs = spacingOf(state, leastSpacingMs);
-  const before = state.leftAtMs.at(-burst) ?? Number.NEGATIVE_INFINITY;
-  const leastMs = (burst * spacingMs * leastSafetyFactor) / safetyFactor;
-  return Math.max(state.dueAtMs + spacingMs, before + leastMs, state.pausedUntilMs);
+/** Books the next turn, and returns when it is due: soon after the last one where that came late. */
+function bookTurn(path: string, spacingIn: (state: State) => number): number {
+  const state = readState(path);
+  const dueAtMs = Math.max(state.dueAtMs + spacingIn(state), monotonicMs() - catchUpMs);
+  save(path, { ...state, dueAtMs });
+  return dueAtMs;
 }
 
-/** Notes a request that was due then, once it has left. */
-async function noteDeparture(path: string, dueAtMs: number, left: Promise<unknown>): Promise<void> {
+/** Before this too many would leave at once, or in the time in which `burst` are allowed. */
+function leastAtMs({ leftAtMs }: State, burst: number, spacingMs: number): number {
+  const last = leftAtMs.at(-1) ?? Number.NEGATIVE_INFINITY;
+  const before = leftAtMs.at(-burst) ?? Number.NEGATIVE_INFINITY;
+  return Math.max(last + spacingMs - catchUpMs, before + (burst * spacingMs * leastSafetyFactor) / safetyFactor);
+}
+
+/** Notes when a request has left. */
+async function noteDeparture(path: string, left: Promise<unknown>): Promise<void> {
   await Promise.race([left, sleep(longestDepartureMs, undefined, { ref: false })]);
   const state = readState(path);
+  save(path, { ...state, leftAtMs: [...state.leftAtMs, monotonicMs()].slice(-departuresKept) });
+}
+
+function noteRefusal(path: string, pauseMs: number, leastSpacingMs: number): void {
+  const state = readState(path);
   const nowMs = monotonicMs();
-  const leftAtMs = [...state.leftAtMs, nowMs].slice(-departuresKept);
-  save(path, { ...state, leftAtMs, dueAtMs: Math.max(dueAtMs, nowMs - catchUpMs) });
+  const isFurther = minutesSinceRefusal(state) < 1;
+  const spacingMs = spacingOf(state, leastSpacingMs) * (isFurther ? widening : 1);
+  const pausedUntilMs = nowMs + Math.min(pauseMs, longestSharedPauseMs);
+  save(path, { ...state, refusedAtMs: nowMs, spacingMs, pausedUntilMs });
 }
 
 function save(path: string, state: State): void {
