@@ -113,7 +113,7 @@ function openServices(config: Config, rate: number, output: ScreenOptions['outpu
     tell,
     signal,
   });
-  const api = createRacingApi({ baseUrl: config.racingApi.baseUrl, exchange, pace, signal });
+  const api = createRacingApi({ baseUrl: config.racingApi.baseUrl, exchange, pace, tell, signal });
   const database = createDatabase({ ...config.supabase, tell, signal: writing.signal });
   const close = async () => {
     screen.close();

@@ -33,6 +33,7 @@ export function createExchange({ baseUrl, username, password, signal, timeoutMs 
   // One listener for each request in flight is no leak.
   setMaxListeners(0, signal);
   const spare = keepSpareConnection(new URL(baseUrl));
+  signal.addEventListener('abort', spare.close);
   const dispatcher = new Agent({ connect: spare.connect, keepAliveTimeout: 30_000 });
   const departures = watchDepartures();
   const headers = {
@@ -118,10 +119,12 @@ function watchDepartures() {
 
 /** Opens one connection more than are in use, so that no request waits for its own. */
 function keepSpareConnection({ protocol, hostname, host, port }: URL) {
-  const open = buildConnector({ timeout: 10_000 });
+  // Also ends what is still connecting.
+  const closing = new AbortController();
+  setMaxListeners(0, closing.signal);
+  const open = buildConnector({ timeout: 10_000, signal: closing.signal });
   const target = { protocol, hostname: hostname.replace(/^\[(.*)\]$/, '$1'), host, port };
   let spare: Promise<Socket> | undefined;
-  let closed = false;
 
   function openSpare(): Promise<Socket> {
     const opened = new Promise<Socket>((resolve, reject) => {
@@ -137,7 +140,7 @@ function keepSpareConnection({ protocol, hostname, host, port }: URL) {
 
   const connect: buildConnector.connector = (_options, callback) => {
     const taken = spare ?? openSpare();
-    spare = closed ? undefined : openSpare();
+    spare = openSpare();
     taken.then(
       (socket) => callback(null, socket),
       (error) => callback(error, null),
@@ -146,16 +149,11 @@ function keepSpareConnection({ protocol, hostname, host, port }: URL) {
   return {
     connect,
     ready: async () => {
+      if (closing.signal.aborted) return;
       spare ??= openSpare();
       await spare.catch(() => {});
     },
-    close: () => {
-      closed = true;
-      spare?.then(
-        (socket) => socket.destroy(),
-        () => {},
-      );
-    },
+    close: () => closing.abort(),
   };
 }
 

@@ -35,6 +35,7 @@ export function createPace(options: PaceOptions) {
   async function admit(send: Send, isHeld: () => boolean) {
     await flights.fewerThan(maxInFlight);
     for (;;) {
+      signal.throwIfAborted();
       if (isHeld()) return undefined;
       await coolingOff.wait();
       await connected();
@@ -127,7 +128,7 @@ function createLearning({ requestsPerSecond, budget, clock, tell, signal }: Pace
   }
 
   async function learn({ status, latencyMs }: HttpAnswer, pauseMs: number | undefined): Promise<void> {
-    latencies.push(latencyMs);
+    if (status !== 429) latencies.push(latencyMs);
     if (latencies.length > latenciesKept) latencies.shift();
     if (pauseMs !== undefined) {
       settledAtMs = clock() + settlingMs;
@@ -170,6 +171,11 @@ function createPause(clock: () => number, firstProbe: number) {
 
   return {
     prolong,
+    /** A probe has met no answer, which says nothing about refusals. */
+    goOn: () => {
+      probing = false;
+      untilMs = Math.min(clock() + (pausesMs[0] ?? 0), lastProbeMs);
+    },
     /** Notes what a request was told that was on its way before the pause began and says nothing about its end. */
     extend: (retryAfterMs = 0) => {
       untilMs = Math.min(Math.max(untilMs, clock() + retryAfterMs), lastProbeMs);
@@ -222,16 +228,18 @@ function createCoolingOff({ clock, sleep, tell, signal }: PaceOptions) {
       return nextRequest - 1;
     },
     /**
-     * The request has ended, perhaps without an answer: then a probe has failed and the pause goes on. Returns for how
-     * long all are held back because of it, in milliseconds.
+     * The request has ended, perhaps without an answer: then the pause goes on a little. Returns for how long all are
+     * held back if it was refused, in milliseconds.
      */
     landed: (request: number, answer?: HttpAnswer): number | undefined => {
       const isRefused = answer?.status === 429;
+      if (signal.aborted) return undefined;
       if (pause?.beganAfter(request)) {
         if (isRefused) pause.extend(answer.retryAfterMs);
-      } else if (isRefused || (pause && !answer)) {
-        const pauseMs = holdBack(answer?.retryAfterMs);
-        return isRefused ? pauseMs : undefined;
+      } else if (isRefused) {
+        return holdBack(answer.retryAfterMs);
+      } else if (pause && !answer) {
+        pause.goOn();
       } else if (pause) {
         if (isTold) say(`The Racing API answers again after ${formatDuration(pause.elapsedMs() / 1000)}; going on.`);
         pause = undefined;

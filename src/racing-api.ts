@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pRetry, { type Options as RetryOptions } from 'p-retry';
 import * as z from 'zod';
 import { exitCodes, FatalError, ResultsError, type ResultsErrorKind } from './errors.js';
+import type { Tell } from './events.js';
 import type { Exchange, HttpAnswer } from './exchange.js';
 import { formatDuration, parseJson, printable } from './format.js';
 import type { Pace } from './pace.js';
@@ -28,6 +29,7 @@ export interface RacingApiOptions {
   baseUrl: string;
   exchange: Pick<Exchange, 'send'>;
   pace: Pace;
+  tell: Tell;
   /** Ends all waiting; its reason is thrown. */
   signal: AbortSignal;
   /** The first wait before a retry; each further one is twice as long, and jittered up to double. */
@@ -53,7 +55,7 @@ class AnswerFault extends ResultsError {
 
 /** The Racing API's results, page by page: paced, retried, and checked before anybody uses them. */
 export function createRacingApi(options: RacingApiOptions) {
-  const outage = createOutageWatch(options.signal);
+  const outage = createOutageWatch(options);
   const { ask, stillAnswers } = createAsking(options, outage);
   const judge = createJudge();
 
@@ -67,7 +69,7 @@ export function createRacingApi(options: RacingApiOptions) {
       try {
         return await ask(query, skip, request);
       } catch (error) {
-        if (error instanceof ResultsError && mayPass(error)) outage.failed(request);
+        if (error instanceof ResultsError && mayPass(error)) outage.failed(request, error.message);
         throw error;
       }
     };
@@ -77,7 +79,8 @@ export function createRacingApi(options: RacingApiOptions) {
       return page;
     } catch (error) {
       if (!(error instanceof ResultsError)) throw error;
-      if (outage.triesForAll(request) && !(await stillAnswers(request))) throw hopelessApi(error);
+      const isOutage = mayPass(error) && outage.triesForAll(request);
+      if (isOutage && !(await stillAnswers(request))) throw hopelessApi(error);
       outage.gaveUp(request);
       throw judge.judged(error);
     }
@@ -137,22 +140,20 @@ const outageSize = 3;
  * Watches for an outage. Then all requests but one are held: the first that failed tries on, and either it is answered,
  * which lets all go on, or it gives up for all.
  */
-function createOutageWatch(signal: AbortSignal) {
-  /** When each request was sent last, and when each that tells of an outage failed first, counted in such moments. */
+function createOutageWatch({ signal, tell }: RacingApiOptions) {
+  // When each request was sent last, and when each that tells of an outage failed first, counted in such moments.
   let moments = 0;
   const sentAt = new WeakMap<object, number>();
   const failedAt = new Map<object, number>();
   /** Failed while another that was sent later was answered: not the API's fault. */
   const failedAlone = new WeakSet<object>();
-  let wake: (() => void)[] = [];
+  const wake: (() => void)[] = [];
   const isOutage = () => failedAt.size >= outageSize;
   const isFirst = (request: object) => failedAt.keys().next().value === request;
   const holds = (request: object) => isOutage() && !isFirst(request);
 
   function wakeAll(): void {
-    const waiting = wake;
-    wake = [];
-    for (const go of waiting) go();
+    for (const go of wake.splice(0)) go();
   }
   signal.addEventListener('abort', wakeAll);
 
@@ -173,8 +174,11 @@ function createOutageWatch(signal: AbortSignal) {
       failedAt.delete(request);
       wakeAll();
     },
-    failed: (request: object) => {
+    failed: (request: object, reason: string) => {
+      const wasOutage = isOutage();
       if (!failedAlone.has(request) && !failedAt.has(request)) failedAt.set(request, ++moments);
+      if (wasOutage || !isOutage()) return;
+      tell({ kind: 'line', line: `The Racing API does not answer: ${reason}. One request tries on, the others wait.` });
     },
     triesForAll: (request: object) => isOutage() && isFirst(request),
     /** The request tries no more. */
@@ -236,15 +240,17 @@ function mayPass({ kind }: ResultsError): boolean {
 /** Waits for the longer of Retry-After and our own backoff. A refused account (401, 403) is asked about once more. */
 function retryPolicy({ signal, firstRetryMs = 700 }: RacingApiOptions): RetryOptions {
   const startedAtMs = performance.now();
-  const isRetried = (error: Error, attemptNumber: number) =>
-    error instanceof ResultsError && (mayPass(error) || (error.kind === 'refused' && attemptNumber === 1));
+  let refusals = 0;
+  const isRetried = (error: Error) =>
+    error instanceof ResultsError && (mayPass(error) || (error.kind === 'refused' && refusals < 2));
   return {
     retries,
     minTimeout: 0,
     signal,
-    shouldRetry: ({ error, attemptNumber }) => isRetried(error, attemptNumber),
+    shouldRetry: ({ error }) => isRetried(error),
     onFailedAttempt: async ({ error, attemptNumber, retriesLeft }) => {
-      if (retriesLeft === 0 || !isRetried(error, attemptNumber)) return;
+      if (error instanceof ResultsError && error.kind === 'refused') refusals += 1;
+      if (retriesLeft === 0 || !isRetried(error)) return;
       const ownMs = firstRetryMs * 2 ** (attemptNumber - 1) * (1 + Math.random());
       const waitMs = Math.max(ownMs, askedWaitMs(error, performance.now() - startedAtMs));
       await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
@@ -336,7 +342,7 @@ function describeRejection({ body }: HttpAnswer, { startDate, endDate }: Results
   const { detail } = z.object({ detail: z.unknown() }).safeParse(parseJson(body)).data ?? {};
   if (detail === undefined) return '';
   const text = printable(typeof detail === 'string' ? detail : JSON.stringify(detail)).slice(0, mostDetail);
-  const aboutDates = /date/i.test(text) ? `; asked for ${startDate} to ${endDate}: ${midnight}` : '';
+  const aboutDates = /\bdate|_date\b/i.test(text) ? `; asked for ${startDate} to ${endDate}: ${midnight}` : '';
   return `: ${text}${aboutDates}`;
 }
 

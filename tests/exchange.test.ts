@@ -111,6 +111,16 @@ it('a stop ends what is under way, and is thrown as it is', async () => {
   await expect(exchange.send(`${url}/`, () => {})).rejects.toThrow('Stopped');
 });
 
+it('opens no connection any more once it is stopped or closed', async () => {
+  await exchange.connected();
+  await connections(1);
+  stop.abort(new Error('Stopped'));
+  await connections(0);
+  await exchange.connected();
+  await sleep(50);
+  expect(sockets).toEqual([]);
+});
+
 it('closes all connections, the one that was not used too', async () => {
   await leave('/');
   await connections(2);

@@ -44,7 +44,12 @@ describe('an API that is down from the middle of a run on', () => {
 
   it.each([walk, sweep])('and answers again lets a $strategy go on, and all rows are right', async (options) => {
     inject(world, status(502), during(3, 12));
-    expect(await runWith(world, options)).toMatchObject({ exit_code: 0, failures: [] });
+    const report = await runWith(world, options);
+    expect(report).toMatchObject({ exit_code: 0, failures: [] });
+    const told = report.lines.filter((line) =>
+      line.includes('does not answer: the API answered 502. One request tries on'),
+    );
+    if (options === walk) expect(told.length).toBeGreaterThanOrEqual(1);
     await expectAllRight();
   });
 });
@@ -69,6 +74,17 @@ describe.each([401, 403, 408, 425])('a single %d', (code) => {
     expect(report).toMatchObject({ exit_code: 0, failures: [], strategy: options.strategy });
     await expectAllRight();
   });
+});
+
+it('a 401 after another fault is asked about again too, and two of them are believed', async () => {
+  const answers = [503, 401, 503];
+  world.api.options.intercept = ({ number }, response, next) =>
+    number <= answers.length ? void response.writeHead(answers[number - 1] ?? 500).end('{}') : next();
+  expect(await runWith(world, walk)).toMatchObject({ exit_code: 0, failures: [] });
+  await expectAllRight();
+  world.api.calls.length = 0;
+  answers.splice(0, 3, 401, 503, 401);
+  expect(await runWith(world, walk)).toMatchObject({ exit_code: 5, requests: 3 });
 });
 
 it.each([

@@ -172,6 +172,13 @@ describe('a refusal', () => {
     },
   );
 
+  it('teaches nothing about the rate when it is the first: another process may ask faster', async () => {
+    await openBudget(2).refused(0, signal);
+    expect(allowed(5)).toBeCloseTo(5);
+    await openBudget(2).refused(0, signal);
+    expect(allowed(5)).toBeCloseTo(2 / 1.1);
+  });
+
   it.each([
     [59_000, 1.25],
     [61_000, 1.25 / 0.98],
@@ -206,8 +213,9 @@ describe('what an earlier process left', () => {
   });
 
   // The clock begins anew when the machine does.
+  const farAhead = '{"leftAtMs": [], "dueAtMs": 1e15, "refusedAtMs": null, "spacingMs": 0, "pausedUntilMs": 0}';
   const future = '{"leftAtMs": [1e15], "dueAtMs": 1e15, "refusedAtMs": 1e15, "spacingMs": 9000, "pausedUntilMs": 1e15}';
-  it.each(['', 'torn', '\u0000\u0000', '1e15', future])(
+  it.each(['', 'torn', '\u0000\u0000', '1e15', future, farAhead])(
     'counts as a request that starts now when it is %j',
     async (state) => {
       writeFileSync(statePath, state);
@@ -218,6 +226,12 @@ describe('what an earlier process left', () => {
 });
 
 describe('a stop', () => {
+  it('books no turn', async () => {
+    const budget = openBudget(0.1);
+    await expect(budget.takeTurn(leaveAtOnce, 0, AbortSignal.abort(new Error('Stopped')))).rejects.toThrow('Stopped');
+    expect(existsSync(statePath)).toBe(false);
+  });
+
   it('ends the wait for the next start, and leaves the lock to others', async () => {
     const slow = openBudget(0.1);
     await slow.takeTurn(leaveAtOnce, 0, signal);

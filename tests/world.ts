@@ -186,7 +186,7 @@ export function openApi(
   const exchange = createExchange({ baseUrl, username, password, signal, timeoutMs });
   const { connected, close } = exchange;
   const pace = createPace({ requestsPerSecond, budget: unlimitedBudget(), connected, ...time, tell, signal });
-  const api = createRacingApi({ baseUrl, exchange, pace, signal, firstRetryMs });
+  const api = createRacingApi({ baseUrl, exchange, pace, tell, signal, firstRetryMs });
   return { api, events, lines, stop, close };
 }
 

@@ -160,7 +160,8 @@ export function* savedReports(directory: string) {
 /** How many requests the last complete sweep took; undefined if there is none. */
 export function lastSweepRequests(directory: string): number | undefined {
   for (const { strategy, exit_code, requests } of savedReports(directory)) {
-    if (strategy === 'sweep' && exit_code === exitCodes.allWritten) return requests;
+    const isComplete = exit_code === exitCodes.allWritten || exit_code === exitCodes.someFailed;
+    if (strategy === 'sweep' && isComplete) return requests;
   }
   return undefined;
 }

@@ -37,6 +37,8 @@ const widening = 1.1;
 const narrowingAMinute = 0.98;
 /** Others find out about a longer pause by themselves, and say so. */
 const longestSharedPauseMs = 5_000;
+/** Nobody books a turn further ahead. */
+const mostAheadMs = 10 * minuteMs;
 const pollMs = 5;
 /** So long, at most, the lock waits for a request's bytes to leave. */
 const longestDepartureMs = 2_000;
@@ -100,6 +102,7 @@ function workAlone(path: string) {
     try {
       while (lock.tryAcquire() !== undefined) await sleep(pollMs, undefined, { signal });
       try {
+        signal.throwIfAborted();
         return await work();
       } finally {
         lock.release();
@@ -147,7 +150,8 @@ function noteRefusal(path: string, pauseMs: number, leastSpacingMs: number): voi
   const state = readState(path);
   const nowMs = monotonicMs();
   const isFurther = minutesSinceRefusal(state) < 1;
-  const spacingMs = spacingOf(state, leastSpacingMs) * (isFurther ? widening : 1);
+  // Our own rate is nothing that the API has taught.
+  const spacingMs = isFurther ? spacingOf(state, leastSpacingMs) * widening : spacingOf(state, 0);
   const pausedUntilMs = nowMs + Math.min(pauseMs, longestSharedPauseMs);
   save(path, { ...state, refusedAtMs: nowMs, spacingMs, pausedUntilMs });
 }
@@ -156,17 +160,17 @@ function save(path: string, state: State): void {
   writeFileSync(path, JSON.stringify(state));
 }
 
-/** What is noted at `path`; anew, as if a request had just left, where that is no note or from before the machine's start. */
+/** What is noted at `path`; as if a request had just left where that is no note, or from before the machine's start. */
 function readState(path: string): State {
   const nowMs = monotonicMs();
   const unknown = { dueAtMs: 0, refusedAtMs: null, spacingMs: 0, pausedUntilMs: 0 };
   try {
     const state = stateSchema.safeParse(parseJson(readFileSync(path, 'utf8'))).data;
-    const isPast = state?.leftAtMs.every((at) => at <= nowMs) && (state.refusedAtMs ?? 0) <= nowMs;
-    if (state && isPast) return state;
-    const anew = { ...unknown, leftAtMs: [nowMs], dueAtMs: nowMs };
-    save(path, anew);
-    return anew;
+    const isOfNow =
+      state?.leftAtMs.every((at) => at <= nowMs) &&
+      (state.refusedAtMs ?? 0) <= nowMs &&
+      Math.max(state.dueAtMs, state.pausedUntilMs) <= nowMs + mostAheadMs;
+    return state && isOfNow ? state : { ...unknown, leftAtMs: [nowMs], dueAtMs: nowMs };
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return { ...unknown, leftAtMs: [] };
     throw filesUnusable(`The request budget ${path} cannot be read`, error);
