@@ -11,7 +11,7 @@ const pageRows = 1000;
 const idsInUrl = 100;
 /** Ranges of ids of a type, and how many of them are read at a time: there is time, and the database has other users. */
 const mostRanges = 6;
-const rangesInFlight = 3;
+const rangesInFlight = 2;
 const rowWritesInFlight = 8;
 /** From so many rows on, that none of them can be written is not their own fault. */
 const telling = 3;

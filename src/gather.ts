@@ -4,7 +4,7 @@ import { type ExitCode, exitCodes, FatalError, ResultsError } from './errors.js'
 import type { Strategy, Tell, Written } from './events.js';
 import { formatCount } from './format.js';
 import { pageSize, type RacingApi, type ResultsQuery } from './racing-api.js';
-import { type Reading, type ReadPage, readCompletely, readInTurn, readings } from './reading.js';
+import { type ReadPage, readCompletely, readInTurn, readings } from './reading.js';
 import { addDays, daysBetween, type StatisticsWindow, Tallies } from './statistics.js';
 
 /** The entities of one type that a run takes, the most recently active first. */
@@ -69,7 +69,7 @@ export async function gather(
   if (!force) brake(tallies, selections, window);
   return {
     batchSize: 2000,
-    writesInFlight: 4,
+    writesInFlight: 2,
     saveIntervalMs: 1_000,
     *outcomes(type, entities) {
       for (const entity of entities) yield outcomeOf(type, entity, tallies, window);
@@ -79,32 +79,27 @@ export async function gather(
 
 /** The tallies of every GB and IRE race of the window. Tells of each page. */
 async function sweep(types: readonly EntityType[], options: GatherOptions): Promise<Tallies> {
-  const { api, window } = options;
+  const { window } = options;
   const newTallies = () => new Tallies(types, window);
-  const readPage = watchedPages(api, options);
-  let complete: Reading[] = [];
-  let missing = sweepQueries(window);
   try {
-    for (let round = 1; missing.length > 0; round += 1) {
-      if (round > readings) throw new ResultsError('unusable', `a race was in two windows in ${readings} readings`);
-      complete.push(...(await readInTurn(missing, readPage, newTallies)));
-      // A race whose date was corrected meanwhile was in one window and then turns up in another.
-      const outdated = complete.filter(({ raceIds }, at) =>
-        complete.slice(at + 1).some((later) => shareRace(raceIds, later)),
-      );
-      missing = outdated.map(({ query }) => query);
-      complete = complete.filter((reading) => !outdated.includes(reading));
+    for (let reading = 1; reading <= readings; reading += 1) {
+      const all = newTallies();
+      const counted = new Set<string>();
+      let isTwice = false;
+      await readInTurn(sweepQueries(window), watchedPages(options), newTallies, (tallies, raceIds) => {
+        for (const id of raceIds) {
+          if (counted.has(id)) isTwice = true;
+          counted.add(id);
+        }
+        all.add(tallies);
+      });
+      // A race whose date is corrected meanwhile may be in one window and then in another: then all is read again.
+      if (!isTwice) return all;
     }
+    throw new ResultsError('unusable', `a race was in two windows in ${readings} readings`);
   } catch (error) {
     throw error instanceof ResultsError ? sweepFailure(error) : error;
   }
-  const all = newTallies();
-  for (const { tallies } of complete) all.add(tallies);
-  return all;
-}
-
-function shareRace(raceIds: ReadonlySet<string>, later: Reading): boolean {
-  return [...raceIds].some((id) => later.raceIds.has(id));
 }
 
 /** Oldest first: /v1/results reaches back 365 days, and at midnight the first of them is out of its reach. */
@@ -120,7 +115,7 @@ function sweepQueries(window: StatisticsWindow): ResultsQuery[] {
 }
 
 /** Tells of each page, and of how many there are: as many as usual of a window that has not answered yet. */
-function watchedPages(api: GatherOptions['api'], { window, tell }: GatherOptions): ReadPage {
+function watchedPages({ api, window, tell }: GatherOptions): ReadPage {
   const allDays = daysBetween(window.start, window.today) + 1;
   const expected = new Map<string, number>();
   let done = 0;

@@ -59,12 +59,8 @@ async function readOnce(
   return totalStayed && raceIds.size === first.total ? raceIds : undefined;
 }
 
-/** What was read completely of a window, or of a part of it. */
-export interface Reading {
-  query: ResultsQuery;
-  tallies: Tallies;
-  raceIds: ReadonlySet<string>;
-}
+/** Takes the tallies and the ids of the races of a window, or of a part of it, that was read completely. */
+type Take = (tallies: Tallies, raceIds: ReadonlySet<string>) => void;
 
 /**
  * Reads windows one after the other, for the pages of each should be of one moment. Only the next one's first page is
@@ -74,16 +70,16 @@ export async function readInTurn(
   [query, ...rest]: readonly ResultsQuery[],
   readPage: ReadPage,
   newTallies: () => Tallies,
+  take: Take,
   first = query && readPage(query, 0),
-): Promise<Reading[]> {
-  if (query === undefined || first === undefined) return [];
+): Promise<void> {
+  if (query === undefined || first === undefined) return;
   const next = rest[0] && readPage(rest[0], 0);
   const goOn = async () => {
     await first;
-    return await readInTurn(rest, readPage, newTallies, next);
+    await readInTurn(rest, readPage, newTallies, take, next);
   };
-  const [mine, others] = await Promise.all([readWindow(query, readPage, newTallies, first), goOn(), next]);
-  return [...mine, ...others];
+  await Promise.all([readWindow(query, readPage, newTallies, take, first), goOn(), next]);
 }
 
 /** Reads a window; in halves when its results change meanwhile, and those once more in halves. */
@@ -91,18 +87,15 @@ async function readWindow(
   query: ResultsQuery,
   readPage: ReadPage,
   newTallies: () => Tallies,
+  take: Take,
   first = readPage(query, 0),
   reading = 1,
-): Promise<Reading[]> {
+): Promise<void> {
   const tallies = newTallies();
   const raceIds = await readOnce(query, readPage, tallies, first);
-  if (raceIds) return [{ query, tallies, raceIds }];
+  if (raceIds) return take(tallies, raceIds);
   if (reading === readings) throw notAddingUp();
-  const found: Reading[] = [];
-  for (const half of halvesOf(query)) {
-    found.push(...(await readWindow(half, readPage, newTallies, undefined, reading + 1)));
-  }
-  return found;
+  for (const half of halvesOf(query)) await readWindow(half, readPage, newTallies, take, undefined, reading + 1);
 }
 
 /** A single day stays whole. */
