@@ -19,7 +19,7 @@ const introduction = `# Measurements
 
 Written by \`npm run bench\`; \`npm run bench -- a c\` measures these sections again. The command runs as a child
 process on the embedded parts of demo/: a simulated Racing API that enforces its rate limit, and Supabase Lite on
-PGlite, both in one further process on the same machine, so on few cores they slow each other down.
+PGlite, each in a process of its own on the same machine, so on few cores they slow each other down.
 Requests refused with 429 are a sign that the machine was busy with something else. 1 MB is 1,000,000 bytes.
 `;
 

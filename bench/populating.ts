@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCommand } from './command.js';
 import { count, megabytes, percent, seconds, type Table } from './table.js';
-import { withWorld } from './world-process.js';
+import { withWorld } from './world.js';
 
 const latencyMs = 250;
 const entities = 54_429;
@@ -55,7 +55,10 @@ const cases: Case[] = [
 /** Full populations by sweep: how near they come to the ideal, which is requests / what is allowed in a second. */
 export async function measurePopulations(): Promise<Table> {
   const rows: string[][] = [];
-  for (const one of cases) rows.push(await measure(one));
+  for (const one of cases) {
+    rows.push(await measure(one));
+    console.log(rows.at(-1)?.join(' · '));
+  }
   return {
     columns: ['case', 'requests', 'refused', 'ideal', 'start to exit', 'share of the ideal', 'peak memory', 'to reach'],
     rows,

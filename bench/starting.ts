@@ -1,6 +1,6 @@
 import { type CommandRun, runInEmptyFolder } from './command.js';
 import { megabytes, seconds, type Table } from './table.js';
-import { withWorld } from './world-process.js';
+import { withWorld } from './world.js';
 
 /** What does not ask the API: --help and --dry-run. */
 export async function measureStarts(): Promise<Table> {

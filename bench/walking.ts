@@ -1,7 +1,7 @@
 import { runInEmptyFolder } from './command.js';
 import { askSerially } from './serial-client.js';
 import { count, percent, type Table } from './table.js';
-import { type Calls, withWorld } from './world-process.js';
+import { type Calls, withWorld } from './world.js';
 
 const walkedEntities = 300;
 /** At 2 s of latency they take 80 seconds; the share of the limit is the same from the first of them on. */

@@ -1,64 +1,75 @@
-// The simulated Racing API and the embedded database, as the process that startWorld of world-process.ts starts.
-import { seedEntities, startEmbeddedDatabase } from '../demo/database.js';
-import { makeSeason, type Season } from '../demo/season.js';
-import { startSimulatedRacingApi } from '../demo/simulator.js';
-import { type Network, startSlowNetwork } from './slow-network.js';
-import type { Answer, Calls, Question, Started, WorldOptions } from './world-process.js';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import type { Network } from './slow-network.js';
 
-const { scale, requestsPerSecond, latencyMs, apiNetwork, databaseNetwork }: WorldOptions = JSON.parse(
-  process.argv[2] ?? '{}',
-);
-const credentials = { username: 'bench', password: 'bench-password' };
-
-const season = makeWorldSeason(new Date().toISOString().slice(0, 10));
-const database = await startEmbeddedDatabase();
-await seedEntities(database, season);
-const api = await startSimulatedRacingApi({ season, ...credentials, requestsPerSecond, latencyMs });
-
-/** The usual races, run by `scale` times as many entities: so any scale takes the same number of requests. */
-function makeWorldSeason(today: string): Season {
-  const usual = makeSeason({ today });
-  if (scale === 1) return usual;
-  const larger = makeSeason({
-    today,
-    jockeys: scale * usual.jockeys.length,
-    trainers: scale * usual.trainers.length,
-    owners: scale * usual.owners.length,
-  });
-  const races = usual.races.map((race, index) => ({
-    ...race,
-    runners: larger.races[index]?.runners ?? race.runners,
-  }));
-  return { ...larger, races };
+export interface WorldOptions {
+  /** How many times the usual 54,429 entities. */
+  scale: number;
+  /** The most that the simulated API admits. */
+  requestsPerSecond: number;
+  latencyMs: number;
+  /** Where they are not next door. */
+  apiNetwork?: Network;
+  databaseNetwork?: Network;
 }
 
-let rejectedBefore = 0;
-function takeCalls(): Calls {
-  const calls = api.calls.splice(0);
-  const rejected = api.rejected - rejectedBefore;
-  rejectedBefore = api.rejected;
+/** The environment variables that point a command at the world. */
+export type Environment = Record<
+  'RACING_API_BASE_URL' | 'RACING_API_USERNAME' | 'RACING_API_PASSWORD' | 'SUPABASE_URL' | 'SUPABASE_SERVICE_KEY',
+  string
+>;
+
+/** What the simulated API was asked. */
+export interface Calls {
+  /** When each request arrived, by the simulator's clock. */
+  arrivalsMs: number[];
+  paths: string[];
+  /** How many were answered with 429. */
+  rejected: number;
+}
+
+/** A simulated Racing API and an embedded database with all entities and no statistics. */
+export interface World {
+  environment: Environment;
+  /** The calls since the world began or since this was last asked. */
+  takeCalls(): Promise<Calls>;
+  query(sql: string): Promise<void>;
+}
+
+/** Starts a world, each part in a process of its own, so that their work disturbs no figures; ends it after `use`. */
+export async function withWorld<Result>(
+  options: WorldOptions,
+  use: (world: World) => Promise<Result>,
+): Promise<Result> {
+  const api = startPart('api-process.ts', options);
+  const database = startPart('database-process.ts', options);
+  try {
+    const parts = await Promise.all([api.answer(), database.answer()]);
+    return await use({
+      environment: Object.assign({}, ...parts) as Environment,
+      takeCalls: () => api.ask('calls') as Promise<Calls>,
+      query: async (sql) => void (await database.ask(sql)),
+    });
+  } finally {
+    api.end();
+    database.end();
+  }
+}
+
+/** A process that first tells where it is, and then answers what it is asked. */
+function startPart(file: string, options: WorldOptions) {
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [JSON.stringify(options)]);
+  const failed = once(child, 'exit').then(() => Promise.reject(new Error(`${file} ended by itself`)));
+  failed.catch(() => {});
+  const answer = async (): Promise<unknown> => (await Promise.race([once(child, 'message'), failed]))[0];
   return {
-    arrivalsMs: calls.map(({ at }) => at),
-    paths: calls.map(({ url }) => url.pathname + url.search),
-    rejected,
+    answer,
+    ask: (question: string) => {
+      const answered = answer();
+      child.send(question);
+      return answered;
+    },
+    end: () => child.connected && child.disconnect(),
   };
 }
-
-process.on('message', async (question: Question) => {
-  const answer: Answer = question === 'calls' ? takeCalls() : await database.query(question.sql);
-  process.send?.(answer);
-});
-process.on('disconnect', () => process.exit());
-
-function through(network: Network | undefined, url: string): string | Promise<string> {
-  return network === undefined ? url : startSlowNetwork(url, network);
-}
-
-const started: Started = {
-  RACING_API_BASE_URL: await through(apiNetwork, api.url),
-  RACING_API_USERNAME: credentials.username,
-  RACING_API_PASSWORD: credentials.password,
-  SUPABASE_URL: await through(databaseNetwork, database.url),
-  SUPABASE_SERVICE_KEY: database.serviceKey,
-};
-process.send?.(started);

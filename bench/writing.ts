@@ -2,10 +2,10 @@ import { createDatabase, type Database } from '../src/database.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { type StatisticsRow, statisticsWindow, Tallies } from '../src/statistics.js';
 import { count, type Table } from './table.js';
-import { type World, withWorld } from './world-process.js';
+import { type World, withWorld } from './world.js';
 
-const batches = 20;
-const rowsInBatch = 1000;
+const batches = 10;
+const rowsInBatch = 2000;
 
 /** Writing through the database function, and without it. */
 export async function measureWrites(): Promise<Table> {
