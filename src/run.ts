@@ -4,7 +4,7 @@ import type { Entity, EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Batch, Events, Failure, Strategy, Tell, Written } from './events.js';
 import { type Checkpoint, openCheckpoint } from './files/checkpoint.js';
-import { type EndedRun, lastSweepRequests, saveReport, startReport } from './files/report.js';
+import { type EndedRun, lastSweep, saveReport, startReport } from './files/report.js';
 import { lockTypes } from './files/run-lock.js';
 import { makeFolder } from './files/whole-file.js';
 import { formatCount, formatDuration, formatEntities, printable } from './format.js';
@@ -61,9 +61,11 @@ async function populate(parts: RunParts): Promise<void> {
   const { options, api, directory, events, stop } = parts;
   const { tell } = events;
   const checkpoints = options.entities.map((type) => openCheckpoint(directory, type, options, tell));
-  const rows = await Promise.all(options.entities.map((type) => parts.database.checkTable(type)));
-  const selecting = selectAll(checkpoints, sum(rows), parts);
-  const plan = await planned(selecting, sum(rows), parts);
+  const counting = Promise.all(options.entities.map((type) => parts.database.checkTable(type))).then(sum);
+  const selecting = selectAll(checkpoints, counting, parts);
+  // Whoever waits for it hears of it; where the counting fails, nobody does any more.
+  selecting.catch(() => {});
+  const plan = await planned(counting, selecting, parts);
   if (plan === undefined) return;
   tell({ kind: 'line', line: plan.description });
   if (options.dryRun) return showSamples(await selecting, tell);
@@ -176,16 +178,17 @@ async function writeBatch(type: EntityType, outcomes: readonly Outcome[], parts:
 /** A selection, and the checkpoint that takes what of it is written. */
 type OpenSelection = Selection & { checkpoint: Checkpoint };
 
-/** Selects from all types at once, each without what its checkpoint holds. `total` is how many rows there are. */
+/** Selects from all types at once, each without what its checkpoint holds, once it is known how many rows there are. */
 async function selectAll(
   checkpoints: readonly Checkpoint[],
-  total: number,
+  counting: Promise<number>,
   { options, database, events, startedAt, stop }: RunParts,
 ): Promise<OpenSelection[]> {
   const { tell } = events;
   const label = 'selecting';
   let done = 0;
-  tell({ kind: 'phase', label, done, total });
+  tell({ kind: 'phase', label, done, total: done });
+  const total = await counting;
   async function* watchedPages(type: EntityType): AsyncGenerator<Entity[]> {
     for await (const page of database.entities(type)) {
       stop.signal.throwIfAborted();
@@ -237,12 +240,23 @@ export async function selectEntities(
   return { type, entities: entities.slice(0, limit), skipped, recentlyActive };
 }
 
-/** The plan; undefined when nothing is selected. One for all of the tables' rows need not wait for the selection. */
-async function planned(selecting: Promise<readonly Selection[]>, rows: number, { options, directory }: RunParts) {
-  const sweepRequests = lastSweepRequests(directory) ?? typicalSweepRequests;
-  const { dryRun, skipExisting, staleAfter, resume, limit } = options;
+/**
+ * The plan; undefined when nothing is selected. One that takes all rows need not wait for the selection, nor for their
+ * number where a sweep is asked for or took fewer requests than there were entities the last time.
+ */
+async function planned(
+  counting: Promise<number>,
+  selecting: Promise<readonly Selection[]>,
+  { options, directory }: RunParts,
+) {
+  const last = lastSweep(directory);
+  const sweepRequests = last?.requests ?? typicalSweepRequests;
+  const { strategy, dryRun, skipExisting, staleAfter, resume, limit } = options;
   const takesAll = !dryRun && !skipExisting && !staleAfter && !resume && limit === undefined;
-  if (takesAll && rows > sweepRequests) return planRun(options, rows, rows, sweepRequests);
+  const isSweep = strategy === 'sweep' || (strategy === 'auto' && last && last.entities > last.requests);
+  if (takesAll && isSweep) return planRun(options, undefined, Number.POSITIVE_INFINITY, sweepRequests);
+  const rows = takesAll ? await counting : 0;
+  if (rows > sweepRequests) return planRun(options, rows, rows, sweepRequests);
   const selections = await selecting;
   const selected = countOf(selections);
   const walkRequests = sum(selections.map(({ entities }) => sum(entities.map(pagesOf))));
@@ -257,10 +271,11 @@ function pagesOf({ recentRuns }: Entity): number {
 /**
  * Chooses the strategy with fewer requests, unless one is prescribed; otherwise there is an alternative for an account
  * that may not do the first. The description is one line for people: what will be done, how many requests, how long.
+ * `entities` is undefined when all are taken and nobody has counted them yet.
  */
 export function planRun(
   { strategy: wish, rate }: Pick<PopulateOptions, 'strategy' | 'rate'>,
-  entities: number,
+  entities: number | undefined,
   walkRequests: number,
   sweepRequests: number,
 ) {
@@ -269,12 +284,14 @@ export function planRun(
   const other: Strategy = strategy === 'walk' ? 'sweep' : 'walk';
   const seconds = (requests: number) => formatDuration(requests / rate);
   const pages = `about ${sweepRequests} pages`;
+  const walking = Number.isFinite(walkRequests) ? ` (walking: at least ${seconds(walkRequests)})` : '';
   const plan =
     strategy === 'sweep'
-      ? `sweeping ${pages}, about ${seconds(sweepRequests)} at ${rate} requests/s (walking: at least ${seconds(walkRequests)})`
+      ? `sweeping ${pages}, about ${seconds(sweepRequests)} at ${rate} requests/s${walking}`
       : `walking, at least ${formatCount(walkRequests)} requests, ${seconds(walkRequests)} at ${rate} requests/s (sweeping: ${pages}, ${seconds(sweepRequests)})`;
   const alternative = wish === 'auto' ? other : undefined;
-  return { strategy, alternative, description: `${formatEntities(entities)}: ${plan}` };
+  const what = entities === undefined ? 'Everything' : formatEntities(entities);
+  return { strategy, alternative, description: `${what}: ${plan}` };
 }
 
 const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);

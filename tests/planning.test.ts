@@ -42,6 +42,26 @@ it('ids that cannot be read end a sweep that has begun', async () => {
   }
 });
 
+it.each([{ strategy: 'sweep' } as const, {}])(
+  'a sweep that is sure to come begins before anything is known of the tables: %o',
+  async (options) => {
+    if (!('strategy' in options)) {
+      await world.runHere({ strategy: 'sweep' });
+      world.api.calls.length = 0;
+    }
+    const held: (() => Promise<void>)[] = [];
+    world.database.intercept = (_request, _response, next) => void held.push(next);
+    const running = world.runHere(options);
+    await until('all pages of the sweep', () => world.api.calls.length >= 5);
+    world.database.intercept = undefined;
+    for (const next of held) void next();
+    const { lines, ...report } = await running;
+    expect(report).toMatchObject({ exit_code: 0, strategy: 'sweep', overall: { total_successful: 30 } });
+    expect(lines.join('\n')).toMatch(/^Everything: sweeping about \d+ pages, about \S+ at 500 requests\/s$/m);
+    await expectNaiveRows(world);
+  },
+);
+
 it('auto takes what was the cheaper way by the last sweep', async () => {
   const chosen = async (limit: number) => (await world.runHere({ entities: [jockeys], limit })).strategy;
   expect(await chosen(10)).toBe('walk');

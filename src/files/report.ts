@@ -157,11 +157,12 @@ export function* savedReports(directory: string) {
   }
 }
 
-/** How many requests the last complete sweep took; undefined if there is none. */
-export function lastSweepRequests(directory: string): number | undefined {
-  for (const { strategy, exit_code, requests } of savedReports(directory)) {
+/** How many requests the last complete sweep took, and of how many entities it was; undefined if there is none. */
+export function lastSweep(directory: string): { requests: number; entities: number } | undefined {
+  for (const { strategy, exit_code, requests = 0, statistics } of savedReports(directory)) {
     const isComplete = exit_code === exitCodes.allWritten || exit_code === exitCodes.someFailed;
-    if (strategy === 'sweep' && isComplete) return requests;
+    const entities = Object.values(statistics).reduce((sum, { total }) => sum + total, 0);
+    if (strategy === 'sweep' && isComplete) return { requests, entities };
   }
   return undefined;
 }

@@ -43,7 +43,7 @@ export function lockTypes(directory: string, types: readonly EntityType[], since
     if (event.kind === 'phase' || event.kind === 'step') {
       Object.assign(note, { phase: event.label, done: event.done, total: event.total });
     }
-    if (performance.now() - updatedAtMs < updateIntervalMs) return;
+    if (event.kind !== 'phase' && performance.now() - updatedAtMs < updateIntervalMs) return;
     updatedAtMs = performance.now();
     try {
       for (const lock of locks) lock.update(note);
