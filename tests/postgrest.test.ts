@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it, onTestFinished, vi } from 'vitest';
 import { makeSeason } from '../demo/season.js';
 import { entityTypes } from '../src/entity-types.js';
@@ -188,6 +189,22 @@ describeOnPostgrest(() => {
       expect(await schema()).toEqual(wanted);
     },
   );
+
+  it('a database of version 1.0.0 needs only the second file', async () => {
+    const wanted = await schema();
+    await dropAll();
+    const published = readFileSync(new URL('entity_statistics_1.0.0.sql', import.meta.url), 'utf8');
+    await sql(published, `insert into ra_jockeys (id, name) values ('jky_1', 'A. Jockey')`);
+    const [, second = ''] = await migrationFiles();
+    await sql(second);
+    expect(await schema()).toEqual(wanted);
+    const { database, lines, close } = openServices({ api: { url: 'http://127.0.0.1' }, database: hosted }, 1);
+    onTestFinished(close);
+    const row = { ...new Tallies([jockeys], statisticsWindow(today)).row(jockeys, 'jky_1'), stats_updated_at: today };
+    expect(await database.writeStatistics(jockeys, [row])).toEqual(new Map());
+    expect(lines).toEqual([]);
+    await sql('truncate ra_jockeys');
+  });
 
   it('where nothing is missing no table is locked', async () => {
     const before = await schema();
