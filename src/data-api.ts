@@ -45,10 +45,13 @@ export type FaultKind =
 /** An error of the database or of the Data API before it. */
 export class DatabaseFault extends Error {
   readonly kind: FaultKind;
+  /** Of Postgres, of PostgREST or our own; '' if there is none. */
+  readonly code: string;
 
-  constructor(kind: FaultKind, message: string) {
+  constructor(kind: FaultKind, message: string, code = '') {
     super(message);
     this.kind = kind;
+    this.code = code;
   }
 
   get passes(): boolean {
@@ -61,30 +64,29 @@ export class DatabaseFault extends Error {
  * network error, and our own for what is no answer: CUT, REDIRECT and NOT_JSON.
  */
 const kindsByCode: [RegExp, FaultKind][] = [
-  // 42883: its schema cache still has a function that is gone.
-  [/^(PGRST202|42883)$/, 'function-missing'],
   [/^(42P01|42703|PGRST204|PGRST205)$/, 'schema'],
-  [/^(42501|28...|PGRST30.)$/, 'refused'],
-  [/^(57014|55P03)$/, 'busy'],
+  [/^(42501|0[LP]...|28...|PGRST30.)$/, 'refused'],
+  [/^(57014|55P03|55006)$/, 'busy'],
   // 25006: a failover has led to a copy that only reads.
-  [/^(08...|25006|40...|53...|57...|58...|PGRST00.|CUT)$/, 'unreachable'],
-  [/^(22...|23...|P0001|44...)$/, 'row-refused'],
+  [/^(08...|25006|40...|53...|57...|58000|58030|XX...|PGRST00.|CUT)$/, 'unreachable'],
   [/^(ENOTFOUND|EAI_AGAIN)$/, 'unknown-host'],
   [/CERT|SELF_SIGNED|UNABLE_TO_VERIFY/, 'certificate'],
   [/^(REDIRECT|NOT_JSON)$/, 'not-ours'],
   [/^(E[A-Z]+|UND_ERR_.*)$/, 'unreachable'],
+  // What else Postgres or a trigger says to what it is asked.
+  [/^[0-9A-Z]{5}$/, 'row-refused'],
 ];
 
 /**
  * Asks the Data API (PostgREST) about a type's table until the database answers, up to six times: the answer's data in
- * the shape of `schema`, and the count that the request asks for. Throws a FatalError; but a fault of a kind for
- * which the caller has `anotherWay` as it is, a DatabaseFault.
+ * the shape of `schema`, and the count that the request asks for. Throws a FatalError; but a fault for which the caller
+ * has `anotherWay` as it is, a DatabaseFault.
  */
 export type Ask = <Data>(
   type: EntityType,
   schema: z.ZodType<Data>,
   request: (client: SupabaseClient) => { retry(enabled: false): PromiseLike<PostgrestSingleResponse<unknown>> },
-  anotherWay?: readonly FaultKind[],
+  anotherWay?: (fault: DatabaseFault) => boolean,
 ) => Promise<{ data: Data; count: number }>;
 
 /** A way to ask the Data API with a key, patiently. Tells a line when it begins to wait for the database. */
@@ -92,7 +94,7 @@ export function openDataApi(options: DataApiOptions): Ask {
   const { signal, serviceKey, firstRetryMs = usualFirstRetryMs } = options;
   const client = createSupabaseClient(options);
   const tellTrouble = troubleTeller(options.tell);
-  return async ({ table }, schema, request, anotherWay = []) => {
+  return async ({ table }, schema, request, anotherWay = () => false) => {
     const attempt = async () => {
       const slow = setTimeout(() => tellTrouble(table, `no answer for ${slowMs / 1000} s`, 'busy'), slowMs);
       const answer = await request(client).retry(false);
@@ -115,7 +117,7 @@ export function openDataApi(options: DataApiOptions): Ask {
         },
       });
     } catch (error) {
-      if (!(error instanceof DatabaseFault) || anotherWay.includes(error.kind)) throw error;
+      if (!(error instanceof DatabaseFault) || anotherWay(error)) throw error;
       const told = `${adviceAbout(error, table, serviceKey)} (${error.message})`;
       throw new FatalError(exitCodes.databaseFailed, told, { cause: error });
     }
@@ -208,10 +210,12 @@ function faultOf({ status, error }: PostgrestSingleResponse<unknown>, serviceKey
     .replaceAll(base64, '[key]');
   const message = told.slice(0, 300) || `HTTP ${status}`;
   const text = code === '' || told.includes(code) ? message : `${message} (${code})`;
-  return new DatabaseFault(kindOf(code, status, told), text);
+  return new DatabaseFault(kindOf(code, status, told), text, code);
 }
 
 function kindOf(code: string, status: number, told: string): FaultKind {
+  // 42883: the schema cache still has it, or it lacks its other half. Otherwise it is a function of a trigger's.
+  if (/^(PGRST202|42883)$/.test(code) && told.includes('populate_statistics')) return 'function-missing';
   const byCode = kindsByCode.find(([pattern]) => pattern.test(code))?.[1];
   if (byCode) return byCode;
   if (status === 401 || status === 403) return 'refused';

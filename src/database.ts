@@ -175,7 +175,7 @@ async function writeByFunction(
       type,
       z.union([outcome, earlierOutcome]),
       (client) => client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }),
-      ['function-missing'],
+      ({ kind }) => kind === 'function-missing',
     );
     if (data !== 'earlier') return data;
     return rowByRow('The database function populate_statistics is of an earlier version');
@@ -194,7 +194,7 @@ async function writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[]):
         type,
         idRows,
         (client) => client.from(type.table).update(values).eq('id', id).select('id'),
-        ['row-refused', 'function-missing', 'other'],
+        (fault) => isOfRow(fault, type),
       );
       if (updated.length === 0) missing.push(id);
     } catch (error) {
@@ -206,6 +206,12 @@ async function writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[]):
   const unreached = await visibleIds(ask, type, missing);
   const gone = missing.filter((id) => !unreached.includes(id));
   return { written: rows.length - missing.length - Object.keys(refused).length, gone, unreached, refused };
+}
+
+/** Whether a single row's update was refused, and not all. Class 42 is also what a trigger itself lacks. */
+function isOfRow({ kind, code, message }: DatabaseFault, { table }: EntityType): boolean {
+  const isOfTable = new RegExp(`\\b${table}\\b`).test(message);
+  return kind === 'row-refused' || kind === 'other' || (code.startsWith('42') && !isOfTable);
 }
 
 /** Those of the ids that the table shows. */

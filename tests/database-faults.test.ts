@@ -119,7 +119,7 @@ describeOnEachEngine((engine) => {
     });
 
     it('a function that the schema cache does not know for a moment is asked for again', async () => {
-      const fault = vi.fn(answer(404, { code: 'PGRST202', message: 'Could not find the function' }));
+      const fault = vi.fn(answer(404, { code: 'PGRST202', message: 'Could not find the function public.populate_statistics' }));
       injectAnswer(fault, (request) => isWrite(request) && fault.mock.calls.length === 0);
       expect((await expectAllWritten(sweep)).join()).not.toContain('is not installed');
       expect(fault).toHaveBeenCalledTimes(1);
@@ -295,7 +295,26 @@ describeOnEachEngine((engine) => {
     ];
     const function_ = (body: string) =>
       `create function public.refuse() returns trigger language plpgsql as $$ begin ${body} end $$`;
+    /** What a trigger lacks, or finds wrong, and not we. */
+    const inTrigger = [
+      ['lacks a function', 'perform no_such_function();', /function no_such_function\(\) does not exist \(42883\)/],
+      ['lacks a table', 'insert into no_such_table values (1);', /relation "no_such_table" does not exist \(42P01\)/],
+      ['lacks a column', 'perform new.no_such_column;', /has no field "no_such_column" \(42703\)/],
+      [
+        'lacks a right',
+        `raise insufficient_privilege using message = 'denied for table ra_jockeys_audit';`,
+        /denied for table ra_jockeys_audit \(42501\)/,
+      ],
+      ['asserts', `assert false, 'never';`, /never \(P0004\)/],
+      ['comes too early', `raise object_not_in_prerequisite_state using message = 'early';`, /early \(55000\)/],
+    ] as const;
     const kinds = [
+      ...inTrigger.map(([what, body, reason]) => ({
+        what: `a trigger refuses that ${what}`,
+        how: (id: string) => [function_(body), `${instead} when (new.id = '${id}') execute function refuse()`],
+        reason: new RegExp(`refuses its values: .*${reason.source}`),
+        back: undefined,
+      })),
       {
         what: 'a check constraint refuses',
         how: (id: string) => [`alter table ra_jockeys add constraint no_news check (id <> '${id}') not valid`],
@@ -334,7 +353,9 @@ describeOnEachEngine((engine) => {
       await change(kind.how(lostId), kind.back ?? ['drop function refuse cascade']);
       const failures = [{ id: lostId, reason: expect.stringMatching(kind.reason) }];
       for (const options of [sweep, { ...walk, resume: true }]) {
-        expect(await world.runHere(options)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+        const report = await world.runHere(options);
+        expect(report).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+        expect(report.lines.join()).not.toContain('row by row');
         expect((await wholeRows(world, jockeys)).get(lostId)).toBe(before.get(lostId));
       }
       const written = await timelessRows(world, [jockeys]);
@@ -360,7 +381,13 @@ describeOnEachEngine((engine) => {
         for (const { how, back, reason } of kinds) {
           await sql(...how(lostId));
           const failures = [{ id: lostId, reason: expect.stringMatching(reason) }];
+          const asked = vi.fn();
+          world.database.intercept = ({ method }, _, next) => {
+            if (method === 'PATCH') asked();
+            return next();
+          };
           expect(await world.runHere(sweep)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+          expect(asked).toHaveBeenCalledTimes(ids.length);
           await sql(...(back ?? ['drop function refuse cascade']));
         }
       },
