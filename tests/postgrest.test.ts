@@ -206,6 +206,20 @@ describeOnPostgrest(() => {
     await sql('truncate ra_jockeys');
   });
 
+  it('the service role may call both functions where nobody else may, and none of the same name is called', async () => {
+    onTestFinished(() => sql('drop function public.format(text, name, text), public.cardinality(text[])'));
+    await sql(
+      `create function public.format(text, name, text) returns text language sql as $$ select 'not this' $$`,
+      `create function public.cardinality(text[]) returns integer language sql as 'select -1'`,
+      'revoke execute on function populate_statistics_columns, populate_statistics from public, service_role',
+    );
+    await hosted.migrate();
+    const session = await otherSession('set local role service_role');
+    const { rows } = await session.query(`select populate_statistics('jockeys', '[]') as outcome`);
+    expect(rows).toEqual([{ outcome: { written: 0, gone: [], unreached: [], refused: {} } }]);
+    await session.query('rollback');
+  });
+
   it('where nothing is missing no table is locked', async () => {
     const before = await schema();
     const holder = await otherSession('lock table ra_jockeys, ra_trainers, ra_owners in access exclusive mode');

@@ -152,7 +152,9 @@ $$;
 -- is written.
 --
 -- There is no `set search_path`: the table's own triggers run inside of it and may use names as they are found
--- in any other update. It is safe, for all names here are qualified, and it runs with its caller's rights.
+-- in any other update. So that nothing of the same name takes their place, functions and tables are qualified here;
+-- operators are not, and who may create some in a schema of the search path could offer others. Whatever runs has but
+-- the caller's rights.
 create or replace function public.populate_statistics(entity_type text, statistics jsonb) returns jsonb
   language plpgsql
   volatile
@@ -176,22 +178,27 @@ declare
 begin
   -- A type that has columns is one of three constants, so that it may become part of the statement's text.
   if statistics_columns = '{}' then
-    raise exception 'unknown entity type %', coalesce(quote_literal(entity_type), 'null')
+    raise exception 'unknown entity type %', coalesce(pg_catalog.quote_literal(entity_type), 'null')
       using errcode = 'invalid_parameter_value', hint = 'The entity types are jockeys, trainers and owners.';
   end if;
-  if jsonb_typeof(statistics) is distinct from 'array' then
+  if pg_catalog.jsonb_typeof(statistics) is distinct from 'array' then
     raise exception 'statistics must be a JSON array of objects' using errcode = 'invalid_parameter_value';
   end if;
 
   -- A missing key would read as null and empty a column that nobody meant to empty.
   if exists (
-    select from jsonb_array_elements(statistics) as entry
-    where jsonb_typeof(entry) <> 'object' or entry ->> 'id' is null or not entry ?& statistics_columns
+    select from pg_catalog.jsonb_array_elements(statistics) as entry
+    where pg_catalog.jsonb_typeof(entry) <> 'object' or entry ->> 'id' is null or not entry ?& statistics_columns
   ) then
     raise exception 'every object needs an id and each statistics column of %', entity_type
-      using errcode = 'invalid_parameter_value', hint = 'The columns are ' || array_to_string(statistics_columns, ', ');
+      using errcode = 'invalid_parameter_value',
+        hint = 'The columns are ' || pg_catalog.array_to_string(statistics_columns, ', ');
   end if;
-  if exists (select from jsonb_array_elements(statistics) as entry group by entry ->> 'id' having count(*) > 1) then
+  if exists (
+    select from pg_catalog.jsonb_array_elements(statistics) as entry
+    group by entry ->> 'id'
+    having pg_catalog.count(*) > 1
+  ) then
     raise exception 'the same id occurs twice among the statistics' using errcode = 'invalid_parameter_value';
   end if;
 
@@ -199,20 +206,21 @@ begin
   -- honours the Z, the other ignores it, and both then hold UTC whatever the session's time zone. No other column is
   -- named, whatever its type demands, and none that Postgres computes is set.
   select
-    format(
-      'with given as materialized (select * from jsonb_to_recordset($1) as given (%s)),
+    pg_catalog.format(
+      'with given as materialized (select * from pg_catalog.jsonb_to_recordset($1) as given (%s)),
        updated as (
          update public.%I as entity set %s from given where entity.id = given.id returning entity.id::text
        )
-       select coalesce(array_agg(id), ''{}'') from updated',
-      string_agg(format('%I %s', attname, format_type(atttypid, atttypmod)), ', '),
+       select coalesce(pg_catalog.array_agg(id), ''{}'') from updated',
+      pg_catalog.string_agg(pg_catalog.format('%I %s', attname, pg_catalog.format_type(atttypid, atttypmod)), ', '),
       table_name,
-      string_agg(format('%1$I = given.%1$I', attname), ', ') filter (where attname <> 'id' and attgenerated = '')
+      pg_catalog.string_agg(pg_catalog.format('%1$I = given.%1$I', attname), ', ')
+        filter (where attname <> 'id' and attgenerated = '')
     ),
-    min(format_type(atttypid, atttypmod)) filter (where attname = 'id')
+    pg_catalog.min(pg_catalog.format_type(atttypid, atttypmod)) filter (where attname = 'id')
   into update_rows, id_type
-  from pg_attribute
-  where attrelid = to_regclass('public.' || table_name) and not attisdropped
+  from pg_catalog.pg_attribute
+  where attrelid = pg_catalog.to_regclass('public.' || table_name) and not attisdropped
     and (attname = 'id' or attname = any (statistics_columns));
 
   -- Otherwise it would be heard only when all is over, and could not be told of any row.
@@ -226,33 +234,35 @@ begin
     -- Raises what is no row's fault, such as a privilege that is missing: it checks these, and no trigger runs.
     execute 'explain ' || update_rows using statistics;
     written := '{}';
-    for one in select jsonb_array_elements(statistics) loop
+    for one in select pg_catalog.jsonb_array_elements(statistics) loop
       begin
-        execute update_rows into one_id using jsonb_build_array(one);
+        execute update_rows into one_id using pg_catalog.jsonb_build_array(one);
         written := written || one_id;
       exception when others or assert_failure then
         if sqlstate ~ of_the_database then
           raise;
         end if;
-        refused := refused || jsonb_build_object(one ->> 'id', format('%s (%s)', sqlerrm, sqlstate));
+        refused := refused
+          || pg_catalog.jsonb_build_object(one ->> 'id', pg_catalog.format('%s (%s)', sqlerrm, sqlstate));
       end;
     end loop;
   end;
 
   -- Seldom, for it costs as much as the update.
-  if cardinality(written) < jsonb_array_length(statistics) then
+  if pg_catalog.cardinality(written) < pg_catalog.jsonb_array_length(statistics) then
     missing := array(
-      select entry ->> 'id' from jsonb_array_elements(statistics) as entry
+      select entry ->> 'id' from pg_catalog.jsonb_array_elements(statistics) as entry
       where entry ->> 'id' <> all (written) and not refused ? (entry ->> 'id')
       order by 1
     );
-    execute format('select array(select id::text from public.%I where id = any ($1::%s[]))', table_name, id_type)
-      into unreached using missing;
+    execute pg_catalog.format(
+      'select array(select id::text from public.%I where id = any ($1::%s[]))', table_name, id_type
+    ) into unreached using missing;
   end if;
-  return jsonb_build_object(
-    'written', cardinality(written),
-    'gone', to_jsonb(array(select id from unnest(missing) as id where id <> all (unreached))),
-    'unreached', to_jsonb(unreached),
+  return pg_catalog.jsonb_build_object(
+    'written', pg_catalog.cardinality(written),
+    'gone', pg_catalog.to_jsonb(array(select id from pg_catalog.unnest(missing) as id where id <> all (unreached))),
+    'unreached', pg_catalog.to_jsonb(unreached),
     'refused', refused
   );
 end
@@ -272,7 +282,9 @@ begin
     execute format('revoke execute on function public.populate_statistics(text, jsonb) from %I', api_role);
   end loop;
   if exists (select from pg_roles where rolname = 'service_role') then
-    grant execute on function public.populate_statistics(text, jsonb) to service_role;
+    -- Also the columns: not every project lets all roles call a new function.
+    grant execute on function public.populate_statistics(text, jsonb), public.populate_statistics_columns(text)
+      to service_role;
   end if;
 end
 $$;
