@@ -54,6 +54,11 @@ export class DatabaseFault extends Error {
     this.code = code;
   }
 
+  /** Canceled by statement_timeout (8 s on hosted Supabase): what asks for less may succeed at once. */
+  get isTooSlow(): boolean {
+    return this.code === '57014';
+  }
+
   get passes(): boolean {
     return passingKinds.some((kind) => kind === this.kind);
   }
@@ -111,7 +116,8 @@ export function openDataApi(options: DataApiOptions): Ask {
         minTimeout: firstRetryMs,
         randomize: true,
         signal,
-        shouldRetry: ({ error, attemptNumber }) => mayPass(error, attemptNumber),
+        shouldRetry: ({ error, attemptNumber }) =>
+          mayPass(error, attemptNumber) && !(error.isTooSlow && anotherWay(error)),
         onFailedAttempt: ({ error, attemptNumber, retriesLeft }) => {
           if (retriesLeft > 0 && mayPass(error, attemptNumber)) tellTrouble(table, error.message, error.kind);
         },

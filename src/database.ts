@@ -163,26 +163,39 @@ function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions) {
 const rowByRowAdvice =
   'writing row by row, which is much slower. Apply supabase/migrations (supabase db push) to install it.';
 
-/** Undefined, and `rowByRow` told why, if the function is not there as we know it. */
+/** Undefined, and `rowByRow` told why, if the function is not there as we know it. In halves what takes too long. */
 async function writeByFunction(
   ask: Ask,
   type: EntityType,
   rows: StatisticsRow[],
   rowByRow: (why: string) => undefined,
-) {
+): Promise<WriteOutcome | undefined> {
   try {
     const { data } = await ask(
       type,
       z.union([outcome, earlierOutcome]),
       (client) => client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }),
-      ({ kind }) => kind === 'function-missing',
+      ({ kind, isTooSlow }) => kind === 'function-missing' || (isTooSlow && rows.length > 1),
     );
     if (data !== 'earlier') return data;
     return rowByRow('The database function populate_statistics is of an earlier version');
   } catch (error) {
     if (!(error instanceof DatabaseFault)) throw error;
-    return rowByRow('The database function populate_statistics is not installed');
+    if (!error.isTooSlow) return rowByRow('The database function populate_statistics is not installed');
+    const half = Math.ceil(rows.length / 2);
+    const one = await writeByFunction(ask, type, rows.slice(0, half), rowByRow);
+    const other = one && (await writeByFunction(ask, type, rows.slice(half), rowByRow));
+    return other && joined(one, other);
   }
+}
+
+function joined(one: WriteOutcome, other: WriteOutcome): WriteOutcome {
+  return {
+    written: one.written + other.written,
+    gone: [...one.gone, ...other.gone],
+    unreached: [...one.unreached, ...other.unreached],
+    refused: { ...one.refused, ...other.refused },
+  };
 }
 
 async function writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[]): Promise<WriteOutcome> {

@@ -93,6 +93,25 @@ describeOnPostgrest(() => {
     expect(report).toMatchObject({ exit_code: 6, failures: [], stopped_by: expect.stringContaining('rows locked') });
   });
 
+  it('a batch that takes too long is written in parts', async () => {
+    onTestFinished(() => sql('alter role service_role reset statement_timeout', 'drop function slow cascade', 'notify pgrst'));
+    await sql(
+      `create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.04); return new; end'`,
+      'create trigger slow before update on ra_jockeys for each row execute function slow()',
+      `alter role service_role set statement_timeout = '250ms'`,
+      'notify pgrst',
+    );
+    const calls = vi.fn();
+    world.database.intercept = async ({ method }, _, next) => {
+      if (method === 'POST') calls();
+      await next();
+    };
+    await expectAllWritten();
+    // 14 and 7 rows take too long.
+    expect(calls.mock.calls.length).toBeGreaterThanOrEqual(7);
+    expect(calls.mock.calls.length).toBeLessThan(14);
+  });
+
   it.each(['serviceKey', 'legacyServiceKey'] as const)('the %s may do what a run does', async (key) => {
     await expectAllWritten({ serviceKey: hosted[key] });
   });
@@ -320,8 +339,8 @@ describeOnPostgrest(() => {
         // As a run does.
         const lastDate = (row: StatisticsRow) => String(row[lastDateColumn(type)] ?? '');
         rows.sort((a, b) => lastDate(b).localeCompare(lastDate(a)));
-        for (let at = 0; at < rows.length; at += 1000) {
-          const batch = rows.slice(at, at + 1000);
+        for (let at = 0; at < rows.length; at += 2000) {
+          const batch = rows.slice(at, at + 2000);
           const outcome = await first('populate_statistics($1, $2)', [type.name, JSON.stringify(batch)]);
           expect(outcome).toMatchObject({ written: batch.length });
         }

@@ -103,7 +103,7 @@ begin
       from concat(table_name, '_without_statistics') as index_name
       where to_regclass('public.' || index_name) is not null
       union all
-      -- More than half of each new page stays free, for its rows' next versions: 1,000 rows that stand side by side are
+      -- More than half of each new page stays free, for its rows' next versions: 2,000 rows that stand side by side are
       -- updated at once. A setting of the owner's stays.
       select format('alter table public.%I set (fillfactor = 40)', table_name)
       where not exists (
