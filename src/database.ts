@@ -3,18 +3,21 @@ import { mapConcurrently } from './concurrently.js';
 import { type Ask, type DataApiOptions, DatabaseFault, openDataApi, secretKeyAdvice } from './data-api.js';
 import type { Entity, EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
+import { printable } from './format.js';
 import { columnOf, lastDateColumn, type StatisticsRow, statisticsColumns } from './statistics.js';
 
 /** PostgREST's usual cap; a server with a lower one only means more pages. */
 const pageRows = 1000;
+/** So many rows, or this share of them, may vanish while they are read. */
+const mayVanish = { rows: 5, share: 0.01 };
 /** So many ids fit into a URL. */
 const idsInUrl = 100;
 /** Ranges of ids of a type, and how many of them are read at a time: there is time, and the database has other users. */
 const mostRanges = 6;
 const rangesInFlight = 3;
 const rowWritesInFlight = 8;
-/** From so many rows on, that none of them can be written is not their own fault. */
-const telling = 3;
+/** From so many rows on, that none of a run's can be written is not their own fault: more are seldom refused for good. */
+const telling = 100;
 
 const entityRows = z.array(
   z.object({
@@ -53,7 +56,7 @@ export function createDatabase(options: DataApiOptions) {
     checkTable: (type: EntityType) => checkTable(ask, type, options.serviceKey),
     entities: (type: EntityType) => entities(ask, type),
     storedStatistics: (type: EntityType, id: string) => storedStatistics(ask, type, id),
-    writeStatistics: statisticsWriter(ask, options),
+    ...statisticsWriter(ask, options),
   };
 }
 
@@ -135,28 +138,36 @@ async function storedStatistics(ask: Ask, type: EntityType, id: string): Promise
 /** By id the reasons why rows could not be written. */
 type Unwritten = Map<string, string>;
 
-/**
- * Writes rows that exist, by the database function, or row by row where that is missing. Returns why some are not
- * written; all others are. Throws a FatalError when none of several can be written: then it is not the rows.
- */
 function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions) {
   let functionInstalled = true;
+  const all = { written: 0, unwritten: 0, firstReason: '' };
   const rowByRow = (why: string) => {
     if (functionInstalled) tell({ kind: 'line', line: `${why}: ${rowByRowAdvice}` });
     functionInstalled = false;
     return undefined;
   };
-  return async (type: EntityType, rows: StatisticsRow[]): Promise<Unwritten> => {
-    const byFunction = functionInstalled ? await writeByFunction(ask, type, rows, rowByRow) : undefined;
-    const written = byFunction ?? (await writeRowByRow(ask, type, rows));
-    const reasons = reasonsOf(type, rows, written);
-    if (reasons.size === rows.length && rows.length >= telling) {
-      const [[, reason = ''] = []] = reasons;
-      const advice = written.unreached.length > 0 ? ` ${secretKeyAdvice(serviceKey)}` : '';
-      const what = `The database writes none of ${rows.length} rows of ${type.table}, of the first one because`;
-      throw new FatalError(exitCodes.databaseFailed, `${what} ${reason}.${advice}`);
-    }
-    return reasons;
+  return {
+    /**
+     * Writes rows that exist, by the database function, or row by row where that is missing. Returns why some are not
+     * written; all others are.
+     */
+    writeStatistics: async (type: EntityType, rows: StatisticsRow[]): Promise<Unwritten> => {
+      const byFunction = functionInstalled ? await writeByFunction(ask, type, rows, rowByRow) : undefined;
+      const outcome = byFunction ?? (await writeRowByRow(ask, type, rows));
+      const reasons = reasonsOf(type, rows, outcome);
+      all.written += outcome.written;
+      all.unwritten += reasons.size - outcome.gone.length;
+      // Those that are gone come first.
+      all.firstReason ||= [...reasons.values()][outcome.gone.length] ?? '';
+      return reasons;
+    },
+    /** Throws a FatalError when many rows, and no others, could not be written so far: then it is not the rows. */
+    checkWriting: () => {
+      if (all.written > 0 || all.unwritten < telling) return;
+      const advice = all.firstReason.endsWith(keeps) ? ` ${secretKeyAdvice(serviceKey)}` : '';
+      const what = `The database writes none of ${all.unwritten} rows, the first one because`;
+      throw new FatalError(exitCodes.databaseFailed, `${what} ${printable(all.firstReason)}.${advice}`);
+    },
   };
 }
 

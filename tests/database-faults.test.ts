@@ -31,6 +31,12 @@ describeOnEachEngine((engine) => {
     await sql(...statements, reload);
   }
 
+  /** Adds some without a race, until the test ends. */
+  async function addJockeys(count: number): Promise<void> {
+    onTestFinished(() => sql(`delete from ra_jockeys where name = 'added'`));
+    await sql(`insert into ra_jockeys (id, name) select 'jky_z' || n, 'added' from generate_series(1, ${count}) as n`);
+  }
+
   async function dropFunction(): Promise<void> {
     onTestFinished(() => world.database.migrate());
     await sql('drop function populate_statistics(text, jsonb)', `notify pgrst, 'reload schema'`);
@@ -364,12 +370,35 @@ describeOnEachEngine((engine) => {
       expect(checkpointIds(world, jockeys).sort()).toEqual(others.sort());
     });
 
-    it.each(kinds)('and all others that $what: the database has failed', async ({ how, back, reason }) => {
+    it.each(kinds)('and 113 others that $what: the database has failed, and each is told', async (kind) => {
+      const { how, back, reason } = kind;
+      await addJockeys(100);
       const all = how('').map((statement) =>
         statement.replace(/\(id <> ''\)/, '(false)').replace(/when .* execute/, 'execute'),
       );
       await change(all, back ?? ['drop function refuse cascade']);
-      await expectStopped(sweep, new RegExp(reason.source.replace('^', 'writes none of 14 rows.* because ')));
+      const before = await wholeTables(world);
+      const report = await world.runHere(sweep);
+      const told = new RegExp(`^The database writes none of 114 rows, .* because .*${reason.source.replace('^', '')}`);
+      expect(report).toMatchObject({ exit_code: 6, stopped_by: expect.stringMatching(told) });
+      expect(report.failures).toHaveLength(114);
+      expect(report.failures[0]?.reason).toMatch(reason);
+      expect(await wholeTables(world)).toEqual(before);
+      expect(checkpointIds(world, jockeys)).toEqual([]);
+    });
+
+    it('and a few others that are refused for good are failures each time they are tried again', async () => {
+      const lost = ids.slice(3, 8);
+      await change(
+        [`alter table ra_jockeys add constraint no_news check (id not in (${lost.map((id) => `'${id}'`)})) not valid`],
+        ['alter table ra_jockeys drop constraint no_news'],
+      );
+      for (const options of [sweep, { ...walk, resume: true }]) {
+        const report = await world.runHere(options);
+        expect(report).toMatchObject({ exit_code: 3, stopped_by: null });
+        expect(report.failures.map(({ id }) => id).sort()).toEqual(lost.sort());
+        for (const { reason } of report.failures) expect(reason).toContain('"no_news"');
+      }
     });
 
     // Supabase Lite tells errors of a row as errors of the server.
@@ -412,9 +441,47 @@ describeOnEachEngine((engine) => {
       ['create policy read_all on ra_jockeys for select to anon using (true)', `${grant('grant')} to anon`],
       ['drop policy read_all on ra_jockeys', `${grant('revoke')} from anon`],
     );
-    await expectStopped(walk, /row-level security.*service_role/, world.database.publishableKey);
+    await addJockeys(100);
+    const report = await world.runHere(sweep, { serviceKey: world.database.publishableKey });
+    expect(report).toMatchObject({
+      exit_code: 6,
+      stopped_by: expect.stringMatching(/row-level security.*service_role/),
+    });
   });
 });
+
+it('trouble is told anew when its kind changes, and some time after a success', async () => {
+  const answers = ['503', 'ok', '503', 'ok', 'later', '503', '57014', 'ok'];
+  let offsetMs = 0;
+  const now = performance.now.bind(performance);
+  const spy = vi.spyOn(performance, 'now').mockImplementation(() => now() + offsetMs);
+  const server = createServer((_, response) => {
+    if (answers[0] === 'later') {
+      answers.shift();
+      offsetMs += 6_000;
+    }
+    const answer = answers.shift();
+    if (answer === 'ok') response.writeHead(200, { 'content-range': '0-0/1' }).end('[{"id":"jky_1"}]');
+    else response.writeHead(503).end(JSON.stringify({ code: answer === '503' ? '' : answer, message: `no ${answer}` }));
+  });
+  const url = await listen(server);
+  onTestFinished(async () => {
+    spy.mockRestore();
+    await stop(server);
+  });
+  const { database, lines } = openQuickly(url);
+  for (const _ of ['at once', 'soon again', 'later']) expect(await database.checkTable(jockeys)).toBe(1);
+  const told = (what: string) => expect.stringContaining(`Waiting for the database about ra_jockeys: no ${what}`);
+  expect(lines).toEqual([told('503'), told('503'), told('57014; it may be overloaded')]);
+});
+
+/** Opens the Data API of a host, with short waits; `lines` takes what is told. */
+function openQuickly(url: string) {
+  const lines: string[] = [];
+  const tell: Tell = (event) => event.kind === 'line' && lines.push(event.line);
+  const { signal } = new AbortController();
+  return { lines, database: createDatabase({ url, serviceKey: 'sb_secret_1', tell, signal, firstRetryMs: 1 }) };
+}
 
 describe('a host that cannot be reached is told with its name and the cause', () => {
   const closedPort = async () => {
