@@ -77,9 +77,22 @@ async function checkTable(ask: Ask, type: EntityType, serviceKey: string): Promi
  * several at once, for a database may be far away; rows that appear or vanish meanwhile shift nothing.
  */
 async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
+  const { count, ends } = await countedRanges(ask, type);
+  let read = 0;
+  for await (const page of pagesInOrder(ask, type, ends)) {
+    read += page.length;
+    // Here and not in the query: PostgREST would read the asterisks as wildcards.
+    yield page.filter(({ id }) => !id.startsWith('**TEST**'));
+  }
+  if (count - read <= Math.max(mayVanish.rows, mayVanish.share * count)) return;
+  const what = `The database has ${count} rows of ${type.table} and answered with ${read} of them.`;
+  throw new FatalError(exitCodes.databaseFailed, `${what} Run again, when nobody deletes rows.`);
+}
+
+async function* pagesInOrder(ask: Ask, type: EntityType, ends: string[]): AsyncGenerator<Entity[]> {
   const reading: Promise<Entity[][]>[] = [];
   let after: string | undefined;
-  for (const last of [...(await rangeEnds(ask, type)), undefined]) {
+  for (const last of [...ends, undefined]) {
     const range = readRange(ask, type, after, last);
     // It is awaited, but others are before it.
     range.catch(() => {});
@@ -90,8 +103,8 @@ async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
   for (const range of reading) yield* await range;
 }
 
-/** The last ids of ranges of a few pages each, but of the last range: that has no end. */
-async function rangeEnds(ask: Ask, type: EntityType): Promise<string[]> {
+/** How many rows there are, and the last ids of ranges of a few pages each, but of the last range: that has no end. */
+async function countedRanges(ask: Ask, type: EntityType): Promise<{ count: number; ends: string[] }> {
   const { count } = await ask(type, idRows, (client) =>
     client.from(type.table).select('id', { count: 'exact' }).order('id').limit(1),
   );
@@ -104,7 +117,7 @@ async function rangeEnds(ask: Ask, type: EntityType): Promise<string[]> {
     );
     return data.map(({ id }) => id);
   });
-  return (await Promise.all(ends)).flat();
+  return { count, ends: (await Promise.all(ends)).flat() };
 }
 
 /** The rows after the id `after`, and up to `last` with it. Each page begins after the last id of the one before. */
@@ -112,16 +125,17 @@ async function readRange(ask: Ask, type: EntityType, after: string | undefined, 
   const recentRuns = columnOf(type, 'recent_30d_{runs}');
   const columns = `id,name,lastDate:${lastDateColumn(type)},recentRuns:${recentRuns},statsUpdatedAtMs:stats_updated_at`;
   const pages: Entity[][] = [];
+  const seen = new Set<string>();
   for (let from = after; from === undefined || from !== last; ) {
     const { data: page } = await ask(type, entityRows, (client) => {
       let query = client.from(type.table).select(columns).order('id').limit(pageRows);
       if (from !== undefined) query = query.gt('id', from);
       return last === undefined ? query : query.lte('id', last);
     });
-    from = page.at(-1)?.id;
+    const unseen = page.filter(({ id }) => !seen.has(id) && seen.add(id));
+    from = unseen.at(-1)?.id;
     if (from === undefined) break;
-    // Here and not in the query: PostgREST would read the asterisks as wildcards.
-    pages.push(page.filter(({ id }) => !id.startsWith('**TEST**')));
+    pages.push(unseen);
   }
   return pages;
 }
