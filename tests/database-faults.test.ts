@@ -102,6 +102,10 @@ describeOnEachEngine((engine) => {
     },
     { name: 'an empty 400, as of a cut connection', fault: answer(400, { code: '', details: null, message: '' }) },
     { name: 'an answer that is cut off', fault: cutOff((response) => response.end()) },
+    {
+      name: 'an answer that is cut to nothing',
+      fault: (response: ServerResponse) => response.writeHead(200, { 'content-type': 'application/json' }).end(),
+    },
     { name: 'an answer that breaks off', fault: cutOff((response) => response.socket?.destroy()) },
     // Only their codes tell that they pass.
     { name: 'a failover to a copy', fault: answer(405, { code: '25006', message: 'read-only transaction' }) },
@@ -151,7 +155,7 @@ describeOnEachEngine((engine) => {
       const hang = vi.fn();
       injectAnswer(hang, (request) => isWrite(request) && hang.mock.calls.length === 0);
       const lines = (await expectAllWritten(sweep)).filter((line) => line.startsWith('Waiting for the database'));
-      expect(lines).toEqual([expect.stringMatching(/about ra_jockeys: no answer for 5 s\. It may be overloaded/)]);
+      expect(lines).toEqual([expect.stringMatching(/about ra_jockeys: no answer for 5 s; it may be overloaded/)]);
       expect(hang).toHaveBeenCalledTimes(1);
     });
   });
@@ -181,6 +185,12 @@ describeOnEachEngine((engine) => {
       },
       { name: 'an expired JWT', status: 400, body: { code: 'PGRST301', message: '' }, told: /SUPABASE_SERVICE_KEY/ },
       { name: 'another error', status: 400, body: { code: 'PGRST100', message: 'parse error' }, told: /PGRST100/ },
+      {
+        name: 'an error that tells itself otherwise',
+        status: 400,
+        body: { code: 404, message: { text: 'not here' } },
+        told: /not here/,
+      },
       { name: 'a body of another shape', status: 200, body: { hello: 'world' }, told: /SUPABASE_URL/ },
     ])('$name ends the run at once', async ({ status, body, told }) => {
       const fault = vi.fn(answer(status, body));
@@ -216,11 +226,15 @@ describeOnEachEngine((engine) => {
       expect(asked).not.toHaveBeenCalled();
     });
 
-    it.each([walk, sweep])(
-      'another host that answers [] to every write of a $strategy has written nothing',
+    it.each([walk, sweep, { ...sweep, limit: 2 }])(
+      'another host that answers [] from the first write on has written nothing: %j',
       async (options) => {
-        injectAnswer(answer(200, []), isWrite);
-        await expectStopped(options, /^The database writes none of 14 rows of ra_jockeys/);
+        let isAnother = false;
+        injectAnswer(answer(200, []), (request) => {
+          isAnother ||= isWrite(request);
+          return isAnother;
+        });
+        await expectStopped(options, /^What answers for ra_jockeys is not Supabase's Data API\. Check SUPABASE_URL/);
       },
     );
 
@@ -230,6 +244,26 @@ describeOnEachEngine((engine) => {
     ])('an answer that does not account for each row is no success: %j', async (outcome) => {
       injectAnswer(answer(200, outcome), isWrite);
       await expectStopped(sweep, /does not account for the 14 rows of ra_jockeys/);
+    });
+
+    it('a page that is wrongly empty is noticed', async () => {
+      injectAnswer(
+        (response) => response.writeHead(200, { 'content-range': '*/*' }).end('[]'),
+        ({ url }) => url?.includes('id=gt.') ?? false,
+      );
+      await expectStopped(walk, /^The database has 17 rows of ra_jockeys and answered with 7 of them\. Run again/);
+    });
+
+    it('what is said of rows shows no key and steers no terminal', async () => {
+      await addJockeys(100);
+      const { serviceKey } = world.database;
+      const rows = await world.database.query<{ id: string }>(`select id from ra_jockeys where id like 'jky%'`);
+      const refused = Object.fromEntries(rows.map(({ id }) => [id, `\u001b[2J ${serviceKey}`]));
+      injectAnswer(answer(200, { written: 0, gone: [], unreached: [], refused }), isWrite);
+      const report = await world.runHere(sweep);
+      expect(report).toMatchObject({ exit_code: 6, stopped_by: expect.stringContaining('[2J [key]') });
+      expect(JSON.stringify(report)).not.toContain(serviceKey);
+      expect(report.stopped_by).not.toContain('\u001b');
     });
 
     it('the wrong key of this project is refused', async () => {
@@ -260,7 +294,7 @@ describeOnEachEngine((engine) => {
       await change([`alter table ra_owners ${rename}`], [back]);
       const report = await world.runHere();
       expect(report).toMatchObject({ exit_code: 6, requests: 0, failures: [] });
-      expect(report.stopped_by).toMatch(/ra_owners.*20251101000000_entity_statistics\.sql/);
+      expect(report.stopped_by).toMatch(/ra_owners.*SUPABASE_URL is the right project's.*supabase\/migrations/);
       expect(world.api.calls).toEqual([]);
     });
 
@@ -528,10 +562,7 @@ describe('a host that cannot be reached is told with its name and the cause', ()
 
   /** Returns the lines that were told meanwhile. */
   async function expectUnreachable(url: string, told: RegExp): Promise<string[]> {
-    const lines: string[] = [];
-    const tell: Tell = (event) => event.kind === 'line' && lines.push(event.line);
-    const { signal } = new AbortController();
-    const database = createDatabase({ url, serviceKey: 'sb_secret_1', tell, signal, firstRetryMs: 1 });
+    const { database, lines } = openQuickly(url);
     const failed = { exitCode: 6, message: expect.stringMatching(told) };
     await expect(database.checkTable(jockeys)).rejects.toMatchObject(failed);
     return lines;

@@ -94,7 +94,9 @@ describeOnPostgrest(() => {
   });
 
   it('a batch that takes too long is written in parts', async () => {
-    onTestFinished(() => sql('alter role service_role reset statement_timeout', 'drop function slow cascade', 'notify pgrst'));
+    onTestFinished(() =>
+      sql('alter role service_role reset statement_timeout', 'drop function slow cascade', 'notify pgrst'),
+    );
     await sql(
       `create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.04); return new; end'`,
       'create trigger slow before update on ra_jockeys for each row execute function slow()',
