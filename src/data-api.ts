@@ -27,8 +27,6 @@ const retriesOfMissingFunction = 2;
 const requestTimeoutMs = 30_000;
 /** Who waits for so long wants to know for what. */
 const slowMs = 5_000;
-/** Waits that are no further apart are of one stretch of trouble, which is told once. */
-const stretchMs = 60_000;
 
 const passingKinds = ['unreachable', 'unknown-host', 'busy'] as const;
 export type FaultKind =
@@ -45,10 +43,18 @@ export type FaultKind =
 /** An error of the database or of the Data API before it. */
 export class DatabaseFault extends Error {
   readonly kind: FaultKind;
+  /** Of Postgres, of PostgREST or our own; '' if there is none. */
+  readonly code: string;
 
-  constructor(kind: FaultKind, message: string) {
+  constructor(kind: FaultKind, message: string, code = '') {
     super(message);
     this.kind = kind;
+    this.code = code;
+  }
+
+  /** Canceled by statement_timeout (8 s on hosted Supabase): what asks for less may succeed at once. */
+  get isTooSlow(): boolean {
+    return this.code === '57014';
   }
 
   get passes(): boolean {
@@ -58,50 +64,50 @@ export class DatabaseFault extends Error {
 
 /**
  * By code: of Postgres (https://www.postgresql.org/docs/current/errcodes-appendix.html, by class), of PostgREST, of a
- * network error, and our own for what is no answer: CUT, REDIRECT and NOT_JSON.
+ * network error, and our own for what is no answer: CUT, REDIRECT, NOT_JSON and NO_RANGE.
  */
 const kindsByCode: [RegExp, FaultKind][] = [
-  // 42883: its schema cache still has a function that is gone.
-  [/^(PGRST202|42883)$/, 'function-missing'],
   [/^(42P01|42703|PGRST204|PGRST205)$/, 'schema'],
-  [/^(42501|28...|PGRST30.)$/, 'refused'],
-  [/^(57014|55P03)$/, 'busy'],
+  [/^(42501|0[LP]...|28...|PGRST30.)$/, 'refused'],
+  [/^(57014|55P03|55006)$/, 'busy'],
   // 25006: a failover has led to a copy that only reads.
-  [/^(08...|25006|40...|53...|57...|58...|PGRST00.|CUT)$/, 'unreachable'],
-  [/^(22...|23...|P0001|44...)$/, 'row-refused'],
+  [/^(08...|25006|40...|53...|57...|58000|58030|XX...|PGRST00.|CUT)$/, 'unreachable'],
   [/^(ENOTFOUND|EAI_AGAIN)$/, 'unknown-host'],
   [/CERT|SELF_SIGNED|UNABLE_TO_VERIFY/, 'certificate'],
-  [/^(REDIRECT|NOT_JSON)$/, 'not-ours'],
+  [/^(REDIRECT|NOT_JSON|NO_RANGE)$/, 'not-ours'],
   [/^(E[A-Z]+|UND_ERR_.*)$/, 'unreachable'],
+  // What else Postgres or a trigger says to what it is asked.
+  [/^[0-9A-Z]{5}$/, 'row-refused'],
 ];
 
 /**
  * Asks the Data API (PostgREST) about a type's table until the database answers, up to six times: the answer's data in
- * the shape of `schema`, and the count that the request asks for. Throws a FatalError; but a fault of a kind for
- * which the caller has `anotherWay` as it is, a DatabaseFault.
+ * the shape of `schema`, and the count that the request asks for. Throws a FatalError; but a fault for which the caller
+ * has `anotherWay` as it is, a DatabaseFault.
  */
 export type Ask = <Data>(
   type: EntityType,
   schema: z.ZodType<Data>,
   request: (client: SupabaseClient) => { retry(enabled: false): PromiseLike<PostgrestSingleResponse<unknown>> },
-  anotherWay?: readonly FaultKind[],
+  anotherWay?: (fault: DatabaseFault) => boolean,
 ) => Promise<{ data: Data; count: number }>;
 
 /** A way to ask the Data API with a key, patiently. Tells a line when it begins to wait for the database. */
 export function openDataApi(options: DataApiOptions): Ask {
   const { signal, serviceKey, firstRetryMs = usualFirstRetryMs } = options;
   const client = createSupabaseClient(options);
-  const tellTrouble = troubleTeller(options.tell);
-  return async ({ table }, schema, request, anotherWay = []) => {
+  const trouble = troubleTeller(options.tell);
+  return async ({ table }, schema, request, anotherWay = () => false) => {
     const attempt = async () => {
-      const slow = setTimeout(() => tellTrouble(table, `no answer for ${slowMs / 1000} s`, 'busy'), slowMs);
+      const slow = setTimeout(() => trouble.begins(table, `no answer for ${slowMs / 1000} s${ifBusy}`), slowMs);
       const answer = await request(client).retry(false);
       clearTimeout(slow);
       signal.throwIfAborted();
-      if (answer.error) throw faultOf(answer, serviceKey);
+      if (answer.error) throw faultOf(answer);
       const parsed = schema.safeParse(answer.data);
-      if (parsed.success) return { data: parsed.data, count: answer.count ?? 0 };
-      throw new DatabaseFault('not-ours', 'the answer has another shape than asked for');
+      if (!parsed.success) throw new DatabaseFault('not-ours', 'the answer has another shape than asked for');
+      trouble.ends();
+      return { data: parsed.data, count: answer.count ?? 0 };
     };
     try {
       return await pRetry(attempt, {
@@ -109,13 +115,14 @@ export function openDataApi(options: DataApiOptions): Ask {
         minTimeout: firstRetryMs,
         randomize: true,
         signal,
-        shouldRetry: ({ error, attemptNumber }) => mayPass(error, attemptNumber),
+        shouldRetry: ({ error, attemptNumber }) =>
+          mayPass(error, attemptNumber) && !(error.isTooSlow && anotherWay(error)),
         onFailedAttempt: ({ error, attemptNumber, retriesLeft }) => {
-          if (retriesLeft > 0 && mayPass(error, attemptNumber)) tellTrouble(table, error.message, error.kind);
+          if (retriesLeft > 0 && mayPass(error, attemptNumber)) trouble.begins(table, error.message, error.kind);
         },
       });
     } catch (error) {
-      if (!(error instanceof DatabaseFault) || anotherWay.includes(error.kind)) throw error;
+      if (!(error instanceof DatabaseFault) || anotherWay(error)) throw error;
       const told = `${adviceAbout(error, table, serviceKey)} (${error.message})`;
       throw new FatalError(exitCodes.databaseFailed, told, { cause: error });
     }
@@ -127,25 +134,37 @@ function mayPass(error: Error, attempt: number): error is DatabaseFault {
   return error.passes || (error.kind === 'function-missing' && attempt <= retriesOfMissingFunction);
 }
 
-/** Tells a stretch of trouble once, however many requests are in it. */
+const ifBusy = '; it may be overloaded, or another session may hold rows locked';
+
+/**
+ * Tells a stretch of trouble of a kind once, however many requests are in it. A success ends it, but not at once: others
+ * that are under way may still be in it.
+ */
 function troubleTeller(tell: Tell) {
-  let lastMs = Number.NEGATIVE_INFINITY;
-  return (table: string, what: string, kind: FaultKind) => {
-    const begins = performance.now() - lastMs > stretchMs;
-    lastMs = performance.now();
-    const perhaps = kind === 'busy' ? ' It may be overloaded, or another session may hold rows locked.' : '';
-    if (begins) tell({ kind: 'line', line: `Waiting for the database about ${table}: ${what}.${perhaps}` });
+  let last: FaultKind | undefined;
+  let lastMs = 0;
+  let hasSuccess = false;
+  return {
+    begins: (table: string, what: string, kind: FaultKind = 'unreachable') => {
+      const isAnew = kind !== last || (hasSuccess && performance.now() - lastMs > slowMs);
+      const told = kind === 'busy' ? what + ifBusy : what;
+      if (isAnew) tell({ kind: 'line', line: `Waiting for the database about ${table}: ${told}.` });
+      [last, lastMs, hasSuccess] = [kind, performance.now(), false];
+    },
+    ends: () => {
+      hasSuccess = true;
+    },
   };
 }
 
-function createSupabaseClient({ url, serviceKey, signal }: DataApiOptions): SupabaseClient {
+function createSupabaseClient(options: DataApiOptions): SupabaseClient {
   // One listener for each request in flight is no leak.
-  setMaxListeners(0, signal);
-  return createClient(url, serviceKey, {
+  setMaxListeners(0, options.signal);
+  return createClient(options.url, options.serviceKey, {
     auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
     // Node 20 has no WebSocket of its own, and the client wants one even when nothing is realtime.
     realtime: { transport: WebSocket as never },
-    global: { fetch: fetcher(signal) },
+    global: { fetch: fetcher(options) },
   });
 }
 
@@ -153,17 +172,21 @@ function createSupabaseClient({ url, serviceKey, signal }: DataApiOptions): Supa
  * A `fetch` that never fails and always answers in whole, with what supabase-js takes for an answer of PostgREST: it
  * would drop the code of a network error, and take some answers that are none for success.
  */
-function fetcher(signal: AbortSignal): typeof fetch {
+function fetcher({ serviceKey, signal }: DataApiOptions): typeof fetch {
+  // What answers may repeat what we sent.
+  const base64 = Buffer.from(serviceKey).toString('base64').replace(/=+$/, '');
+  const withoutKey = (text: string) => text.replaceAll(serviceKey, '[key]').replaceAll(base64, '[key]');
   return async (input, init) => {
     try {
       return await inLimitedTime(signal, requestTimeoutMs, async (limited) => {
         // A redirect could lead the key to another host.
         const response = await fetch(input, { ...init, redirect: 'manual', signal: limited });
-        return wholeAnswer(response, await response.text());
+        return wholeAnswer(response, withoutKey(await response.text()));
       });
     } catch (error) {
       const { code, message } = networkFault(error);
-      return errorAnswer(503, code, `${new URL(input instanceof Request ? input.url : input).host}: ${message}`);
+      const { host } = new URL(input instanceof Request ? input.url : input);
+      return errorAnswer(503, code, withoutKey(`${host}: ${message}`));
     }
   };
 }
@@ -177,13 +200,20 @@ function wholeAnswer({ status, headers, ok }: Response, body: string): Response 
     return errorAnswer(400, 'REDIRECT', `it redirects to ${URL.canParse(to) ? new URL(to).host : 'another path'}`);
   }
   const json = parseJson(body);
-  if (ok && body !== '' && json === undefined) {
-    // PostgREST says that it is JSON, so that this is not all of it.
-    const isCut = headers.get('content-type')?.includes('json');
+  if (!ok) {
+    const told = z.object({ code: z.string().catch(''), message: z.string().default('').catch(body) });
+    const { code, message } = told.safeParse(json).data ?? { code: '', message: body };
+    return errorAnswer(status, code, message);
+  }
+  if (json === undefined) {
+    // PostgREST says that it is JSON, so that this is not all of it; and it answers nothing of ours with nothing.
+    const isCut = body === '' || headers.get('content-type')?.includes('json');
     return isCut ? errorAnswer(400, 'CUT', 'its answer is cut off') : errorAnswer(400, 'NOT_JSON', 'it is no JSON');
   }
-  if (!ok && (typeof json !== 'object' || json === null || Array.isArray(json))) return errorAnswer(status, '', body);
-  return new Response(body || null, { status, headers });
+  // Which [] could be anybody's.
+  const isAnybodys = Array.isArray(json) && !headers.has('content-range');
+  if (isAnybodys) return errorAnswer(400, 'NO_RANGE', 'it does not say which rows it answers with');
+  return new Response(body, { status, headers });
 }
 
 /** Network errors hide their meaning in a chain of causes, one for each address that was tried. */
@@ -199,19 +229,17 @@ function networkFault(error: unknown): { code: string; message: string } {
   return { code, message: innermost.message || 'the connection failed' };
 }
 
-function faultOf({ status, error }: PostgrestSingleResponse<unknown>, serviceKey: string): DatabaseFault {
-  const code = error?.code ?? '';
-  // A body that is not PostgREST's (a proxy's page, say) becomes the message as it is, and may repeat what we sent.
-  const base64 = Buffer.from(serviceKey).toString('base64').replace(/=+$/, '');
-  const told = printable(error?.message ?? '')
-    .replaceAll(serviceKey, '[key]')
-    .replaceAll(base64, '[key]');
+function faultOf({ status, error }: PostgrestSingleResponse<unknown>): DatabaseFault {
+  const code = printable(error?.code ?? '').slice(0, 30);
+  const told = printable(error?.message ?? '');
   const message = told.slice(0, 300) || `HTTP ${status}`;
   const text = code === '' || told.includes(code) ? message : `${message} (${code})`;
-  return new DatabaseFault(kindOf(code, status, told), text);
+  return new DatabaseFault(kindOf(code, status, told), text, code);
 }
 
 function kindOf(code: string, status: number, told: string): FaultKind {
+  // 42883: the schema cache still has it, or it lacks its other half. Otherwise it is a function of a trigger's.
+  if (/^(PGRST202|42883)$/.test(code) && told.includes('populate_statistics')) return 'function-missing';
   const byCode = kindsByCode.find(([pattern]) => pattern.test(code))?.[1];
   if (byCode) return byCode;
   if (status === 401 || status === 403) return 'refused';
@@ -232,7 +260,7 @@ function adviceAbout({ kind }: DatabaseFault, table: string, serviceKey: string)
     busy: `The database gave up on ${table}: it is overloaded, or another session holds its rows locked. docs/operators.md says how to find that one; then run again with --resume.`,
     paused: 'The project is paused: restore it in the dashboard, then run again with --resume.',
     certificate: `The certificate of the database's host is not to be trusted, so nothing is sent there. Check SUPABASE_URL, the clock, and a proxy in between.`,
-    schema: `The table ${table} or a column of it is missing: apply supabase/migrations/20251101000000_entity_statistics.sql (supabase db push), then run again.`,
+    schema: `The table ${table} or a column of it is missing. Check that SUPABASE_URL is the right project's; if so, apply supabase/migrations (supabase db push), then run again.`,
     refused: `The database refuses access to ${table}. ${secretKeyAdvice(serviceKey)} If it is that one: grant select, update on ${table} to service_role.`,
     'not-ours': `What answers for ${table} is not Supabase's Data API. Check SUPABASE_URL: it is the project's URL, https://<project>.supabase.co.`,
     'function-missing': 'A function of the database is missing: apply supabase/migrations (supabase db push).',

@@ -3,18 +3,21 @@ import { mapConcurrently } from './concurrently.js';
 import { type Ask, type DataApiOptions, DatabaseFault, openDataApi, secretKeyAdvice } from './data-api.js';
 import type { Entity, EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
+import { printable } from './format.js';
 import { columnOf, lastDateColumn, type StatisticsRow, statisticsColumns } from './statistics.js';
 
 /** PostgREST's usual cap; a server with a lower one only means more pages. */
 const pageRows = 1000;
+/** So many rows, or this share of them, may vanish while they are read. */
+const mayVanish = { rows: 5, share: 0.01 };
 /** So many ids fit into a URL. */
 const idsInUrl = 100;
 /** Ranges of ids of a type, and how many of them are read at a time: there is time, and the database has other users. */
 const mostRanges = 6;
 const rangesInFlight = 2;
 const rowWritesInFlight = 8;
-/** From so many rows on, that none of them can be written is not their own fault. */
-const telling = 3;
+/** From so many rows on, that none of a run's can be written is not their own fault: more are seldom refused for good. */
+const telling = 100;
 
 const entityRows = z.array(
   z.object({
@@ -53,7 +56,7 @@ export function createDatabase(options: DataApiOptions) {
     checkTable: (type: EntityType) => checkTable(ask, type, options.serviceKey),
     entities: (type: EntityType) => entities(ask, type),
     storedStatistics: (type: EntityType, id: string) => storedStatistics(ask, type, id),
-    writeStatistics: statisticsWriter(ask, options),
+    ...statisticsWriter(ask, options),
   };
 }
 
@@ -74,9 +77,22 @@ async function checkTable(ask: Ask, type: EntityType, serviceKey: string): Promi
  * several at once, for a database may be far away; rows that appear or vanish meanwhile shift nothing.
  */
 async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
+  const { count, ends } = await countedRanges(ask, type);
+  let read = 0;
+  for await (const page of pagesInOrder(ask, type, ends)) {
+    read += page.length;
+    // Here and not in the query: PostgREST would read the asterisks as wildcards.
+    yield page.filter(({ id }) => !id.startsWith('**TEST**'));
+  }
+  if (count - read <= Math.max(mayVanish.rows, mayVanish.share * count)) return;
+  const what = `The database has ${count} rows of ${type.table} and answered with ${read} of them.`;
+  throw new FatalError(exitCodes.databaseFailed, `${what} Run again, when nobody deletes rows.`);
+}
+
+async function* pagesInOrder(ask: Ask, type: EntityType, ends: string[]): AsyncGenerator<Entity[]> {
   const reading: Promise<Entity[][]>[] = [];
   let after: string | undefined;
-  for (const last of [...(await rangeEnds(ask, type)), undefined]) {
+  for (const last of [...ends, undefined]) {
     const range = readRange(ask, type, after, last);
     // It is awaited, but others are before it.
     range.catch(() => {});
@@ -87,8 +103,8 @@ async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
   for (const range of reading) yield* await range;
 }
 
-/** The last ids of ranges of a few pages each, but of the last range: that has no end. */
-async function rangeEnds(ask: Ask, type: EntityType): Promise<string[]> {
+/** How many rows there are, and the last ids of ranges of a few pages each, but of the last range: that has no end. */
+async function countedRanges(ask: Ask, type: EntityType): Promise<{ count: number; ends: string[] }> {
   const { count } = await ask(type, idRows, (client) =>
     client.from(type.table).select('id', { count: 'exact' }).order('id').limit(1),
   );
@@ -101,7 +117,7 @@ async function rangeEnds(ask: Ask, type: EntityType): Promise<string[]> {
     );
     return data.map(({ id }) => id);
   });
-  return (await Promise.all(ends)).flat();
+  return { count, ends: (await Promise.all(ends)).flat() };
 }
 
 /** The rows after the id `after`, and up to `last` with it. Each page begins after the last id of the one before. */
@@ -109,16 +125,17 @@ async function readRange(ask: Ask, type: EntityType, after: string | undefined, 
   const recentRuns = columnOf(type, 'recent_30d_{runs}');
   const columns = `id,name,lastDate:${lastDateColumn(type)},recentRuns:${recentRuns},statsUpdatedAtMs:stats_updated_at`;
   const pages: Entity[][] = [];
+  const seen = new Set<string>();
   for (let from = after; from === undefined || from !== last; ) {
     const { data: page } = await ask(type, entityRows, (client) => {
       let query = client.from(type.table).select(columns).order('id').limit(pageRows);
       if (from !== undefined) query = query.gt('id', from);
       return last === undefined ? query : query.lte('id', last);
     });
-    from = page.at(-1)?.id;
+    const unseen = page.filter(({ id }) => !seen.has(id) && seen.add(id));
+    from = unseen.at(-1)?.id;
     if (from === undefined) break;
-    // Here and not in the query: PostgREST would read the asterisks as wildcards.
-    pages.push(page.filter(({ id }) => !id.startsWith('**TEST**')));
+    pages.push(unseen);
   }
   return pages;
 }
@@ -135,54 +152,75 @@ async function storedStatistics(ask: Ask, type: EntityType, id: string): Promise
 /** By id the reasons why rows could not be written. */
 type Unwritten = Map<string, string>;
 
-/**
- * Writes rows that exist, by the database function, or row by row where that is missing. Returns why some are not
- * written; all others are. Throws a FatalError when none of several can be written: then it is not the rows.
- */
 function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions) {
   let functionInstalled = true;
+  const all = { written: 0, unwritten: 0, firstReason: '' };
   const rowByRow = (why: string) => {
     if (functionInstalled) tell({ kind: 'line', line: `${why}: ${rowByRowAdvice}` });
     functionInstalled = false;
     return undefined;
   };
-  return async (type: EntityType, rows: StatisticsRow[]): Promise<Unwritten> => {
-    const byFunction = functionInstalled ? await writeByFunction(ask, type, rows, rowByRow) : undefined;
-    const written = byFunction ?? (await writeRowByRow(ask, type, rows));
-    const reasons = reasonsOf(type, rows, written);
-    if (reasons.size === rows.length && rows.length >= telling) {
-      const [[, reason = ''] = []] = reasons;
-      const advice = written.unreached.length > 0 ? ` ${secretKeyAdvice(serviceKey)}` : '';
-      const what = `The database writes none of ${rows.length} rows of ${type.table}, of the first one because`;
-      throw new FatalError(exitCodes.databaseFailed, `${what} ${reason}.${advice}`);
-    }
-    return reasons;
+  return {
+    /**
+     * Writes rows that exist, by the database function, or row by row where that is missing. Returns why some are not
+     * written; all others are.
+     */
+    writeStatistics: async (type: EntityType, rows: StatisticsRow[]): Promise<Unwritten> => {
+      const byFunction = functionInstalled ? await writeByFunction(ask, type, rows, rowByRow) : undefined;
+      const outcome = byFunction ?? (await writeRowByRow(ask, type, rows));
+      const reasons = reasonsOf(type, rows, outcome);
+      all.written += outcome.written;
+      all.unwritten += reasons.size - outcome.gone.length;
+      // Those that are gone come first.
+      all.firstReason ||= [...reasons.values()][outcome.gone.length] ?? '';
+      return reasons;
+    },
+    /** Throws a FatalError when many rows, and no others, could not be written so far: then it is not the rows. */
+    checkWriting: () => {
+      if (all.written > 0 || all.unwritten < telling) return;
+      const advice = all.firstReason.endsWith(keeps) ? ` ${secretKeyAdvice(serviceKey)}` : '';
+      const what = `The database writes none of ${all.unwritten} rows, the first one because`;
+      throw new FatalError(exitCodes.databaseFailed, `${what} ${printable(all.firstReason)}.${advice}`);
+    },
   };
 }
 
 const rowByRowAdvice =
   'writing row by row, which is much slower. Apply supabase/migrations (supabase db push) to install it.';
 
-/** Undefined, and `rowByRow` told why, if the function is not there as we know it. */
+/** Undefined, and `rowByRow` told why, if the function is not there as we know it. In halves what takes too long. */
 async function writeByFunction(
   ask: Ask,
   type: EntityType,
   rows: StatisticsRow[],
   rowByRow: (why: string) => undefined,
-) {
+): Promise<WriteOutcome | undefined> {
   try {
     const { data } = await ask(
       type,
       z.union([outcome, earlierOutcome]),
       (client) => client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }),
-      ['function-missing'],
+      ({ kind, isTooSlow }) => kind === 'function-missing' || (isTooSlow && rows.length > 1),
     );
     if (data !== 'earlier') return data;
     return rowByRow('The database function populate_statistics is of an earlier version');
   } catch (error) {
     if (!(error instanceof DatabaseFault)) throw error;
-    return rowByRow('The database function populate_statistics is not installed');
+    if (!error.isTooSlow) return rowByRow('The database function populate_statistics is not installed');
+    const half = Math.ceil(rows.length / 2);
+    const one = await writeByFunction(ask, type, rows.slice(0, half), rowByRow);
+    const other = one && (await writeByFunction(ask, type, rows.slice(half), rowByRow));
+    return other && joined(one, other);
   }
+}
+
+function joined(one: WriteOutcome, other: WriteOutcome): WriteOutcome {
+  return {
+    written: one.written + other.written,
+    gone: [...one.gone, ...other.gone],
+    unreached: [...one.unreached, ...other.unreached],
+    refused: { ...one.refused, ...other.refused },
+  };
 }
 
 async function writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[]): Promise<WriteOutcome> {
@@ -194,7 +232,7 @@ async function writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[]):
         type,
         idRows,
         (client) => client.from(type.table).update(values).eq('id', id).select('id'),
-        ['row-refused', 'function-missing', 'other'],
+        (fault) => isOfRow(fault, type),
       );
       if (updated.length === 0) missing.push(id);
     } catch (error) {
@@ -206,6 +244,12 @@ async function writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[]):
   const unreached = await visibleIds(ask, type, missing);
   const gone = missing.filter((id) => !unreached.includes(id));
   return { written: rows.length - missing.length - Object.keys(refused).length, gone, unreached, refused };
+}
+
+/** Whether a single row's update was refused, and not all. Class 42 is also what a trigger itself lacks. */
+function isOfRow({ kind, code, message }: DatabaseFault, { table }: EntityType): boolean {
+  const isOfTable = new RegExp(`\\b${table}\\b`).test(message);
+  return kind === 'row-refused' || kind === 'other' || (code.startsWith('42') && !isOfTable);
 }
 
 /** Those of the ids that the table shows. */

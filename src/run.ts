@@ -140,11 +140,6 @@ async function populateType(
   const batches = inBatches(watchedOutcomes(), gathering.batchSize);
   const write = (batch: Outcome[]) => writeBatch(type, batch, parts);
   for await (const batch of mapConcurrently(batches, gathering.writesInFlight, write)) {
-    // Before the checkpoint, which may turn out unusable: the report tells of all that is written.
-    tell(batch);
-    for (const { id, name, reason } of batch.failures) {
-      tell({ kind: 'line', line: `${type.name} ${id} ${name}: ${reason}` });
-    }
     checkpoint.add(
       batch.written.map(({ entity }) => entity.id),
       gathering.saveIntervalMs,
@@ -156,9 +151,12 @@ async function populateType(
   return phase.written + phase.failed;
 }
 
-/** Writes the rows among the outcomes; what could not be written has failed too. */
+/**
+ * Writes the rows among the outcomes, and tells of them; what could not be written has failed too. Throws a FatalError
+ * when it seems that nothing can be written.
+ */
 async function writeBatch(type: EntityType, outcomes: readonly Outcome[], parts: RunParts): Promise<Batch> {
-  const { database, startedAt } = parts;
+  const { database, events, startedAt } = parts;
   const stats_updated_at = startedAt.toISOString();
   const rows = outcomes.flatMap((outcome) => ('row' in outcome ? { ...outcome.row, stats_updated_at } : []));
   const reasons = rows.length > 0 ? await database.writeStatistics(type, rows) : new Map<string, string>();
@@ -172,7 +170,14 @@ async function writeBatch(type: EntityType, outcomes: readonly Outcome[], parts:
       failures.push({ entity_type: type.name, id: printable(id), name: printable(name), reason: printable(reason) });
     } else if ('row' in outcome) written.push(outcome);
   }
-  return { kind: 'batch', type, written, failures };
+  const batch: Batch = { kind: 'batch', type, written, failures };
+  // Before all that may fail, the checkpoint too: the report tells of all that is written, and why others are not.
+  events.tell(batch);
+  for (const { id, name, reason } of failures) {
+    events.tell({ kind: 'line', line: `${type.name} ${id} ${name}: ${reason}` });
+  }
+  database.checkWriting();
+  return batch;
 }
 
 /** A selection, and the checkpoint that takes what of it is written. */

@@ -31,6 +31,12 @@ describeOnEachEngine((engine) => {
     await sql(...statements, reload);
   }
 
+  /** Adds some without a race, until the test ends. */
+  async function addJockeys(count: number): Promise<void> {
+    onTestFinished(() => sql(`delete from ra_jockeys where name = 'added'`));
+    await sql(`insert into ra_jockeys (id, name) select 'jky_z' || n, 'added' from generate_series(1, ${count}) as n`);
+  }
+
   async function dropFunction(): Promise<void> {
     onTestFinished(() => world.database.migrate());
     await sql('drop function populate_statistics(text, jsonb)', `notify pgrst, 'reload schema'`);
@@ -96,6 +102,10 @@ describeOnEachEngine((engine) => {
     },
     { name: 'an empty 400, as of a cut connection', fault: answer(400, { code: '', details: null, message: '' }) },
     { name: 'an answer that is cut off', fault: cutOff((response) => response.end()) },
+    {
+      name: 'an answer that is cut to nothing',
+      fault: (response: ServerResponse) => response.writeHead(200, { 'content-type': 'application/json' }).end(),
+    },
     { name: 'an answer that breaks off', fault: cutOff((response) => response.socket?.destroy()) },
     // Only their codes tell that they pass.
     { name: 'a failover to a copy', fault: answer(405, { code: '25006', message: 'read-only transaction' }) },
@@ -118,8 +128,18 @@ describeOnEachEngine((engine) => {
       expect(told[0]).not.toContain('secret_row');
     });
 
+    it('a row that comes in two pages is taken once', async () => {
+      world.database.intercept = (request, _, next) => {
+        request.url = request.url?.replace('id=gt.', 'id=gte.');
+        return next();
+      };
+      await expectAllWritten(sweep);
+    });
+
     it('a function that the schema cache does not know for a moment is asked for again', async () => {
-      const fault = vi.fn(answer(404, { code: 'PGRST202', message: 'Could not find the function' }));
+      const fault = vi.fn(
+        answer(404, { code: 'PGRST202', message: 'Could not find the function public.populate_statistics' }),
+      );
       injectAnswer(fault, (request) => isWrite(request) && fault.mock.calls.length === 0);
       expect((await expectAllWritten(sweep)).join()).not.toContain('is not installed');
       expect(fault).toHaveBeenCalledTimes(1);
@@ -135,7 +155,7 @@ describeOnEachEngine((engine) => {
       const hang = vi.fn();
       injectAnswer(hang, (request) => isWrite(request) && hang.mock.calls.length === 0);
       const lines = (await expectAllWritten(sweep)).filter((line) => line.startsWith('Waiting for the database'));
-      expect(lines).toEqual([expect.stringMatching(/about ra_jockeys: no answer for 5 s\. It may be overloaded/)]);
+      expect(lines).toEqual([expect.stringMatching(/about ra_jockeys: no answer for 5 s; it may be overloaded/)]);
       expect(hang).toHaveBeenCalledTimes(1);
     });
   });
@@ -165,6 +185,12 @@ describeOnEachEngine((engine) => {
       },
       { name: 'an expired JWT', status: 400, body: { code: 'PGRST301', message: '' }, told: /SUPABASE_SERVICE_KEY/ },
       { name: 'another error', status: 400, body: { code: 'PGRST100', message: 'parse error' }, told: /PGRST100/ },
+      {
+        name: 'an error that tells itself otherwise',
+        status: 400,
+        body: { code: 404, message: { text: 'not here' } },
+        told: /not here/,
+      },
       { name: 'a body of another shape', status: 200, body: { hello: 'world' }, told: /SUPABASE_URL/ },
     ])('$name ends the run at once', async ({ status, body, told }) => {
       const fault = vi.fn(answer(status, body));
@@ -200,11 +226,15 @@ describeOnEachEngine((engine) => {
       expect(asked).not.toHaveBeenCalled();
     });
 
-    it.each([walk, sweep])(
-      'another host that answers [] to every write of a $strategy has written nothing',
+    it.each([walk, sweep, { ...sweep, limit: 2 }])(
+      'another host that answers [] from the first write on has written nothing: %j',
       async (options) => {
-        injectAnswer(answer(200, []), isWrite);
-        await expectStopped(options, /^The database writes none of 14 rows of ra_jockeys/);
+        let isAnother = false;
+        injectAnswer(answer(200, []), (request) => {
+          isAnother ||= isWrite(request);
+          return isAnother;
+        });
+        await expectStopped(options, /^What answers for ra_jockeys is not Supabase's Data API\. Check SUPABASE_URL/);
       },
     );
 
@@ -214,6 +244,26 @@ describeOnEachEngine((engine) => {
     ])('an answer that does not account for each row is no success: %j', async (outcome) => {
       injectAnswer(answer(200, outcome), isWrite);
       await expectStopped(sweep, /does not account for the 14 rows of ra_jockeys/);
+    });
+
+    it('a page that is wrongly empty is noticed', async () => {
+      injectAnswer(
+        (response) => response.writeHead(200, { 'content-range': '*/*' }).end('[]'),
+        ({ url }) => url?.includes('id=gt.') ?? false,
+      );
+      await expectStopped(walk, /^The database has 17 rows of ra_jockeys and answered with 7 of them\. Run again/);
+    });
+
+    it('what is said of rows shows no key and steers no terminal', async () => {
+      await addJockeys(100);
+      const { serviceKey } = world.database;
+      const rows = await world.database.query<{ id: string }>(`select id from ra_jockeys where id like 'jky%'`);
+      const refused = Object.fromEntries(rows.map(({ id }) => [id, `\u001b[2J ${serviceKey}`]));
+      injectAnswer(answer(200, { written: 0, gone: [], unreached: [], refused }), isWrite);
+      const report = await world.runHere(sweep);
+      expect(report).toMatchObject({ exit_code: 6, stopped_by: expect.stringContaining('[2J [key]') });
+      expect(JSON.stringify(report)).not.toContain(serviceKey);
+      expect(report.stopped_by).not.toContain('\u001b');
     });
 
     it('the wrong key of this project is refused', async () => {
@@ -244,7 +294,7 @@ describeOnEachEngine((engine) => {
       await change([`alter table ra_owners ${rename}`], [back]);
       const report = await world.runHere();
       expect(report).toMatchObject({ exit_code: 6, requests: 0, failures: [] });
-      expect(report.stopped_by).toMatch(/ra_owners.*20251101000000_entity_statistics\.sql/);
+      expect(report.stopped_by).toMatch(/ra_owners.*SUPABASE_URL is the right project's.*supabase\/migrations/);
       expect(world.api.calls).toEqual([]);
     });
 
@@ -295,7 +345,26 @@ describeOnEachEngine((engine) => {
     ];
     const function_ = (body: string) =>
       `create function public.refuse() returns trigger language plpgsql as $$ begin ${body} end $$`;
+    /** What a trigger lacks, or finds wrong, and not we. */
+    const inTrigger = [
+      ['lacks a function', 'perform no_such_function();', /function no_such_function\(\) does not exist \(42883\)/],
+      ['lacks a table', 'insert into no_such_table values (1);', /relation "no_such_table" does not exist \(42P01\)/],
+      ['lacks a column', 'perform new.no_such_column;', /has no field "no_such_column" \(42703\)/],
+      [
+        'lacks a right',
+        `raise insufficient_privilege using message = 'denied for table ra_jockeys_audit';`,
+        /denied for table ra_jockeys_audit \(42501\)/,
+      ],
+      ['asserts', `assert false, 'never';`, /never \(P0004\)/],
+      ['comes too early', `raise object_not_in_prerequisite_state using message = 'early';`, /early \(55000\)/],
+    ] as const;
     const kinds = [
+      ...inTrigger.map(([what, body, reason]) => ({
+        what: `a trigger refuses that ${what}`,
+        how: (id: string) => [function_(body), `${instead} when (new.id = '${id}') execute function refuse()`],
+        reason: new RegExp(`refuses its values: .*${reason.source}`),
+        back: undefined,
+      })),
       {
         what: 'a check constraint refuses',
         how: (id: string) => [`alter table ra_jockeys add constraint no_news check (id <> '${id}') not valid`],
@@ -334,7 +403,9 @@ describeOnEachEngine((engine) => {
       await change(kind.how(lostId), kind.back ?? ['drop function refuse cascade']);
       const failures = [{ id: lostId, reason: expect.stringMatching(kind.reason) }];
       for (const options of [sweep, { ...walk, resume: true }]) {
-        expect(await world.runHere(options)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+        const report = await world.runHere(options);
+        expect(report).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+        expect(report.lines.join()).not.toContain('row by row');
         expect((await wholeRows(world, jockeys)).get(lostId)).toBe(before.get(lostId));
       }
       const written = await timelessRows(world, [jockeys]);
@@ -343,12 +414,35 @@ describeOnEachEngine((engine) => {
       expect(checkpointIds(world, jockeys).sort()).toEqual(others.sort());
     });
 
-    it.each(kinds)('and all others that $what: the database has failed', async ({ how, back, reason }) => {
+    it.each(kinds)('and 113 others that $what: the database has failed, and each is told', async (kind) => {
+      const { how, back, reason } = kind;
+      await addJockeys(100);
       const all = how('').map((statement) =>
         statement.replace(/\(id <> ''\)/, '(false)').replace(/when .* execute/, 'execute'),
       );
       await change(all, back ?? ['drop function refuse cascade']);
-      await expectStopped(sweep, new RegExp(reason.source.replace('^', 'writes none of 14 rows.* because ')));
+      const before = await wholeTables(world);
+      const report = await world.runHere(sweep);
+      const told = new RegExp(`^The database writes none of 114 rows, .* because .*${reason.source.replace('^', '')}`);
+      expect(report).toMatchObject({ exit_code: 6, stopped_by: expect.stringMatching(told) });
+      expect(report.failures).toHaveLength(114);
+      expect(report.failures[0]?.reason).toMatch(reason);
+      expect(await wholeTables(world)).toEqual(before);
+      expect(checkpointIds(world, jockeys)).toEqual([]);
+    });
+
+    it('and a few others that are refused for good are failures each time they are tried again', async () => {
+      const lost = ids.slice(3, 8);
+      await change(
+        [`alter table ra_jockeys add constraint no_news check (id not in (${lost.map((id) => `'${id}'`)})) not valid`],
+        ['alter table ra_jockeys drop constraint no_news'],
+      );
+      for (const options of [sweep, { ...walk, resume: true }]) {
+        const report = await world.runHere(options);
+        expect(report).toMatchObject({ exit_code: 3, stopped_by: null });
+        expect(report.failures.map(({ id }) => id).sort()).toEqual(lost.sort());
+        for (const { reason } of report.failures) expect(reason).toContain('"no_news"');
+      }
     });
 
     // Supabase Lite tells errors of a row as errors of the server.
@@ -360,7 +454,13 @@ describeOnEachEngine((engine) => {
         for (const { how, back, reason } of kinds) {
           await sql(...how(lostId));
           const failures = [{ id: lostId, reason: expect.stringMatching(reason) }];
+          const asked = vi.fn();
+          world.database.intercept = ({ method }, _, next) => {
+            if (method === 'PATCH') asked();
+            return next();
+          };
           expect(await world.runHere(sweep)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+          expect(asked).toHaveBeenCalledTimes(ids.length);
           await sql(...(back ?? ['drop function refuse cascade']));
         }
       },
@@ -385,9 +485,47 @@ describeOnEachEngine((engine) => {
       ['create policy read_all on ra_jockeys for select to anon using (true)', `${grant('grant')} to anon`],
       ['drop policy read_all on ra_jockeys', `${grant('revoke')} from anon`],
     );
-    await expectStopped(walk, /row-level security.*service_role/, world.database.publishableKey);
+    await addJockeys(100);
+    const report = await world.runHere(sweep, { serviceKey: world.database.publishableKey });
+    expect(report).toMatchObject({
+      exit_code: 6,
+      stopped_by: expect.stringMatching(/row-level security.*service_role/),
+    });
   });
 });
+
+it('trouble is told anew when its kind changes, and some time after a success', async () => {
+  const answers = ['503', 'ok', '503', 'ok', 'later', '503', '57014', 'ok'];
+  let offsetMs = 0;
+  const now = performance.now.bind(performance);
+  const spy = vi.spyOn(performance, 'now').mockImplementation(() => now() + offsetMs);
+  const server = createServer((_, response) => {
+    if (answers[0] === 'later') {
+      answers.shift();
+      offsetMs += 6_000;
+    }
+    const answer = answers.shift();
+    if (answer === 'ok') response.writeHead(200, { 'content-range': '0-0/1' }).end('[{"id":"jky_1"}]');
+    else response.writeHead(503).end(JSON.stringify({ code: answer === '503' ? '' : answer, message: `no ${answer}` }));
+  });
+  const url = await listen(server);
+  onTestFinished(async () => {
+    spy.mockRestore();
+    await stop(server);
+  });
+  const { database, lines } = openQuickly(url);
+  for (const _ of ['at once', 'soon again', 'later']) expect(await database.checkTable(jockeys)).toBe(1);
+  const told = (what: string) => expect.stringContaining(`Waiting for the database about ra_jockeys: no ${what}`);
+  expect(lines).toEqual([told('503'), told('503'), told('57014; it may be overloaded')]);
+});
+
+/** Opens the Data API of a host, with short waits; `lines` takes what is told. */
+function openQuickly(url: string) {
+  const lines: string[] = [];
+  const tell: Tell = (event) => event.kind === 'line' && lines.push(event.line);
+  const { signal } = new AbortController();
+  return { lines, database: createDatabase({ url, serviceKey: 'sb_secret_1', tell, signal, firstRetryMs: 1 }) };
+}
 
 describe('a host that cannot be reached is told with its name and the cause', () => {
   const closedPort = async () => {
@@ -424,10 +562,7 @@ describe('a host that cannot be reached is told with its name and the cause', ()
 
   /** Returns the lines that were told meanwhile. */
   async function expectUnreachable(url: string, told: RegExp): Promise<string[]> {
-    const lines: string[] = [];
-    const tell: Tell = (event) => event.kind === 'line' && lines.push(event.line);
-    const { signal } = new AbortController();
-    const database = createDatabase({ url, serviceKey: 'sb_secret_1', tell, signal, firstRetryMs: 1 });
+    const { database, lines } = openQuickly(url);
     const failed = { exitCode: 6, message: expect.stringMatching(told) };
     await expect(database.checkTable(jockeys)).rejects.toMatchObject(failed);
     return lines;

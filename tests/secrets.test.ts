@@ -62,7 +62,7 @@ const inWriting = ({ method }: IncomingMessage) => method !== 'GET';
 function answerWithKey(request: IncomingMessage, response: ServerResponse, status: number, code: string): void {
   const { apikey = '', authorization = '' } = request.headers;
   const message = `${apikey} ${authorization} ${Buffer.from(String(apikey)).toString('base64')}`;
-  const body = { code, message, details: message, hint: message };
+  const body = { code: code === 'key' ? apikey : code, message, details: message, hint: message };
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }
 
@@ -72,6 +72,7 @@ it.each([
   ['refuses the role', 403, '42501', always],
   ['is unavailable', 503, '', always],
   ['has another error', 400, 'PGRST100', always],
+  ['has it for a code', 400, 'key', always],
   ['lacks a column', 400, '42703', always],
   ['fails in writing', 500, 'XX000', inWriting],
   ['refuses values', 400, '23514', inWriting],

@@ -16,7 +16,7 @@ const id = `jky_${forbidden.join('y')}`;
 beforeEach(async () => {
   await world.database.query('delete from ra_jockeys');
   await world.database.query('insert into ra_jockeys (id, name, stats_updated_at) values ($1, $2, now())', [id, name]);
-  const error = { code: 'PGRST100', message: `Cannot write ${name}` };
+  const error = { code: `PGRST100 ${forbidden.join('')}`, message: `Cannot write ${name}` };
   world.database.intercept = (request, response, next) =>
     request.method === 'POST' ? void response.writeHead(400).end(JSON.stringify(error)) : next();
 });
