@@ -121,7 +121,9 @@ describeOnPostgrest(() => {
   it.each(['publishableKey', 'legacyAnonKey'] as const)('the %s is told to be the wrong one', async (key) => {
     const report = await world.runHere(sweep, { serviceKey: hosted[key] });
     const stopped_by = expect.stringContaining('SUPABASE_SERVICE_KEY holds the publishable (anon) key');
-    expect(report).toMatchObject({ exit_code: 6, requests: 0, stopped_by });
+    expect(report).toMatchObject({ exit_code: 6, stopped_by, overall: { total_successful: 0 } });
+    // A sweep has begun by then.
+    expect(report.requests).toBeLessThanOrEqual(4);
   });
 
   it('tables with what users have in theirs are written like others', async () => {
@@ -289,7 +291,7 @@ describeOnPostgrest(() => {
     const read = new Set(ids);
     expect(rest.filter(({ id }) => !read.has(id))).toEqual([]);
     expect(ids).toEqual([...read].sort());
-    expect(most).toBe(3);
+    expect(most).toBe(2);
     expect(comings).toBeGreaterThan(10);
     expect(rest.length).toBeLessThan(50_000);
   });
