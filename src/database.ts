@@ -3,6 +3,7 @@ import { mapConcurrently } from './concurrently.js';
 import { type Ask, type DataApiOptions, DatabaseFault, openDataApi, secretKeyAdvice } from './data-api.js';
 import type { Entity, EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
+import type { Tell } from './events.js';
 import { printable } from './format.js';
 import { columnOf, lastDateColumn, type StatisticsRow, statisticsColumns } from './statistics.js';
 
@@ -39,7 +40,7 @@ const outcome = z.object({
 });
 type WriteOutcome = z.infer<typeof outcome>;
 /** An earlier version of it returned the ids that the table does not hold. */
-const earlierOutcome = z.array(z.string()).transform(() => 'earlier' as const);
+const earlierOutcome = z.array(z.string()).transform(() => 'of an earlier version' as const);
 
 /** A stored instant in milliseconds since 1970. A `timestamp` column tells no zone; it holds UTC. */
 export function instantMs(stored: string): number {
@@ -153,21 +154,12 @@ async function storedStatistics(ask: Ask, type: EntityType, id: string): Promise
 type Unwritten = Map<string, string>;
 
 function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions) {
-  let functionInstalled = true;
   const all = { written: 0, unwritten: 0, firstReason: '' };
-  const rowByRow = (why: string) => {
-    if (functionInstalled) tell({ kind: 'line', line: `${why}: ${rowByRowAdvice}` });
-    functionInstalled = false;
-    return undefined;
-  };
+  const write = batchWriter(ask, tell);
   return {
-    /**
-     * Writes rows that exist, by the database function, or row by row where that is missing. Returns why some are not
-     * written; all others are.
-     */
+    /** Writes rows that exist. Returns why some are not written; all others are. */
     writeStatistics: async (type: EntityType, rows: StatisticsRow[]): Promise<Unwritten> => {
-      const byFunction = functionInstalled ? await writeByFunction(ask, type, rows, rowByRow) : undefined;
-      const outcome = byFunction ?? (await writeRowByRow(ask, type, rows));
+      const outcome = await write(type, rows);
       const reasons = reasonsOf(type, rows, outcome);
       all.written += outcome.written;
       all.unwritten += reasons.size - outcome.gone.length;
@@ -185,16 +177,28 @@ function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions) {
   };
 }
 
+/** Writes by the database function, in halves what takes too long; or row by row where that is not as we know it. */
+function batchWriter(ask: Ask, tell: Tell) {
+  let functionInstalled = true;
+  return async function write(type: EntityType, rows: StatisticsRow[]): Promise<WriteOutcome> {
+    if (!functionInstalled) return await writeRowByRow(ask, type, rows);
+    const done = await writeByFunction(ask, type, rows);
+    if (typeof done === 'object') return done;
+    if (done === 'too slow') {
+      const half = Math.ceil(rows.length / 2);
+      return joined(await write(type, rows.slice(0, half)), await write(type, rows.slice(half)));
+    }
+    const line = `The database function populate_statistics is ${done}: ${rowByRowAdvice}`;
+    if (functionInstalled) tell({ kind: 'line', line });
+    functionInstalled = false;
+    return await writeRowByRow(ask, type, rows);
+  };
+}
+
 const rowByRowAdvice =
   'writing row by row, which is much slower. Apply supabase/migrations (supabase db push) to install it.';
 
-/** Undefined, and `rowByRow` told why, if the function is not there as we know it. In halves what takes too long. */
-async function writeByFunction(
-  ask: Ask,
-  type: EntityType,
-  rows: StatisticsRow[],
-  rowByRow: (why: string) => undefined,
-): Promise<WriteOutcome | undefined> {
+async function writeByFunction(ask: Ask, type: EntityType, rows: StatisticsRow[]) {
   try {
     const { data } = await ask(
       type,
@@ -202,15 +206,10 @@ async function writeByFunction(
       (client) => client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }),
       ({ kind, isTooSlow }) => kind === 'function-missing' || (isTooSlow && rows.length > 1),
     );
-    if (data !== 'earlier') return data;
-    return rowByRow('The database function populate_statistics is of an earlier version');
+    return data;
   } catch (error) {
     if (!(error instanceof DatabaseFault)) throw error;
-    if (!error.isTooSlow) return rowByRow('The database function populate_statistics is not installed');
-    const half = Math.ceil(rows.length / 2);
-    const one = await writeByFunction(ask, type, rows.slice(0, half), rowByRow);
-    const other = one && (await writeByFunction(ask, type, rows.slice(half), rowByRow));
-    return other && joined(one, other);
+    return error.isTooSlow ? 'too slow' : 'not installed';
   }
 }
 
