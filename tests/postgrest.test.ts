@@ -82,7 +82,7 @@ describeOnPostgrest(() => {
     };
     const { lines } = await expectAllWritten();
     expect(lines).toContainEqual(
-      expect.stringMatching(/^Waiting .*lock timeout.*another session may hold rows locked/),
+      expect.stringMatching(/^Waiting .*(lock|statement) timeout.*another session may hold rows locked/),
     );
   });
 
