@@ -55,6 +55,22 @@ export function tellLie(api: SimulatedRacingApi, lie: Lie, readings = Number.POS
   };
 }
 
+const isHome = ({ region }: SeasonRace) => region === 'GB' || region === 'IRE';
+const idsOf = ({ runners }: SeasonRace) =>
+  runners.flatMap(({ jockey_id, trainer_id, owner_id }) => [jockey_id, trainer_id, owner_id]);
+
+/** Races of GB and IRE on these days. */
+export function homeRaces(api: SimulatedRacingApi, from: string, to: string): SeasonRace[] {
+  return api.races.filter((race) => isHome(race) && race.date >= from && race.date <= to);
+}
+
+/** Whether all who take part in the race have others in the year up to that day. */
+export function isSpare(api: SimulatedRacingApi, race: SeasonRace, day: string): boolean {
+  const others = homeRaces(api, daysBefore(day, 365), day).filter(({ race_id }) => race_id !== race.race_id);
+  const active = new Set(others.flatMap(idsOf));
+  return idsOf(race).every((id) => active.has(id));
+}
+
 /** An objection: the winner comes last, the second wins. */
 export function disqualify(race: SeasonRace): SeasonRace {
   const [winner, second, ...others] = race.runners;
