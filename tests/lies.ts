@@ -38,6 +38,16 @@ const fields = ['results', 'total', 'race_id', 'date', 'region', 'runners', 'pos
   'owner_id',
 ]);
 
+/** Of an entity's own races its own runners: a walk reads no others. */
+function asTold(path: string, races: SeasonRace[]): SeasonRace[] {
+  const [, id] = /^\/v1\/\w+\/(.+)\/results$/.exec(path) ?? [];
+  if (id === undefined) return races;
+  const isOwn = ({ jockey_id, trainer_id, owner_id }: SeasonRunner) =>
+    jockey_id === id || trainer_id === id || owner_id === id;
+  const own = races.filter(({ runners }) => runners.some(isOwn));
+  return own.map((race) => ({ ...race, runners: race.runners.filter(isOwn) }));
+}
+
 /**
  * Has the API tell a lie in answers that add up: always, or only in so many readings of each race, counted by the
  * first pages that its day is part of.
@@ -50,7 +60,7 @@ export function tellLie(api: SimulatedRacingApi, lie: Lie, readings = Number.POS
     firstPages.set(path, asked);
     const isOver = (date: string) => asked.filter((range) => covers(range, date)).length > readings;
     const told = api.races.flatMap((race) => (isOver(race.date) ? race : (lie(race, url) ?? [])));
-    const { status, body } = api.answer(url, told);
+    const { status, body } = api.answer(url, asTold(path, told));
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body, fields));
   };
 }
