@@ -147,7 +147,8 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
   if (options.dryRun) return tell({ kind: 'line', line: dryRunEnd });
   const straying = Promise.all(
     options.entities.map(async (type): Promise<Selection> => {
-      const entities = await database.strays(type, writtenFrom, writtenTo);
+      // A table that is empty or hidden holds none of the rows that are to be passed over.
+      const [entities] = await Promise.all([database.strays(type, writtenFrom, writtenTo), database.checkTable(type)]);
       return { type, entities, skipped: 0, recentlyActive: [] };
     }),
   );
