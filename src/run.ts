@@ -20,7 +20,7 @@ import {
   takeCandidates,
 } from './plan.js';
 import type { RacingApi } from './racing-api.js';
-import { type Remembered, readSeason, type Season, saveSeason } from './season.js';
+import { packSeason, type Remembered, readSeason, type Season, saveSeason } from './season.js';
 import { startPage } from './show/page.js';
 import { describeSelection, sampleTable } from './show/summary.js';
 import { statisticsWindow, utcDate } from './statistics.js';
@@ -125,12 +125,16 @@ async function populateBy(strategy: Strategy, choosing: Promise<Candidates[]>, p
       strategy === 'sweep'
         ? await sweep(selecting, remembering, options.entities, gatherOptions)
         : walk(await selecting, gatherOptions);
+    const kept = gathering.season && toRemember(gathering.season, await remembering, parts);
+    // The database takes its time for the rows.
+    const packing = kept && packSeason(kept);
+    packing?.catch(() => {});
     const selected = countOf(await selecting);
     const accounted = await write(strategy, gathering.outcomes, selected, parts, await opening);
     stop.signal.throwIfAborted();
     // Success is claimed only for what is accounted for.
     if (accounted !== selected) throw new Error(`${accounted} of ${selected} entities are accounted for`);
-    if (gathering.season) await rememberSweep(gathering.season, await remembering, parts);
+    if (packing) saveSeason(directory, await packing);
   } finally {
     const checkpoints = await opening.catch(() => new Map<EntityType, Checkpoint>());
     for (const checkpoint of checkpoints.values()) checkpoint.close();
@@ -162,18 +166,17 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
   stop.signal.throwIfAborted();
   // What is written of some types only are strays to the next refresh, whose season has to fit all of its types.
   const coversAll = wholeTypes.every((name) => options.entities.some((type) => type.name === name));
-  if (coversAll) await saveSeason(directory, { ...remembered, season, writtenTo: startedAt.toISOString() });
+  if (!coversAll) return;
+  saveSeason(directory, await packSeason({ ...remembered, season, writtenTo: startedAt.toISOString() }));
 }
 
-/** Keeps what a sweep has read, unless today's season has whole types and this one has none. */
-async function rememberSweep(season: Season, before: Remembered | undefined, parts: RunParts): Promise<void> {
-  const { options, directory, startedAt } = parts;
+/** What is to be kept of a sweep; nothing where today's season has whole types and this one has none. */
+function toRemember(season: Season, before: Remembered | undefined, { options, startedAt }: RunParts) {
   const wholeTypes = takesAll(options) ? options.entities.map(({ name }) => name) : [];
   const asOf = todayOf(startedAt);
-  if (wholeTypes.length === 0 && before?.asOf === asOf && before.wholeTypes.length > 0) return;
+  if (wholeTypes.length === 0 && before?.asOf === asOf && before.wholeTypes.length > 0) return undefined;
   const instant = startedAt.toISOString();
-  const readAt = new Date().toISOString();
-  await saveSeason(directory, { season, asOf, readAt, wholeTypes, writtenFrom: instant, writtenTo: instant });
+  return { season, asOf, readAt: new Date().toISOString(), wholeTypes, writtenFrom: instant, writtenTo: instant };
 }
 
 /** How many outcomes are written at once, how many such batches at a time, and how long written rows may wait for their

@@ -135,8 +135,8 @@ export async function readSeason(directory: string, tell: Tell): Promise<Remembe
   }
 }
 
-/** Saves the season in place of the one before. Throws FatalError (files unusable). */
-export async function saveSeason(directory: string, remembered: Remembered): Promise<void> {
+/** The content of a season's file, which takes a moment to make. */
+export async function packSeason(remembered: Remembered): Promise<Uint8Array> {
   const content = {
     version: 1,
     as_of: remembered.asOf,
@@ -146,7 +146,12 @@ export async function saveSeason(directory: string, remembered: Remembered): Pro
     written_to: remembered.writtenTo,
     ...remembered.season.toJSON(),
   };
-  writeWholeFile(seasonPath(directory), await promisify(gzip)(JSON.stringify(content), { level: 4 }));
+  return await promisify(gzip)(JSON.stringify(content), { level: 4 });
+}
+
+/** Saves a season in place of the one before. Throws FatalError (files unusable). */
+export function saveSeason(directory: string, packed: Uint8Array): void {
+  writeWholeFile(seasonPath(directory), packed);
 }
 
 /** A reason not to believe what was read, for people, and the days that it is about (YYYY-MM-DD). */
