@@ -26,6 +26,8 @@ const entityRows = z.array(
     name: z.string(),
     lastDate: z.string().nullable(),
     recentRuns: z.number().nullable().transform(Number),
+    recentWins: z.number().nullable().transform(Number),
+    lastWinDate: z.string().nullable(),
     statsUpdatedAtMs: z.string().transform(instantMs).nullable(),
   }),
 );
@@ -124,7 +126,9 @@ async function countedRanges(ask: Ask, type: EntityType): Promise<{ count: numbe
 /** The rows after the id `after`, and up to `last` with it. Each page begins after the last id of the one before. */
 async function readRange(ask: Ask, type: EntityType, after: string | undefined, last: string | undefined) {
   const recentRuns = columnOf(type, 'recent_30d_{runs}');
-  const columns = `id,name,lastDate:${lastDateColumn(type)},recentRuns:${recentRuns},statsUpdatedAtMs:stats_updated_at`;
+  const wins = 'recentWins:recent_30d_wins,lastWinDate:last_win_date';
+  const runs = `lastDate:${lastDateColumn(type)},recentRuns:${recentRuns}`;
+  const columns = `id,name,${runs},${wins},statsUpdatedAtMs:stats_updated_at`;
   const pages: Entity[][] = [];
   const seen = new Set<string>();
   for (let from = after; from === undefined || from !== last; ) {

@@ -33,7 +33,8 @@ const series = <Item>(count: number, make: (index: number) => Item) =>
   Array.from({ length: count }, (_, index) => make(index));
 
 function select(type: EntityType, ids: string[], lastDate: string | null = null, recentlyActive = 0): Selection {
-  const entities = ids.map((id) => ({ id, name: id, lastDate, recentRuns: 0, statsUpdatedAtMs: null }));
+  const stored = { lastDate, recentRuns: 0, recentWins: 0, lastWinDate: null, statsUpdatedAtMs: null };
+  const entities = ids.map((id) => ({ id, name: id, ...stored }));
   return { type, entities, skipped: 0, recentlyActive };
 }
 
