@@ -59,7 +59,7 @@ describe.skipIf(browser === undefined)(`the run's page in ${where}`, () => {
   // Types, failures, news of up to ten people, the winners of each type, and 15 runs; each table with a head.
   const rows = 5 + 31 + (11 + 11 + 10 + 10) + 3 * 11 + 16;
   it.each<[string, string, Record<string, number>]>([
-    ['whole', pageOf(), { '<tr>': rows, '<path class="line"': 4, '</script>\n\n\n</body></html>': 1 }],
+    ['whole', pageOf(), { '<tr>': rows, '<path class="line"': 3, '</script>\n\n\n</body></html>': 1 }],
     ['with 10,000 failures', pageOf({ report: { failures: failures(10_000) } }), { 'class="reason"': 10_000 }],
   ])('renders %s, without a word on the console', async (_, page, parts) => {
     const { dom, said } = await open(page);
@@ -99,7 +99,7 @@ describe.skipIf(browser === undefined)(`the run's page in ${where}`, () => {
     expect(said).toEqual([]);
     const { lines, tones, labels, ...page } = JSON.parse(/<pre>(.*?)<\/pre>/.exec(dom)?.[1] ?? '');
     expect(page).toEqual({ background, wider: 0, scrolledRows: true });
-    expect(new Set(tones).size).toBe(4);
+    expect(new Set(tones).size).toBe(3);
     for (const line of lines) expect(Math.min(line.width, line.height)).toBeGreaterThan(10);
     expect(labels.length).toBeGreaterThan(2);
     for (const [index, { left, right }] of labels.entries()) {

@@ -225,14 +225,13 @@ function linesOf(figure: string) {
 }
 
 describe('the plot', () => {
-  const none = { label: 'selecting', seconds: 0, done: 0, total: 0, requests: 0 };
-  const tooMany = { label: 'sweeping', seconds: 19, done: 9, total: 4, requests: 0 };
+  const none = { label: 'selecting', seconds: 0, done: 0, total: 0 };
+  const tooMany = { label: 'sweeping', seconds: 19, done: 9, total: 4 };
   const sweep = sweepSamples();
   it.each([
     [sweep, 'selecting: 900 of 1,000, from 0.0s to 5.0s', [0, 0], [0.05, 0.9]],
     [sweep, 'sweeping: 139 of 140, from 5.0s to 1m 15s', [0.05, 0], [0.79, 0.99]],
     [sweep, 'writing owners: 1,000 of 1,000, from 1m 15s to 1m 35s', [0.79, 0], [1, 1]],
-    [sweep, 'requests a second', [0, 0], [1, 0]],
     [sweep.slice(0, 81), 'sweeping: 70 of 140, from 5.0s to 1m 35s', [0.05, 0], [1, 0.5]],
     [[none, tooMany], 'selecting: 0 of 0, from 0.0s to 19s', [0, 1], [0.2, 1]],
     [[none, tooMany], 'sweeping: 9 of 4, from 19s to 1m 35s', [0.2, 1], [1, 1]],
@@ -244,27 +243,18 @@ describe('the plot', () => {
   it('tells the phases in their order, with a colour each, in the legend too', () => {
     const figure = figureOf(sweep);
     const titles = linesOf(figure).map(({ title }) => title);
-    expect(text(figure)).toContain(`\n${titles.slice(0, 3).join('; ')}. At most 2.00 requests a second.\n`);
-    const legend = ['selecting 5.0s', 'sweeping 1m 10s', 'writing owners 20s', 'requests a second'];
+    expect(text(figure)).toContain(`\n${titles.join('; ')}.\n`);
+    const legend = ['selecting 5.0s', 'sweeping 1m 10s', 'writing owners 20s'];
     expect(text(figure)).toContain(`\n${legend.join('\n')}\n`);
-    const tones = ['--phase-0', '--phase-1', '--phase-2', '--ink'];
+    const tones = ['--phase-0', '--phase-1', '--phase-2'];
     expect(figure.match(/--[\w-]+(?=\))/g)).toEqual([...tones, ...tones]);
-  });
-
-  it('has the mean rate around each moment, right up to both ends, also before the first sample', () => {
-    const ratesOf = (samples: Sample[]) => linesOf(figureOf(samples)).at(-1)?.points ?? [];
-    const rateAt = (at: number) => ratesOf(sweep).find(([share = 0]) => share >= at / 95)?.[1];
-    expect([0, 1, 8, 40, 72, 79, 95].map(rateAt)).toEqual([0, 0, 1, 1, 1, 0, 0]);
-    const even = sweep.map((one) => ({ ...one, requests: one.seconds * 2 }));
-    for (const samples of [even, even.slice(60)])
-      expect(new Set(ratesOf(samples).map(([, height]) => height))).toEqual(new Set([1]));
   });
 
   it.each([
     ['no samples', [], 95],
-    ['two at one moment', [0, 7].map((n) => ({ ...none, seconds: 3, done: n, requests: n })), 95],
+    ['two at one moment', [0, 7].map((n) => ({ ...none, seconds: 3, done: n })), 95],
     ['a run of no duration', [none], 0],
-    ['a run of a month', [none, { ...none, seconds: 2_600_000, requests: 5e9 }], 2_600_000],
+    ['a run of a month', [none, { ...none, seconds: 2_600_000 }], 2_600_000],
   ])('has only numbers and few labels with %s', (_, samples, seconds) => {
     const figure = figureOf(samples, seconds);
     expect(figure).not.toMatch(/NaN|Infinity|undefined|null|\[object/);
@@ -272,16 +262,15 @@ describe('the plot', () => {
   });
 
   it.each([
-    [0.45, 'mean over 5s', '0 0.1s 0.2s 0.3s 0.4s', 0, '0.0 0.5 1.0'],
-    [60, 'mean over 5s', '0 10s 20s 30s 40s 50s 1m', 0.03, '0.00 0.01 0.02 0.03'],
-    [95, 'mean over 5s', '0 30s 1m 1m 30s', 1.98, '0.0 0.5 1.0 1.5 2.0'],
-    [27_500, 'mean over 9m 10s', '0 2h 4h 6h', 4.4, '0 2 4 6'],
-    [9 * 86_400, 'mean over 4h 19m', '0 2d 4d 6d 8d', 650, '0 200 400 600 800'],
-  ])('of %d seconds has round times and counts', (seconds, mean, times, rate, counts) => {
-    const figure = figureOf([{ ...none, seconds, requests: rate * seconds }], seconds);
+    [0.45, '0 0.1s 0.2s 0.3s 0.4s'],
+    [60, '0 10s 20s 30s 40s 50s 1m'],
+    [95, '0 30s 1m 1m 30s'],
+    [27_500, '0 2h 4h 6h'],
+    [9 * 86_400, '0 2d 4d 6d 8d'],
+  ])('of %d seconds has round times', (seconds, times) => {
+    const figure = figureOf([{ ...none, seconds }], seconds);
     expect(contents(figure, '<text class="time"').join(' ')).toBe(`${times} time since the start`);
-    expect(contents(figure, '<text class="value"').join(' ')).toBe(`0% 25% 50% 75% 100% ${counts}`);
-    expect(figure).toContain(`requests a second (${mean})`);
+    expect(contents(figure, '<text class="value"').join(' ')).toBe('0% 25% 50% 75% 100%');
   });
 });
 
@@ -289,26 +278,25 @@ describe('what a page hears', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
   afterEach(() => void vi.useRealTimers());
 
-  /** Walks for so many seconds, a step and a request in each. */
+  /** Walks for so many seconds, a step in each. */
   function walk(take: Tell, label: string, seconds: number): void {
     take({ kind: 'phase', label, done: 0, total: seconds });
     for (let done = 1; done <= seconds; done += 1) {
       vi.advanceTimersByTime(1_000);
-      take({ kind: 'request' });
       take({ kind: 'step', label, done, total: seconds });
     }
   }
 
-  it('are the moments of a run, with its requests', () => {
+  it('are the moments of a run', () => {
     const { take, samples } = startSamples();
     walk(take, 'walking jockeys', 3);
     vi.advanceTimersByTime(100);
     take({ kind: 'phase', label: 'sweeping', done: 0, total: 9 });
     take({ kind: 'step', label: 'sweeping', done: 3, total: 9 });
     take({ kind: 'step', label: 'sweeping', done: 4, total: 4 });
-    expect(samples.map((one) => [one.seconds, one.label, one.done, one.total, one.requests])).toEqual([
-      ...[0, 1, 2, 3].map((second) => [second, 'walking jockeys', second, 3, second]),
-      ...[0, 4].map((done) => [3.1, 'sweeping', done, done === 0 ? 9 : 4, 3]),
+    expect(samples.map((one) => [one.seconds, one.label, one.done, one.total])).toEqual([
+      ...[0, 1, 2, 3].map((second) => [second, 'walking jockeys', second, 3]),
+      ...[0, 4].map((done) => [3.1, 'sweeping', done, done === 0 ? 9 : 4]),
     ]);
   });
 

@@ -36,14 +36,13 @@ export function failures(count: number, changes: Partial<Failure> = {}): Failure
   });
 }
 
-/** Two samples a second: 5 seconds of selecting, 70 of sweeping at two requests a second, 20 of writing. */
+/** Two samples a second: 5 seconds of selecting, 70 of sweeping and 20 of writing. */
 export function sweepSamples(): Sample[] {
   return Array.from({ length: 191 }, (_, index) => {
     const seconds = index / 2;
-    const requests = Math.min(140, Math.max(0, (seconds - 5) * 2));
-    if (seconds < 5) return { seconds, label: 'selecting', done: seconds * 200, total: 1000, requests };
-    if (seconds < 75) return { seconds, label: 'sweeping', done: requests, total: 140, requests };
-    return { seconds, label: 'writing owners', done: (seconds - 75) * 50, total: 1000, requests };
+    if (seconds < 5) return { seconds, label: 'selecting', done: seconds * 200, total: 1000 };
+    if (seconds < 75) return { seconds, label: 'sweeping', done: (seconds - 5) * 2, total: 140 };
+    return { seconds, label: 'writing owners', done: (seconds - 75) * 50, total: 1000 };
   });
 }
 
@@ -112,7 +111,7 @@ export function pageWith(hostile: string): string {
   const person = { name: hostile, wins: 1, lastWin: '2026-11-22', before: { wins: 0, lastWin: null } };
   return pageOf({
     report: { exit_code: 6, stopped_by: hostile, failures: failed },
-    samples: [{ seconds: 1, label: hostile, done: 1, total: 2, requests: 1 }],
+    samples: [{ seconds: 1, label: hostile, done: 1, total: 2 }],
     people: [hostile, `${hostile}!`].map((id) => ({ ...person, id })),
   });
 }

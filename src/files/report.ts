@@ -188,16 +188,12 @@ export function* savedReports(directory: string): Generator<SavedReport> {
 
 /** How many requests the last complete sweep took, and of how many entities it was; undefined if there is none. */
 export function lastSweep(directory: string): { requests: number; entities: number } | undefined {
-  for (const report of savedReports(directory)) {
-    const { strategy, requests = 0, statistics } = report;
+  for (const { strategy, exit_code, requests = 0, statistics } of savedReports(directory)) {
+    const isComplete = exit_code === exitCodes.allWritten || exit_code === exitCodes.someFailed;
     const entities = Object.values(statistics).reduce((sum, { total }) => sum + total, 0);
-    if (strategy === 'sweep' && isComplete(report)) return { requests, entities };
+    if (strategy === 'sweep' && isComplete) return { requests, entities };
   }
   return undefined;
-}
-
-function isComplete({ mode, exit_code }: SavedReport): boolean {
-  return mode === 'production' && (exit_code === exitCodes.allWritten || exit_code === exitCodes.someFailed);
 }
 
 /** A run before this one, as its page tells it; `page` is the name of its own page, where there is one. */
@@ -215,17 +211,17 @@ function runsBefore(directory: string, ownPath: string): PastRun[] {
 }
 
 /**
- * Removes the reports and pages of all but the latest runs and the last complete one, and the drafts that killed runs
- * have left. Checkpoints stay.
+ * Removes the reports and pages of all but the latest runs and the last that went well, and the drafts that killed
+ * runs have left. Checkpoints stay.
  */
 function removeOld(directory: string): void {
   const names = readdirSync(directory);
   const timeOf = (name: string) => savedName.exec(name)?.[1];
   const times = [...new Set(names.flatMap((name) => timeOf(name) ?? []))].sort();
   const old = new Set(times.slice(0, -keptRuns));
-  for (const report of old.size > 0 ? savedReports(directory) : []) {
-    if (!isComplete(report)) continue;
-    old.delete(timeOf(basename(report.path)) ?? '');
+  for (const { mode, exit_code, path } of old.size > 0 ? savedReports(directory) : []) {
+    if (mode !== 'production' || exit_code !== exitCodes.allWritten) continue;
+    old.delete(timeOf(basename(path)) ?? '');
     break;
   }
   for (const name of names) {

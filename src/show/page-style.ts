@@ -70,7 +70,6 @@ figure { margin: 0; }
 svg { overflow: visible; }
 line { stroke: var(--rule); }
 text { fill: var(--muted); font-size: 0.75rem; }
-.name { fill: var(--ink); font-size: 0.85rem; }
 .value { text-anchor: end; }
 .time { text-anchor: middle; }
 .line { fill: none; stroke: var(--tone); stroke-width: 2; stroke-linejoin: round; vector-effect: non-scaling-stroke; }
