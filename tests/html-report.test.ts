@@ -85,8 +85,8 @@ describe('the page', () => {
     ['\nNumber 10 31 160 19.38% \ntrainers\nname wins runs win rate \nNumber 1 40 160 25.00% \n'],
     ['\nSince the run before\n1,234 of 54,334 rows have other last dates, or other runs or wins in 30 days, than'],
     ['\nmore wins in 30 days: the first of 15\nname type before now \nNumber 1 jockeys 35 40 \n'],
-    ['\nfirst win in a year\nname type before now \nNumber 2 jockeys none 2026-11-22 \n'],
-    ['\nwon again after 100 days or more\nname type before now \nNumber 3 jockeys 2026-05-01 2026-11-22 \n'],
+    ['\nfirst win in a year\nname type date \nNumber 2 jockeys 2026-11-22 \n'],
+    ['\nwon again after 100 days or more\nname type days \nNumber 3 jockeys 205 \n'],
     [
       '\nended duration requests written failed changed exit code \n2026-11-23 05:01:47 UTC 1m 35s 135 54,334 30 1,234 3 \n',
     ],

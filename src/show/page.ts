@@ -32,29 +32,29 @@ const winners = entityTypes.map(
   }),
 );
 
-const columns = ['type', 'before', 'now'];
 const gain = ({ wins, winsBefore }: Shown) => wins - winsBefore;
-const winsTold = ({ type, wins, winsBefore }: Shown) => [type, formatCount(winsBefore), formatCount(wins)];
-const lastWinsTold = ({ type, lastWin, lastWinBefore }: Shown) => [type, lastWinBefore ?? 'none', lastWin ?? 'none'];
+const winsTold: Pick<Kind, 'columns' | 'cells'> = {
+  columns: ['type', 'before', 'now'],
+  cells: ({ type, wins, winsBefore }) => [type, formatCount(winsBefore), formatCount(wins)],
+};
+const daysWithoutWin = ({ lastWin, lastWinBefore }: Shown) =>
+  lastWin === null || lastWinBefore === null ? 0 : daysBetween(lastWinBefore, lastWin);
 
 /** Of those alone who had statistics before. */
 const news: readonly Kind[] = [
-  { title: 'more wins in 30 days', columns, cells: winsTold, size: gain },
-  { title: 'fewer wins in 30 days', columns, cells: winsTold, size: (one) => -gain(one) },
+  { title: 'more wins in 30 days', ...winsTold, size: gain },
+  { title: 'fewer wins in 30 days', ...winsTold, size: (one) => -gain(one) },
   {
     title: 'first win in a year',
-    columns,
-    cells: lastWinsTold,
+    columns: ['type', 'date'],
     size: ({ lastWin, lastWinBefore }) => (lastWin !== null && lastWinBefore === null ? 1 : 0),
+    cells: ({ type, lastWin }) => [type, `${lastWin}`],
   },
   {
     title: `won again after ${longWithoutWin} days or more`,
-    columns,
-    cells: lastWinsTold,
-    size: ({ lastWin, lastWinBefore }) => {
-      const days = lastWin === null || lastWinBefore === null ? 0 : daysBetween(lastWinBefore, lastWin);
-      return days >= longWithoutWin ? days : 0;
-    },
+    columns: ['type', 'days'],
+    size: (one) => (daysWithoutWin(one) >= longWithoutWin ? daysWithoutWin(one) : 0),
+    cells: (one) => [one.type, formatCount(daysWithoutWin(one))],
   },
 ];
 
