@@ -167,7 +167,9 @@ it.each(toRun('sql'))('the database takes each statement: $place', async ({ text
 });
 
 const places = pages.flatMap((page) =>
-  [...read(page).matchAll(/\]\((?!https?:)([^)#]*)(#[^)]*)?\)/g)].map((found) => [page, found[1], found[2]] as const),
+  [...read(page).matchAll(/\]\((?!https?:)([^)#]*)(#[^)]*)?\)/g)].map(
+    (found) => [page, found[1], found[2] ?? ''] as const,
+  ),
 );
 
 it.each(places)('%s: what %s%s links to is there', (page, path = '', anchor = '') => {

@@ -5,7 +5,7 @@ import { entityTypes } from '../src/entity-types.js';
 import { exitCodeMeanings, exitCodes } from '../src/errors.js';
 import type { Tell } from '../src/events.js';
 import type { PastRun, Report } from '../src/files/report.js';
-import { startPage, startPeople } from '../src/show/page.js';
+import { runPage, startPage, startPeople } from '../src/show/page.js';
 import { plot, type Sample, startSamples } from '../src/show/plot.js';
 import { jockeys } from './faults.js';
 import {
@@ -120,6 +120,7 @@ describe('the page', () => {
     const [first, second, ...others] = runsBefore;
     const links = (before: PastRun[]) => [...pageOf({ before }).matchAll(/<a href="(.*?)">/g)].map(([, href]) => href);
     expect(links([...runsBefore])).toEqual([first?.page, first?.page, second?.page]);
+    expect(links([...others.slice(0, 1), ...(second ? [second] : [])])).toEqual([second?.page, second?.page]);
     expect(links(others)).toEqual([]);
   });
 
@@ -167,10 +168,30 @@ describe('news', () => {
     ],
     ['a win taken away', { wins: 1, lastWin: '2026-08-14', before: { wins: 1, lastWin: win } }, []],
     ['the only win taken away', { wins: 1, lastWin: null, before: { wins: 1, lastWin: win } }, []],
+    ['a stored win without a date', { wins: 0, before: { wins: 1, lastWin: null } }, ['fewer wins in 30 days']],
     ['no statistics before', { wins: 1, lastWin: win }, []],
   ])('of one with %s', (_, figures, titles) => {
     const news = told([{ id: 'jky_1', name: 'Ann', ...figures }]).filter((line) => !line.startsWith('jockeys'));
     expect(news).toEqual(titles.map((title) => `${title} jky_1`));
+  });
+
+  it('of an equal change are told of those with more wins first', () => {
+    const people = [6, 10].map((wins) => ({
+      id: wins === 6 ? 'jky_a' : 'jky_b',
+      name: 'Ann',
+      wins,
+      before: { wins: wins - 1, lastWin: null },
+    }));
+    expect(told(people).filter((line) => line.startsWith('more'))).toEqual(
+      ['jky_b', 'jky_a'].map((id) => `more wins in 30 days ${id}`),
+    );
+  });
+
+  it('tell a jockey and a trainer of one name apart by their type, without ids', () => {
+    const { add, people } = startPeople();
+    for (const [at, type] of entityTypes.entries())
+      add(type, batchOf(type, [{ id: `id${at}`, name: 'Ann', wins: 1 }]).written);
+    expect(runPage(reportWith(), [], people, [])).not.toContain('class="id"');
   });
 
   it('are told of those with the greatest change, over all batches', () => {

@@ -138,6 +138,17 @@ it('tells its page of the runs before, the latest first, and of their pages', ()
   ]);
 });
 
+it('tells its page of no more than 14 runs', () => {
+  for (let day = 1; day <= 15; day += 1)
+    saveReport(folder(), reportWith({ timestamp: `2026-11-${String(day).padStart(2, '0')}T05:00:00Z` }));
+  let told: readonly PastRun[] = [];
+  saveReport(folder(), reportWith(), (_, before) => {
+    told = before;
+    return '';
+  });
+  expect([told.length, told.at(-1)?.timestamp]).toEqual([14, '2026-11-02T05:00:00Z']);
+});
+
 describe('old files', () => {
   const ended = (day: number, changes: Partial<Report> = {}) => {
     const timestamp = new Date(Date.UTC(2026, 0, day)).toISOString();
