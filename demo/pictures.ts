@@ -90,6 +90,7 @@ function drawn(screen: string): string {
     }
   }
   return html`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="${size.font}">
+<title>A run in a terminal</title>
 <rect width="100%" height="100%" rx="8" fill="#0d1117"/>
 ${texts}</svg>
 `.markup;
