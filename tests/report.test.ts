@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { exitCodes, FatalError } from '../src/errors.js';
 import { type PastRun, type Report, savedReports, saveReport, startReport } from '../src/files/report.js';
-import { typeNamed } from './faults.js';
+import { jockeys, typeNamed } from './faults.js';
 import { batchOf, failures, reportWith } from './sample-report.js';
 import { ownFolder } from './watching.js';
 import { usualOptions } from './world.js';
@@ -28,16 +28,16 @@ it('has the documented format, and what was asked', () => {
     options: { skip_existing: true, stale_after: '12h', resume: false, limit: 10 },
     statistics: {},
     overall: { total_entities: 0, total_processed: 0, total_successful: 0, total_failed: 0, duration: 0 },
-    ...{ strategy: null, requests: 0, changed: 0, exit_code: 0, stopped_by: null, failures: [] },
+    ...{ strategy: null, requests: 0, changed: 0, exit_code: 0, stopped_by: null, forced: [], failures: [] },
   });
 });
 
 it.each([
   ['walk', 10, 5, 16],
-  ['sweep', 12, 7, 18],
+  ['sweep', 12, 17, 18],
 ] as const)('sums up what a %s did, and how long each type took', (strategy, first, second, all) => {
   vi.useFakeTimers({ toFake: ['performance'] });
-  const [jockeys, trainers] = [typeNamed('jockeys'), typeNamed('trainers')];
+  const trainers = typeNamed('trainers');
   const written = (count: number) => batchOf(jockeys, Array(count).fill({ id: 'jky_2', name: '', wins: 0 })).written;
   vi.advanceTimersByTime(300);
   const { take, ended } = startReport(usualOptions, new Date());
@@ -48,16 +48,13 @@ it.each([
   vi.advanceTimersByTime(500);
   // A walk is refused at its first entity: another strategy begins anew.
   take({ kind: 'gathering', strategy: 'walk' });
-  take({ kind: 'populating', type: jockeys });
   vi.advanceTimersByTime(500);
   take({ kind: 'gathering', strategy });
   // A walk gathers as it populates.
   vi.advanceTimersByTime(strategy === 'sweep' ? 2_000 : 0);
-  take({ kind: 'populating', type: jockeys });
   take({ kind: 'batch', type: jockeys, written: written(40), failures: failures(1) });
   vi.advanceTimersByTime(10_000);
   take({ kind: 'batch', type: jockeys, written: written(20), failures: failures(2) });
-  take({ kind: 'populating', type: trainers });
   vi.advanceTimersByTime(5_000);
   take({ kind: 'batch', type: trainers, written: written(50), failures: [] });
   const report = ended(going);
@@ -85,8 +82,18 @@ it.each<[number, string, object]>([
   const dates = { last_ride_date: '2026-06-29', last_win_date: '2026-06-29', days_since_last_ride: 2 };
   const row = { id: 'jky_1', ...dates, recent_30d_rides: 9, recent_30d_wins: 1, ...changes };
   const { take, ended } = startReport(usualOptions, new Date());
-  take({ kind: 'batch', type: typeNamed('jockeys'), written: [{ entity, row }], failures: [] });
+  take({ kind: 'batch', type: jockeys, written: [{ entity, row }], failures: [] });
   expect(ended(going).changed).toBe(changed);
+});
+
+it('counts every row of a refresh as changed, for it writes no others', () => {
+  const { take, ended } = startReport(usualOptions, new Date());
+  take({ kind: 'gathering', strategy: 'refresh' });
+  const row = { last_ride_date: null, last_win_date: null, recent_30d_rides: 0, recent_30d_wins: 0 };
+  const [one] = batchOf(jockeys, [{ id: 'jky_1', name: '', wins: 0 }]).written;
+  const written = one ? [{ entity: { ...one.entity, recentRuns: 0 }, row: { id: 'jky_1', ...row } }] : [];
+  take({ kind: 'batch', type: jockeys, written, failures: [] });
+  expect(ended(going).changed).toBe(1);
 });
 
 it.each([
@@ -110,9 +117,11 @@ it('is saved under its time, by UTC', () => {
   expect(readdirSync(folder('json'))).toHaveLength(3);
 });
 
-it('of a dry run leaves the latest page alone', () => {
+it('of a dry run and of a refresh leaves the latest page alone', () => {
   for (const mode of ['production', 'dry_run'] as const) saveReport(folder(), reportWith({ mode }), () => mode);
+  saveReport(folder(), reportWith({ strategy: 'refresh' }), () => 'refresh');
   expect(readFileSync(folder('latest.html'), 'utf8')).toBe('production');
+  expect(readFileSync(folder('statistics_refresh_report.html'), 'utf8')).toBe('refresh');
   expect(readFileSync(pathOf('20261123_050148').replace('json', 'html'), 'utf8')).toBe('dry_run');
 });
 

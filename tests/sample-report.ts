@@ -22,6 +22,7 @@ export function reportWith(changes: Partial<Report> = {}): Report {
     strategy: 'sweep',
     requests: 135,
     changed: 1234,
+    forced: [],
     exit_code: 0,
     stopped_by: null,
     failures: [],

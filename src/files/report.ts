@@ -35,6 +35,8 @@ export interface Report {
   requests: number;
   /** The rows written that tell other last dates, or other runs or wins of the last 30 days, than before. */
   changed: number;
+  /** What a witness contradicts and --force had written all the same. */
+  forced: string[];
   exit_code: ExitCode;
   /** Why the run ended before its end, for people. */
   stopped_by: string | null;
@@ -59,33 +61,34 @@ const draftName = /^(statistics_population_report_\d{8}_\d{6}|run_\w+\.lock|requ
 const draftMs = 60 * 60 * 1000;
 
 /** What a report gathers as the run goes on. */
-type Gathered = Pick<Report, 'statistics' | 'strategy' | 'requests' | 'changed' | 'failures'>;
+type Gathered = Pick<Report, 'statistics' | 'strategy' | 'requests' | 'changed' | 'forced' | 'failures'>;
 
 /** The report of a run, which grows as it listens. */
 export function startReport(options: PopulateOptions, startedAt: Date) {
   const startedAtMs = performance.now();
-  const gathered: Gathered = { statistics: {}, strategy: null, requests: 0, changed: 0, failures: [] };
-  const { statistics, failures } = gathered;
-  let sinceMs = startedAtMs;
-  let gatheringMs: number | undefined;
+  const gathered: Gathered = { statistics: {}, strategy: null, requests: 0, changed: 0, forced: [], failures: [] };
+  const { statistics, forced, failures } = gathered;
+  const sinceMs = new Map<EntityTypeName, number>();
+  let gatheringMs = startedAtMs;
 
   function take(event: RunEvent): void {
     if (event.kind === 'request') gathered.requests += 1;
+    else if (event.kind === 'forced') forced.push(event.what);
     else if (event.kind === 'selected') {
       statistics[event.type.name] = { ...noFigures, total: event.total, skipped: event.skipped };
     } else if (event.kind === 'gathering') {
       gathered.strategy = event.strategy;
-      sinceMs = performance.now();
-      gatheringMs = undefined;
-    } else if (event.kind === 'populating') {
-      // A sweep, which ends before the first type is populated, serves all of them: its time is part of each.
-      gatheringMs ??= performance.now() - sinceMs;
-      sinceMs = performance.now() - gatheringMs;
+      gatheringMs = performance.now();
     } else if (event.kind === 'batch') {
+      const { name } = event.type;
       failures.push(...event.failures);
-      gathered.changed += changedRows(event);
-      const before = statistics[event.type.name] ?? noFigures;
-      statistics[event.type.name] = figuresAfter(before, event, (performance.now() - sinceMs) / 1000);
+      gathered.changed += gathered.strategy === 'refresh' ? event.written.length : changedRows(event);
+      // A sweep serves all types: its time is part of each. A walk comes to one type after the other.
+      const since = sinceMs.get(name) ?? gatheringMs;
+      sinceMs.set(name, since);
+      if (gathered.strategy === 'walk') gatheringMs = performance.now();
+      const before = statistics[name] ?? noFigures;
+      statistics[name] = figuresAfter(before, event, (performance.now() - since) / 1000);
     }
   }
 
@@ -114,13 +117,15 @@ function askedOf(options: PopulateOptions): Pick<Report, 'entity_types' | 'mode'
 const noFigures = { total: 0, processed: 0, successful: 0, failed: 0, skipped: 0, duration: 0, rate: 0 };
 
 /** A type's figures after another batch, so many seconds since its start. */
-function figuresAfter(before: TypeStatistics, { written, failures }: Batch, seconds: number): TypeStatistics {
+function figuresAfter(before: TypeStatistics, batch: Batch, seconds: number): TypeStatistics {
+  const { written, failures, passedOver = 0 } = batch;
+  const total = before.total - passedOver;
   const successful = before.successful + written.length;
   const failed = before.failed + failures.length;
   const processed = successful + failed;
   const duration = Number(seconds.toFixed(2));
   const rate = Number((processed / Math.max(seconds, 0.001)).toFixed(3));
-  return { ...before, successful, failed, processed, duration, rate };
+  return { ...before, total, successful, failed, processed, duration, rate };
 }
 
 function changedRows({ type, written }: Batch): number {
@@ -165,12 +170,19 @@ const savedReportSchema = z.object({
   overall: z.object({ duration: z.number() }).optional(),
   exit_code: z.number().optional(),
   stopped_by: z.string().nullable().optional(),
+  failures: z.array(z.object({ id: z.string() })).optional(),
 });
 
 export type SavedReport = z.infer<typeof savedReportSchema> & { path: string };
 
 /** A report or a page, and its run's time. */
 const savedName = /^statistics_population_report_(\d{8}_\d{6})\.(json|html)$/;
+
+/** The ids of those that have failed in a run whose report is there. */
+export function lastFailures(directory: string): Set<string> {
+  const reports = [...savedReports(directory)];
+  return new Set(reports.flatMap(({ failures = [] }) => failures.map(({ id }) => id)));
+}
 
 /** The reports in a folder, newest first; files that are none are passed over. */
 export function* savedReports(directory: string): Generator<SavedReport> {
@@ -236,13 +248,14 @@ function removeOld(directory: string): void {
 type MakePage = (report: Report, before: readonly PastRun[]) => string;
 
 /**
- * Writes the report under its timestamp (UTC), or a later one's name, never over another one, and `page` of it beside
- * it. That either cannot be written is the run's outcome if nothing worse is. Old reports are removed.
+ * Writes the report under its timestamp (UTC), or a later one's name, never over another one but a refresh's over that
+ * of the one before, and `page` of it beside it. That either cannot be written is the run's outcome if nothing worse
+ * is. Old ones are removed.
  */
 export function saveReport(directory: string, report: Report, page?: MakePage): EndedRun {
   let path = '';
   try {
-    path = writeNewReport(directory, report);
+    path = report.strategy === 'refresh' ? writeRefreshReport(directory, report) : writeNewReport(directory, report);
   } catch (error) {
     return { report: failedToSave(report, error), reportPath: null };
   }
@@ -252,7 +265,8 @@ export function saveReport(directory: string, report: Report, page?: MakePage): 
     const pagePath = path.replace(/json$/, 'html');
     const markup = page(report, runsBefore(directory, path));
     writeWholeFile(pagePath, markup);
-    if (report.mode === 'production') writeWholeFile(join(directory, 'latest.html'), markup);
+    const isFull = report.mode === 'production' && report.strategy !== 'refresh';
+    if (isFull) writeWholeFile(join(directory, 'latest.html'), markup);
     return { report, reportPath: path, pagePath };
   } catch (error) {
     const failed = failedToSave(report, error);
@@ -263,6 +277,13 @@ export function saveReport(directory: string, report: Report, page?: MakePage): 
     }
     return { report: failed, reportPath: path };
   }
+}
+
+/** In place of that of the refresh before: there may be one every five minutes. */
+function writeRefreshReport(directory: string, report: Report): string {
+  const path = join(directory, 'statistics_refresh_report.json');
+  writeWholeFile(path, textOf(report));
+  return path;
 }
 
 function textOf(report: Report): string {

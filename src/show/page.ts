@@ -102,7 +102,8 @@ function shownOf(type: EntityType, { entity, row }: Written) {
   return {
     type: type.name,
     id: entity.id,
-    name: entity.name,
+    // A refresh asks the database for no names.
+    name: entity.name || entity.id,
     ...now,
     runs: figure('recent_30d_{runs}'),
     winRate: figure('recent_30d_win_rate'),
