@@ -26,6 +26,8 @@ const entityRows = z.array(
     name: z.string(),
     lastDate: z.string().nullable(),
     recentRuns: z.number().nullable().transform(Number),
+    recentWins: z.number().nullable().transform(Number),
+    lastWinDate: z.string().nullable(),
     statsUpdatedAtMs: z.string().transform(instantMs).nullable(),
   }),
 );
@@ -140,7 +142,9 @@ const isNoTest = ({ id }: Entity) => !id.startsWith('**TEST**');
  */
 async function readRange(ask: Ask, type: EntityType, after: string | undefined, last: string | undefined, filter = '') {
   const recentRuns = columnOf(type, 'recent_30d_{runs}');
-  const columns = `id,name,lastDate:${lastDateColumn(type)},recentRuns:${recentRuns},statsUpdatedAtMs:stats_updated_at`;
+  const wins = 'recentWins:recent_30d_wins,lastWinDate:last_win_date';
+  const runs = `lastDate:${lastDateColumn(type)},recentRuns:${recentRuns}`;
+  const columns = `id,name,${runs},${wins},statsUpdatedAtMs:stats_updated_at`;
   const pages: Entity[][] = [];
   const seen = new Set<string>();
   for (let from = after; from === undefined || from !== last; ) {

@@ -27,6 +27,10 @@ export interface Entity {
   lastDate: string | null;
   /** Its stored rides or runs of the last 30 days. */
   recentRuns: number;
+  /** Its stored wins of the last 30 days. */
+  recentWins: number;
+  /** The stored date of its last win. */
+  lastWinDate: string | null;
   /** When its statistics were written, in milliseconds since 1970; null for an entity without statistics. */
   statsUpdatedAtMs: number | null;
 }

@@ -254,7 +254,8 @@ function* changedOutcomes(
   for (const id of touched.ids(type)) {
     const [then, now] = [before, evidence.tallies].map((tallies) => JSON.stringify(tallies.row(type, id)));
     if (taken.has(id) || then === now) continue;
-    changed.push({ id, name: '', lastDate: before.lastDate(type, id), recentRuns: 0, statsUpdatedAtMs: null });
+    const stored = { lastDate: before.lastDate(type, id), recentRuns: 0, recentWins: 0, lastWinDate: null };
+    changed.push({ id, name: '', ...stored, statsUpdatedAtMs: null });
   }
   yield* outcomesOf({ ...strays, entities: changed }, evidence);
 }

@@ -34,7 +34,8 @@ const series = <Item>(count: number, make: (index: number) => Item) =>
 
 /** A selection of the type; all of them and `others` more were active on `lastDate`. */
 function select(type: EntityType, ids: string[], lastDate: string | null = null, others: string[] = []): Selection {
-  const entities = ids.map((id) => ({ id, name: id, lastDate, recentRuns: 0, statsUpdatedAtMs: null }));
+  const stored = { lastDate, recentRuns: 0, recentWins: 0, lastWinDate: null, statsUpdatedAtMs: null };
+  const entities = ids.map((id) => ({ id, name: id, ...stored }));
   const isRecent = lastDate !== null && lastDate >= statisticsWindow(today).start;
   const recentlyActive = isRecent ? [...ids, ...others].map((id) => ({ id, lastDate })) : [];
   return { type, entities, skipped: 0, recentlyActive };

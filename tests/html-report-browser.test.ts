@@ -14,11 +14,11 @@ const where = browser ?? 'a browser (skipped: none is in PATH)';
 const quiet = [
   ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync'],
   ...['--disable-background-networking', '--disable-component-update', '--disable-dev-shm-usage'],
-  ...['--enable-logging=stderr', '--dump-dom'],
+  ...['--lang=en-US', '--enable-logging=stderr', '--dump-dom'],
 ];
 
 /** What the browser makes of a page, and what it says on its console, errors of the policy and of SVG included. */
-async function open(page: string, scheme = 'light'): Promise<{ dom: string; said: string[] }> {
+async function open(page: string, scheme = 'light', zone = 'UTC'): Promise<{ dom: string; said: string[] }> {
   const folder = mkdtempSync(join(tmpdir(), 'page-'));
   // The browser's last processes may still write into its profile.
   onTestFinished(() => rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }));
@@ -26,7 +26,8 @@ async function open(page: string, scheme = 'light'): Promise<{ dom: string; said
   writeFileSync(path, page);
   const colours = `--blink-settings=preferredColorScheme=${scheme === 'dark' ? 0 : 1}`;
   const args = [...quiet, `--user-data-dir=${path}.profile`, colours, pathToFileURL(path).href];
-  const limits = { maxBuffer: 100 * 1024 * 1024, timeout: 50_000, killSignal: 'SIGKILL' } as const;
+  const env = { ...process.env, TZ: zone };
+  const limits = { env, maxBuffer: 100 * 1024 * 1024, timeout: 50_000, killSignal: 'SIGKILL' } as const;
   const { stdout, stderr } = await promisify(execFile)(browser ?? '', args, limits);
   return { dom: stdout, said: stderr.split('\n').filter((line) => /:CONSOLE[:(]/.test(line)) };
 }
@@ -55,14 +56,33 @@ describe.skipIf(browser === undefined)(`the run's page in ${where}`, () => {
     expect(said).toHaveLength(2);
   });
 
-  const rows = 5 + 3 * 11 + 31;
+  // Types, failures, news of up to ten people, the winners of each type, and 15 runs; each table with a head.
+  const rows = 5 + 31 + (11 + 11 + 10 + 10) + 3 * 11 + 16;
   it.each<[string, string, Record<string, number>]>([
-    ['whole', pageOf(), { '<tr>': rows, '<path class="line"': 4, '</footer>\n\n\n</body></html>': 1 }],
+    ['whole', pageOf(), { '<tr>': rows, '<path class="line"': 3, '</script>\n\n\n</body></html>': 1 }],
     ['with 10,000 failures', pageOf({ report: { failures: failures(10_000) } }), { 'class="reason"': 10_000 }],
   ])('renders %s, without a word on the console', async (_, page, parts) => {
     const { dom, said } = await open(page);
     expect(said).toEqual([]);
     for (const [part, count] of Object.entries(parts)) expect(dom.split(part)).toHaveLength(count + 1);
+  });
+
+  it('tells times by the reader’s clock, with UTC at hand', async () => {
+    const { dom, said } = await open(pageOf(), 'light', 'America/New_York');
+    expect(said).toEqual([]);
+    const times = [...dom.matchAll(/<time datetime="(.*?)" title="(.*?)">(.*?)<\/time>/g)].map((match) =>
+      match.slice(1),
+    );
+    const local = expect.stringMatching(/^Nov 23, 2026, 12:00\sAM EST$/);
+    expect(times[0]).toEqual(['2026-11-23T05:00:12.345Z', '2026-11-23 05:00:12 UTC', local]);
+    expect(times).toHaveLength(1 + 1 + 15);
+    expect(dom).toContain('<footer>Started 2026-11-23 05:00:12 UTC, written');
+  });
+
+  it('lets no script run but that one', async () => {
+    const { dom, said } = await open(pageOf().replace('<main>', '<main><script>document.title = "changed"</script>'));
+    expect(dom).toContain('<title>Statistics run');
+    expect(said).toEqual([expect.stringContaining('Content Security Policy')]);
   });
 
   it.each([
@@ -79,7 +99,7 @@ describe.skipIf(browser === undefined)(`the run's page in ${where}`, () => {
     expect(said).toEqual([]);
     const { lines, tones, labels, ...page } = JSON.parse(/<pre>(.*?)<\/pre>/.exec(dom)?.[1] ?? '');
     expect(page).toEqual({ background, wider: 0, scrolledRows: true });
-    expect(new Set(tones).size).toBe(4);
+    expect(new Set(tones).size).toBe(3);
     for (const line of lines) expect(Math.min(line.width, line.height)).toBeGreaterThan(10);
     expect(labels.length).toBeGreaterThan(2);
     for (const [index, { left, right }] of labels.entries()) {

@@ -1,12 +1,11 @@
 import { execFile } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { afterEach, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { exitCodes, FatalError } from '../src/errors.js';
-import type { Written } from '../src/events.js';
-import { savedReports, saveReport, startReport } from '../src/files/report.js';
-import { typeNamed } from './faults.js';
-import { failures, reportWith } from './sample-report.js';
+import { type PastRun, type Report, savedReports, saveReport, startReport } from '../src/files/report.js';
+import { jockeys, typeNamed } from './faults.js';
+import { batchOf, failures, reportWith } from './sample-report.js';
 import { ownFolder } from './watching.js';
 import { usualOptions } from './world.js';
 
@@ -29,7 +28,7 @@ it('has the documented format, and what was asked', () => {
     options: { skip_existing: true, stale_after: '12h', resume: false, limit: 10 },
     statistics: {},
     overall: { total_entities: 0, total_processed: 0, total_successful: 0, total_failed: 0, duration: 0 },
-    ...{ strategy: null, requests: 0, exit_code: 0, stopped_by: null, forced: [], failures: [] },
+    ...{ strategy: null, requests: 0, changed: 0, exit_code: 0, stopped_by: null, forced: [], failures: [] },
   });
 });
 
@@ -38,9 +37,8 @@ it.each([
   ['sweep', 12, 17, 18],
 ] as const)('sums up what a %s did, and how long each type took', (strategy, first, second, all) => {
   vi.useFakeTimers({ toFake: ['performance'] });
-  const [jockeys, trainers] = [typeNamed('jockeys'), typeNamed('trainers')];
-  const entity = { id: 'jky_2', name: '', lastDate: null, statsUpdatedAtMs: null };
-  const written = (count: number): Written[] => Array(count).fill({ entity, row: { id: 'jky_2' } });
+  const trainers = typeNamed('trainers');
+  const written = (count: number) => batchOf(jockeys, Array(count).fill({ id: 'jky_2', name: '', wins: 0 })).written;
   vi.advanceTimersByTime(300);
   const { take, ended } = startReport(usualOptions, new Date());
   take({ kind: 'selected', type: jockeys, total: 100, skipped: 7 });
@@ -71,6 +69,33 @@ it.each([
   ]);
 });
 
+it.each<[number, string, object]>([
+  [0, 'nothing', {}],
+  [1, 'the last ride', { last_ride_date: '2026-06-30' }],
+  [1, 'the last win', { last_win_date: null }],
+  [1, 'the rides of 30 days', { recent_30d_rides: 10 }],
+  [1, 'the wins of 30 days', { recent_30d_wins: 2 }],
+  [0, 'the days since the last ride, which pass by themselves', { days_since_last_ride: 3 }],
+])('counts %i rows as changed where what differs from before is %s', (changed, _, changes) => {
+  const before = { lastDate: '2026-06-29', lastWinDate: '2026-06-29', recentRuns: 9, recentWins: 1 };
+  const entity = { id: 'jky_1', name: '', ...before, statsUpdatedAtMs: 1 };
+  const dates = { last_ride_date: '2026-06-29', last_win_date: '2026-06-29', days_since_last_ride: 2 };
+  const row = { id: 'jky_1', ...dates, recent_30d_rides: 9, recent_30d_wins: 1, ...changes };
+  const { take, ended } = startReport(usualOptions, new Date());
+  take({ kind: 'batch', type: jockeys, written: [{ entity, row }], failures: [] });
+  expect(ended(going).changed).toBe(changed);
+});
+
+it('counts every row of a refresh as changed, for it writes no others', () => {
+  const { take, ended } = startReport(usualOptions, new Date());
+  take({ kind: 'gathering', strategy: 'refresh' });
+  const row = { last_ride_date: null, last_win_date: null, recent_30d_rides: 0, recent_30d_wins: 0 };
+  const [one] = batchOf(jockeys, [{ id: 'jky_1', name: '', wins: 0 }]).written;
+  const written = one ? [{ entity: { ...one.entity, recentRuns: 0 }, row: { id: 'jky_1', ...row } }] : [];
+  take({ kind: 'batch', type: jockeys, written, failures: [] });
+  expect(ended(going).changed).toBe(1);
+});
+
 it.each([
   [new FatalError(exitCodes.apiRefused, 'Refused.'), exitCodes.apiRefused, 'Refused.'],
   [new Error('A bug.'), exitCodes.ownBug, 'A bug.'],
@@ -88,7 +113,131 @@ it('is saved under its time, by UTC', () => {
   mkdirSync(folder('json'));
   const { pagePath = '' } = saveReport(folder('json'), report, ({ timestamp }) => timestamp);
   expect(pagePath).toBe(folder('json/statistics_population_report_20260630_223009.html'));
-  expect(readFileSync(pagePath, 'utf8')).toBe(report.timestamp);
+  for (const path of [pagePath, folder('json/latest.html')]) expect(readFileSync(path, 'utf8')).toBe(report.timestamp);
+  expect(readdirSync(folder('json'))).toHaveLength(3);
+});
+
+it('of a dry run and of a refresh leaves the latest page alone', () => {
+  for (const mode of ['production', 'dry_run'] as const) saveReport(folder(), reportWith({ mode }), () => mode);
+  saveReport(folder(), reportWith({ strategy: 'refresh' }), () => 'refresh');
+  expect(readFileSync(folder('latest.html'), 'utf8')).toBe('production');
+  expect(readFileSync(folder('statistics_refresh_report.html'), 'utf8')).toBe('refresh');
+  expect(readFileSync(pathOf('20261123_050148').replace('json', 'html'), 'utf8')).toBe('dry_run');
+});
+
+it('tells its page of the runs before, the latest first, and of their pages', () => {
+  for (const [day, mode] of [
+    ['01', 'production'],
+    ['02', 'dry_run'],
+    ['03', 'production'],
+  ] as const) {
+    const report = reportWith({ timestamp: `2026-11-${day}T05:00:00Z`, mode });
+    saveReport(folder(), report, day === '01' ? () => '' : undefined);
+  }
+  let told: readonly PastRun[] = [];
+  saveReport(folder(), reportWith(), (_, before) => {
+    told = before;
+    return '';
+  });
+  const page = 'statistics_population_report_20261101_050000.html';
+  const figures = { requests: 135, changed: 1234, overall: { duration: 95 } };
+  expect(told).toMatchObject([
+    { timestamp: '2026-11-03T05:00:00Z', page: undefined, ...figures },
+    { timestamp: '2026-11-01T05:00:00Z', page, ...figures },
+  ]);
+});
+
+it('tells its page of no more than 14 runs', () => {
+  for (let day = 1; day <= 15; day += 1)
+    saveReport(folder(), reportWith({ timestamp: `2026-11-${String(day).padStart(2, '0')}T05:00:00Z` }));
+  let told: readonly PastRun[] = [];
+  saveReport(folder(), reportWith(), (_, before) => {
+    told = before;
+    return '';
+  });
+  expect([told.length, told.at(-1)?.timestamp]).toEqual([14, '2026-11-02T05:00:00Z']);
+});
+
+describe('old files', () => {
+  const ended = (day: number, changes: Partial<Report> = {}) => {
+    const timestamp = new Date(Date.UTC(2026, 0, day)).toISOString();
+    return reportWith({ timestamp, exit_code: exitCodes.apiRefused, stopped_by: 'Refused.', ...changes });
+  };
+  const place = (day: number, changes?: Partial<Report>) => {
+    const report = ended(day, changes);
+    const path = pathOf(`${report.timestamp.slice(0, 10).replaceAll('-', '')}_000000`);
+    writeFileSync(path, JSON.stringify(report));
+    writeFileSync(path.replace('json', 'html'), '');
+    return path;
+  };
+
+  it('are removed from the 401st run on, but the last that went well, checkpoints and what is not ours', () => {
+    const good = { exit_code: exitCodes.allWritten, stopped_by: null };
+    const paths = Array.from({ length: 405 }, (_, index) => place(index + 1, index < 2 ? good : {}));
+    const others = ['checkpoint_jockeys.json', 'checkpoint_jockeys.json.previous', 'notes.html', 'x.json.tmp'];
+    for (const name of others) {
+      writeFileSync(folder(name), '');
+      utimesSync(folder(name), 0, 0);
+    }
+    const { reportPath } = saveReport(folder(), ended(1000));
+    const kept = [paths[1], ...paths.slice(6)].flatMap((path = '') => [path, path.replace('json', 'html')]);
+    const left = readdirSync(folder()).map((name) => folder(name));
+    expect(left.sort()).toEqual([...kept, reportPath, ...others.map((name) => folder(name))].sort());
+  });
+
+  it.each([
+    [59, 4],
+    [61, 0],
+  ])('that killed runs have drafted %i minutes ago: %i are left', (minutes, left) => {
+    const drafts = [
+      ...[`${pathOf('20260101_000000')}.x-1.tmp`, `${pathOf('20260101_000000').replace('json', 'html')}.tmp`],
+      ...[folder('run_owners.lock.x-1.tmp'), folder('request_budget.lock.clearing.x-1.tmp')],
+    ];
+    for (const path of drafts) {
+      writeFileSync(path, '');
+      utimesSync(path, new Date(), Date.now() / 1000 - minutes * 60);
+    }
+    saveReport(folder(), reportWith());
+    expect(readdirSync(folder()).filter((name) => name.endsWith('tmp'))).toHaveLength(left);
+  });
+});
+
+/** Saves a report and its page in a process that is killed before its `nth` change of a file; false if it has fewer. */
+async function isKilledBefore(nth: number): Promise<boolean> {
+  const script = `
+    const { syncBuiltinESMExports } = require('node:module');
+    const { saveReport } = require('./src/files/report.ts');
+    let left = ${nth};
+    for (const name of ['writeFileSync', 'linkSync', 'renameSync', 'rmSync']) {
+      const real = fs[name];
+      fs[name] = (...args) => {
+        if (left-- === 0) process.kill(process.pid, 'SIGKILL');
+        return real(...args);
+      };
+    }
+    syncBuiltinESMExports();
+    saveReport('${folder()}', ${JSON.stringify(reportWith())}, () => '<html>');`;
+  const args = ['--import', 'tsx', '-e', script];
+  const ended = promisify(execFile)(process.execPath, args);
+  return await ended.then(
+    () => false,
+    ({ signal }) => signal === 'SIGKILL',
+  );
+}
+
+it('and its page are whole or not there, whenever the run is killed', async () => {
+  let moments = 0;
+  for (; await isKilledBefore(moments); moments += 1) {
+    const names = readdirSync(folder());
+    for (const name of names.filter((one) => !one.endsWith('.tmp'))) {
+      const text = readFileSync(folder(name), 'utf8');
+      if (name.endsWith('.json')) expect(JSON.parse(text)).toEqual(reportWith());
+      else expect(text).toBe('<html>');
+    }
+    for (const name of names) rmSync(folder(name));
+  }
+  // Its draft, its name, the draft's end; and two pages with a draft and a name each.
+  expect(moments).toBe(7);
 });
 
 it('never replaces another one: it takes the name of a later second', () => {
@@ -121,9 +270,6 @@ it('that cannot be written is the outcome, unless something worse is', () => {
   expect(saveReport(missing, reportWith({ exit_code: 3 }))).toMatchObject({ report: failed, reportPath: null });
   const stopped = reportWith({ exit_code: exitCodes.apiRefused, stopped_by: 'Refused.' });
   expect(saveReport(missing, stopped)).toEqual({ report: stopped, reportPath: null });
-  mkdirSync(`${pathOf('20261123_050147')}.tmp`);
-  expect(saveReport(folder(), stopped)).toEqual({ report: stopped, reportPath: null });
-  expect(readdirSync(folder())).toEqual([expect.stringContaining('.tmp')]);
 });
 
 it.each([true, false])('is there, whole, before its page, and then tells why there is none, if it can: %j', (can) => {

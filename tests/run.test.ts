@@ -37,6 +37,8 @@ describe('the selection', () => {
     name: `Name of ${id}`,
     lastDate,
     recentRuns: 0,
+    recentWins: 0,
+    lastWinDate: null,
     statsUpdatedAtMs: statsUpdatedAt === undefined ? null : instantMs(statsUpdatedAt),
   });
   const rows = [

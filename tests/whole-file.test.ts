@@ -1,5 +1,6 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { expect, it } from 'vitest';
+import fs, { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { expect, it, onTestFinished } from 'vitest';
 import { exitCodes } from '../src/errors.js';
 import { openCheckpoint, readCheckpoint } from '../src/files/checkpoint.js';
 import { createFileLock } from '../src/files/file-lock.js';
@@ -18,6 +19,45 @@ it('a file is claimed once, and replaced as a whole', () => {
   expect(readFileSync(folder('one'), 'utf8')).toBe('new');
   makeFolder(folder());
   expect(readdirSync(folder())).toEqual(['one']);
+});
+
+/** Has one of Node's functions on files do something else until the test's end. */
+function replace(name: 'linkSync' | 'writeFileSync', change: (real: (...args: never[]) => unknown) => unknown): void {
+  const real = fs[name];
+  const put = (value: unknown) => {
+    Object.assign(fs, { [name]: value });
+    syncBuiltinESMExports();
+  };
+  put(change(real as never));
+  onTestFinished(() => put(real));
+}
+
+it.each(['EPERM', 'ENOTSUP'])('a file is claimed once where there are no hard links (%s)', (code) => {
+  replace('linkSync', () => () => {
+    throw Object.assign(new Error('No links'), { code });
+  });
+  expect([claimFile(folder('one'), 'first'), claimFile(folder('one'), 'again')]).toEqual([true, false]);
+  expect(readFileSync(folder('one'), 'utf8')).toBe('first');
+  expect(readdirSync(folder())).toEqual(['one']);
+});
+
+it('a file that another process has claimed in the same instant is not replaced', () => {
+  replace('linkSync', (real) => (draft: never, path: never) => {
+    writeFileSync(folder('one'), 'other');
+    return real(draft, path);
+  });
+  expect(claimFile(folder('one'), 'ours')).toBe(false);
+  expect(readFileSync(folder('one'), 'utf8')).toBe('other');
+  expect(readdirSync(folder())).toEqual(['one']);
+});
+
+it('a file whose content does not fit on the disk is not claimed', () => {
+  replace('writeFileSync', (real) => (path: never) => {
+    real(path, '{"half' as never);
+    throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
+  });
+  expect(() => claimFile(folder('one'), '{"half": 1}')).toThrow('ENOSPC');
+  expect(readdirSync(folder())).toEqual([]);
 });
 
 it('an empty checkpoint is not worth keeping when a new run begins', () => {

@@ -1,10 +1,11 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import * as z from 'zod';
 import type { EntityTypeName } from '../entity-types.js';
 import { type ExitCode, exitCodes, FatalError } from '../errors.js';
-import type { Batch, Failure, RunEvent, Strategy } from '../events.js';
+import type { Batch, Failure, RunEvent, Strategy, Written } from '../events.js';
 import type { PopulateOptions } from '../options.js';
+import { columnOf, lastDateColumn } from '../statistics.js';
 import { claimFile, removeQuietly, writeWholeFile } from './whole-file.js';
 
 /** A type's part of the report; durations in seconds, rate in entities a second. */
@@ -32,6 +33,8 @@ export interface Report {
   overall: ReturnType<typeof sumUp>;
   strategy: Strategy | null;
   requests: number;
+  /** The rows written that tell other last dates, or other runs or wins of the last 30 days, than before. */
+  changed: number;
   /** What a witness contradicts and --force had written all the same. */
   forced: string[];
   exit_code: ExitCode;
@@ -49,13 +52,21 @@ export interface EndedRun {
   pagePath?: string;
 }
 
+/** So many runs' reports and pages are kept, a year's and more of daily ones. */
+const keptRuns = 400;
+/** So many of them a page tells. */
+const toldRuns = 14;
+/** A report, page or lock before it is whole, which takes an instant: an old one is a killed run's. */
+const draftName = /^(statistics_population_report_\d{8}_\d{6}|run_\w+\.lock|request_budget\.lock)\..*tmp$/;
+const draftMs = 60 * 60 * 1000;
+
 /** What a report gathers as the run goes on. */
-type Gathered = Pick<Report, 'statistics' | 'strategy' | 'requests' | 'forced' | 'failures'>;
+type Gathered = Pick<Report, 'statistics' | 'strategy' | 'requests' | 'changed' | 'forced' | 'failures'>;
 
 /** The report of a run, which grows as it listens. */
 export function startReport(options: PopulateOptions, startedAt: Date) {
   const startedAtMs = performance.now();
-  const gathered: Gathered = { statistics: {}, strategy: null, requests: 0, forced: [], failures: [] };
+  const gathered: Gathered = { statistics: {}, strategy: null, requests: 0, changed: 0, forced: [], failures: [] };
   const { statistics, forced, failures } = gathered;
   const sinceMs = new Map<EntityTypeName, number>();
   let gatheringMs = startedAtMs;
@@ -71,6 +82,7 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
     } else if (event.kind === 'batch') {
       const { name } = event.type;
       failures.push(...event.failures);
+      gathered.changed += gathered.strategy === 'refresh' ? event.written.length : changedRows(event);
       // A sweep serves all types: its time is part of each. A walk comes to one type after the other.
       const since = sinceMs.get(name) ?? gatheringMs;
       sinceMs.set(name, since);
@@ -116,6 +128,16 @@ function figuresAfter(before: TypeStatistics, batch: Batch, seconds: number): Ty
   return { ...before, total, successful, failed, processed, duration, rate };
 }
 
+function changedRows({ type, written }: Batch): number {
+  const [lastDate, runs] = [lastDateColumn(type), columnOf(type, 'recent_30d_{runs}')];
+  const isAsBefore = ({ entity, row }: Written) =>
+    row[lastDate] === entity.lastDate &&
+    row.last_win_date === entity.lastWinDate &&
+    row[runs] === entity.recentRuns &&
+    row.recent_30d_wins === entity.recentWins;
+  return written.filter((one) => !isAsBefore(one)).length;
+}
+
 function sumUp(statistics: Report['statistics'], seconds: number) {
   const types = Object.values(statistics);
   const sum = (key: keyof TypeStatistics) => types.reduce((total, one) => total + one[key], 0);
@@ -144,10 +166,17 @@ const savedReportSchema = z.object({
   ),
   strategy: z.string().nullable().optional(),
   requests: z.number().optional(),
+  changed: z.number().optional(),
+  overall: z.object({ duration: z.number() }).optional(),
   exit_code: z.number().optional(),
   stopped_by: z.string().nullable().optional(),
   failures: z.array(z.object({ id: z.string() })).optional(),
 });
+
+export type SavedReport = z.infer<typeof savedReportSchema> & { path: string };
+
+/** A report or a page, and its run's time. */
+const savedName = /^statistics_population_report_(\d{8}_\d{6})\.(json|html)$/;
 
 /** The ids of those that have failed in a run whose report is there. */
 export function lastFailures(directory: string): Set<string> {
@@ -156,9 +185,9 @@ export function lastFailures(directory: string): Set<string> {
 }
 
 /** The reports in a folder, newest first; files that are none are passed over. */
-export function* savedReports(directory: string) {
+export function* savedReports(directory: string): Generator<SavedReport> {
   const names = existsSync(directory) ? readdirSync(directory) : [];
-  const reports = names.filter((name) => /^statistics_population_report_\d{8}_\d{6}\.json$/.test(name));
+  const reports = names.filter((name) => savedName.exec(name)?.[2] === 'json');
   for (const name of reports.sort().reverse()) {
     const path = join(directory, name);
     try {
@@ -179,29 +208,70 @@ export function lastSweep(directory: string): { requests: number; entities: numb
   return undefined;
 }
 
+/** A run before this one, as its page tells it; `page` is the name of its own page, where there is one. */
+export type PastRun = SavedReport & { page: string | undefined };
+
+function runsBefore(directory: string, ownPath: string): PastRun[] {
+  const runs: PastRun[] = [];
+  for (const report of savedReports(directory)) {
+    if (report.path === ownPath || report.mode !== 'production') continue;
+    const page = basename(report.path).replace(/json$/, 'html');
+    runs.push({ ...report, page: existsSync(join(directory, page)) ? page : undefined });
+    if (runs.length === toldRuns) break;
+  }
+  return runs;
+}
+
+/**
+ * Removes the reports and pages of all but the latest runs and the last that went well, and the drafts that killed
+ * runs have left. Checkpoints stay.
+ */
+function removeOld(directory: string): void {
+  const names = readdirSync(directory);
+  const timeOf = (name: string) => savedName.exec(name)?.[1];
+  const times = [...new Set(names.flatMap((name) => timeOf(name) ?? []))].sort();
+  const old = new Set(times.slice(0, -keptRuns));
+  for (const { mode, exit_code, path } of old.size > 0 ? savedReports(directory) : []) {
+    if (mode !== 'production' || exit_code !== exitCodes.allWritten) continue;
+    old.delete(timeOf(basename(path)) ?? '');
+    break;
+  }
+  for (const name of names) {
+    const path = join(directory, name);
+    const ageMs = () => Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+    const isAbandoned = draftName.test(name) && ageMs() > draftMs;
+    if (isAbandoned || old.has(timeOf(name) ?? '')) removeQuietly(path);
+  }
+}
+
+/** Makes the page of a run that came after those. */
+type MakePage = (report: Report, before: readonly PastRun[]) => string;
+
 /**
  * Writes the report under its timestamp (UTC), or a later one's name, never over another one but a refresh's over that
- * of the one before, and `page` of it beside it. That either cannot be written is the run's outcome if nothing worse is.
+ * of the one before, and `page` of it beside it. That either cannot be written is the run's outcome if nothing worse
+ * is. Old ones are removed.
  */
-export function saveReport(directory: string, report: Report, page?: (report: Report) => string): EndedRun {
+export function saveReport(directory: string, report: Report, page?: MakePage): EndedRun {
   let path = '';
   try {
-    const isRefresh = report.strategy === 'refresh';
-    path = isRefresh ? join(directory, refreshReport) : claimName(directory, report.timestamp);
-    writeReport(path, report);
+    path = report.strategy === 'refresh' ? writeRefreshReport(directory, report) : writeNewReport(directory, report);
   } catch (error) {
-    removeQuietly(path);
     return { report: failedToSave(report, error), reportPath: null };
   }
+  removeOld(directory);
   if (page === undefined) return { report, reportPath: path };
   try {
     const pagePath = path.replace(/json$/, 'html');
-    writeWholeFile(pagePath, page(report));
+    const markup = page(report, runsBefore(directory, path));
+    writeWholeFile(pagePath, markup);
+    const isFull = report.mode === 'production' && report.strategy !== 'refresh';
+    if (isFull) writeWholeFile(join(directory, 'latest.html'), markup);
     return { report, reportPath: path, pagePath };
   } catch (error) {
     const failed = failedToSave(report, error);
     try {
-      writeReport(path, failed);
+      writeWholeFile(path, textOf(failed));
     } catch {
       // The one that is there tells of the run too.
     }
@@ -209,18 +279,22 @@ export function saveReport(directory: string, report: Report, page?: (report: Re
   }
 }
 
-/** Of each refresh in place of the one before: there may be one every five minutes. */
-const refreshReport = 'statistics_refresh_report.json';
-
-function writeReport(path: string, report: Report): void {
-  writeWholeFile(path, `${JSON.stringify(report, null, 2)}\n`);
+/** In place of that of the refresh before: there may be one every five minutes. */
+function writeRefreshReport(directory: string, report: Report): string {
+  const path = join(directory, 'statistics_refresh_report.json');
+  writeWholeFile(path, textOf(report));
+  return path;
 }
 
-function claimName(directory: string, timestamp: string): string {
-  for (let at = Date.parse(timestamp); ; at += 1000) {
+function textOf(report: Report): string {
+  return `${JSON.stringify(report, null, 2)}\n`;
+}
+
+function writeNewReport(directory: string, report: Report): string {
+  for (let at = Date.parse(report.timestamp); ; at += 1000) {
     const time = new Date(at).toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_');
     const path = join(directory, `statistics_population_report_${time}.json`);
-    if (claimFile(path)) return path;
+    if (claimFile(path, textOf(report), true)) return path;
   }
 }
 

@@ -1,4 +1,5 @@
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { errorCode, exitCodes, FatalError } from '../errors.js';
 
 /**
@@ -16,14 +17,34 @@ export function writeWholeFile(path: string, content: string | Uint8Array): void
   }
 }
 
-/** Makes a new file; false if there is such a file. Throws a FatalError (files unusable). */
-export function claimFile(path: string, content = ''): boolean {
+/** What a file system says that has no hard links. */
+const noLinks = new Set<unknown>(['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP']);
+
+/**
+ * Makes a new file; false if there is such a file. It appears whole or not at all, a kill at any moment included;
+ * with `flush` so that it outlives a power cut too. Throws a FatalError (files unusable).
+ */
+export function claimFile(path: string, content = '', flush = false): boolean {
+  if (existsSync(path)) return false;
+  const draft = `${path}.${randomUUID()}.tmp`;
   try {
-    writeFileSync(path, content, { flag: 'wx' });
+    writeFileSync(draft, content, { flush });
+    link(draft, path);
     return true;
   } catch (error) {
     if (errorCode(error) === 'EEXIST') return false;
     throw filesUnusable(`${path} cannot be written`, error);
+  } finally {
+    removeQuietly(draft);
+  }
+}
+
+function link(draft: string, path: string): void {
+  try {
+    linkSync(draft, path);
+  } catch (error) {
+    if (!noLinks.has(errorCode(error))) throw error;
+    writeFileSync(path, readFileSync(draft), { flag: 'wx' });
   }
 }
 

@@ -1,87 +1,172 @@
-import { type EntityType, type EntityTypeName, entityTypes } from '../entity-types.js';
+import { createHash } from 'node:crypto';
+import { type EntityType, entityTypes } from '../entity-types.js';
 import { exitCodeMeanings } from '../errors.js';
 import type { Failure, Tell, Written } from '../events.js';
-import type { Report, TypeStatistics } from '../files/report.js';
-import { formatCount, formatDuration, formatEntities, formatRate, type Html, html } from '../format.js';
-import { columnOf } from '../statistics.js';
+import type { PastRun, Report, TypeStatistics } from '../files/report.js';
+import { formatCount, formatDuration, formatEntities, type Html, html } from '../format.js';
+import { columnOf, daysBetween } from '../statistics.js';
+import { script, style } from './page-style.js';
 import { plot, type Sample, startSamples } from './plot.js';
 
-export type Leader = ReturnType<typeof leaderOf>;
+/** An entity that was written, with its figures of the last 30 days (`winRate` in percent) and its last win. */
+export type Shown = ReturnType<typeof shownOf>;
 
-/** The most successful of each type, the first of all first. */
-export type Leaders = Partial<Record<EntityTypeName, readonly Leader[]>>;
+/** A list of people: those for whom `size` is above 0, the greatest first, and how each is told beside its name. */
+interface Kind {
+  title: string;
+  columns: readonly string[];
+  size: (one: Shown) => number;
+  cells: (one: Shown) => readonly string[];
+}
 
-const mostLeaders = 10;
+const mostShown = 10;
+/** A win after so many days is news. */
+const longWithoutWin = 100;
+
+const winners = entityTypes.map(
+  ({ name, words }): Kind => ({
+    title: name,
+    columns: ['wins', words.runs, 'win rate'],
+    size: (one) => (one.type === name ? one.wins : 0),
+    cells: ({ wins, runs, winRate }) => [formatCount(wins), formatCount(runs), `${winRate.toFixed(2)}%`],
+  }),
+);
+
+const gain = ({ wins, winsBefore }: Shown) => wins - winsBefore;
+const winsTold: Pick<Kind, 'columns' | 'cells'> = {
+  columns: ['type', 'before', 'now'],
+  cells: ({ type, wins, winsBefore }) => [type, formatCount(winsBefore), formatCount(wins)],
+};
+const daysWithoutWin = ({ lastWin, lastWinBefore }: Shown) =>
+  lastWin === null || lastWinBefore === null ? 0 : daysBetween(lastWinBefore, lastWin);
+
+/** Of those alone who had statistics before. */
+const news: readonly Kind[] = [
+  { title: 'more wins in 30 days', ...winsTold, size: gain },
+  { title: 'fewer wins in 30 days', ...winsTold, size: (one) => -gain(one) },
+  {
+    title: 'first win in a year',
+    columns: ['type', 'date'],
+    size: ({ lastWin, lastWinBefore }) => (lastWin !== null && lastWinBefore === null ? 1 : 0),
+    cells: ({ type, lastWin }) => [type, `${lastWin}`],
+  },
+  {
+    title: `won again after ${longWithoutWin} days or more`,
+    columns: ['type', 'days'],
+    size: (one) => (daysWithoutWin(one) >= longWithoutWin ? daysWithoutWin(one) : 0),
+    cells: (one) => [one.type, formatCount(daysWithoutWin(one))],
+  },
+];
+
+/** What a page tells of those who were written: how many belong into each list, and the first of them. */
+export type People = ReturnType<typeof startPeople>['people'];
 
 /** The page of a run. What the report does not tell it hears: how the run went over time, and who wins. */
-export function startPage(): { take: Tell; ended: (report: Report) => string } {
+export function startPage(): { take: Tell; ended: (report: Report, before: readonly PastRun[]) => string } {
   const { take, samples } = startSamples();
-  const leaders: Leaders = {};
+  const { add, people } = startPeople();
   return {
     take: (event) => {
       take(event);
-      if (event.kind !== 'batch') return;
-      const winners = event.written.filter(({ row }) => row.recent_30d_wins !== 0);
-      const all = [...(leaders[event.type.name] ?? []), ...winners.map((one) => leaderOf(event.type, one))];
-      all.sort((a, b) => b.wins - a.wins || a.runs - b.runs || (a.id < b.id ? -1 : 1));
-      leaders[event.type.name] = all.slice(0, mostLeaders);
+      if (event.kind === 'batch') add(event.type, event.written);
     },
-    ended: (report) => runPage(report, samples, leaders),
+    ended: (report, before) => runPage(report, samples, people, before),
   };
 }
 
-/** Its figures of the last 30 days; `winRate` in percent. */
-function leaderOf(type: EntityType, { entity, row }: Written) {
+/** Fills the lists as batches are written. */
+export function startPeople() {
+  const lists = new Map([...winners, ...news].map((kind) => [kind, { count: 0, first: [] as Shown[] }]));
+  const people = { lists, compared: 0 };
+
+  function add(type: EntityType, written: readonly Written[]): void {
+    people.compared += written.filter(({ entity }) => entity.statsUpdatedAtMs !== null).length;
+    const all = written.filter(({ entity, row }) => row.recent_30d_wins !== 0 || entity.recentWins !== 0);
+    const shown = all.map((one) => shownOf(type, one));
+    for (const [{ size }, list] of lists) {
+      const more = shown.filter((one) => size(one) > 0);
+      list.count += more.length;
+      list.first.push(...more);
+      list.first.sort((a, b) => size(b) - size(a) || b.wins - a.wins || a.runs - b.runs || (a.id < b.id ? -1 : 1));
+      list.first.splice(mostShown);
+    }
+  }
+  return { add, people };
+}
+
+/** Without statistics before, an entity has no figures before: then they are those of now. */
+function shownOf(type: EntityType, { entity, row }: Written) {
   const figure = (column: string) => Number(row[columnOf(type, column)] ?? 0);
+  const now = { wins: figure('recent_30d_wins'), lastWin: row.last_win_date as string | null };
+  const isNew = entity.statsUpdatedAtMs === null;
   return {
+    type: type.name,
     id: entity.id,
-    name: entity.name,
-    wins: figure('recent_30d_wins'),
+    // A refresh asks the database for no names.
+    name: entity.name || entity.id,
+    ...now,
     runs: figure('recent_30d_{runs}'),
     winRate: figure('recent_30d_win_rate'),
+    winsBefore: isNew ? now.wins : entity.recentWins,
+    lastWinBefore: isNew ? now.lastWin : entity.lastWinDate,
   };
 }
 
 /**
- * A run as one HTML page that needs nothing else: no network, no script. Names, ids and reasons are escaped, and the
- * page's policy would let no script of theirs run.
+ * A run as one HTML page that needs nothing else: no network, and a script only to tell times by the reader's clock.
+ * Names, ids and reasons are escaped, and the page's policy would let no script of theirs run.
  */
-export function runPage(report: Report, samples: readonly Sample[], leaders: Leaders): string {
+export function runPage(
+  report: Report,
+  samples: readonly Sample[],
+  people: People,
+  before: readonly PastRun[],
+): string {
   const when = utcTime(report.started_at);
+  const scriptHash = createHash('sha256').update(script.markup).digest('base64');
   return html`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-${scriptHash}'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Statistics run of ${when}: ${meaningOf(report)}</title>
 <style>${style}</style>
 </head>
 <body>
 <header>
-<h1>Statistics run of <time datetime="${report.started_at}">${when}</time></h1>
+<h1>Statistics run of ${timeOf(report.started_at)}</h1>
 ${outcome(report)}
-${facts(report)}
+${facts(report, before)}
 </header>
 <main>
 ${section('Outcome', outcomeTable(report))}
-${section('Progress', samples.length > 0 ? plot(samples, report.overall.duration) : nothing('No progress was recorded.'))}
-${section('Most successful in the last 30 days', leaderTables(leaders))}
 ${section('Failures', failureTable(report.failures))}
+${section('Since the run before', newsTables(people, report))}
+${section('Most wins in the last 30 days', winnerTables(people, report))}
+${section('Progress', samples.length > 0 ? plot(samples, report.overall.duration) : undefined)}
+${section('This run and those before', runTable(report, before))}
 </main>
-<footer>Written ${utcTime(report.timestamp)} by populate-all-statistics. The JSON report beside this page has the same figures.</footer>
+<footer>Started ${when}, written ${utcTime(report.timestamp)} by populate-all-statistics. The JSON report beside this page has the same figures.</footer>
+<script>${script}</script>
 </body>
 </html>
 `.markup;
 }
 
-function section(heading: string, content: Html): Html {
-  return html`<section>\n<h2>${heading}</h2>\n${content}\n</section>`;
+/** Nothing where there is no content. */
+function section(heading: string, content: Html | undefined): Html {
+  return content === undefined ? html`` : html`<section>\n<h2>${heading}</h2>\n${content}\n</section>`;
 }
 
-/** Stands where a table or a plot would be empty. */
-function nothing(text: string): Html {
-  return html`<p class="nothing">${text}</p>`;
+/** When a run ended, with a link to its page where there is one. */
+function linked({ timestamp, page }: Pick<PastRun, 'timestamp' | 'page'>): Html {
+  return page === undefined ? timeOf(timestamp) : html`<a href="${page}">${timeOf(timestamp)}</a>`;
+}
+
+/** By UTC, which the page's script changes to the reader's zone. */
+function timeOf(instant: string): Html {
+  return html`<time datetime="${instant}">${utcTime(instant)}</time>`;
 }
 
 /** 2026-11-23T05:00:12.345Z as 2026-11-23 05:00:12 UTC. */
@@ -105,8 +190,9 @@ ${failed === 0 ? '' : html`<p>${formatCount(failed)} failed: run again with <cod
 </div>`;
 }
 
-function facts({ mode, strategy, requests, overall, options }: Report): Html {
-  const fact = (name: string, value: string) => html`<div><dt>${name}</dt><dd>${value}</dd></div>\n`;
+function facts({ mode, strategy, requests, overall, options }: Report, before: readonly PastRun[]): Html {
+  const fact = (name: string, value: string | Html) => html`<div><dt>${name}</dt><dd>${value}</dd></div>\n`;
+  const pageBefore = before.find(({ page }) => page !== undefined);
   return html`<dl>
 ${fact('duration', formatDuration(overall.duration))}
 ${fact('mode', mode === 'dry_run' ? 'dry run' : mode)}
@@ -114,6 +200,7 @@ ${fact('strategy', strategy ?? 'none')}
 ${fact('API requests', formatCount(requests))}
 ${fact('entities written', `${formatCount(overall.total_successful)} of ${formatCount(overall.total_entities)}`)}
 ${options.limit === null ? '' : fact('limit a type', formatCount(options.limit))}
+${pageBefore === undefined ? '' : fact('page before', linked(pageBefore))}
 </dl>`;
 }
 
@@ -130,48 +217,35 @@ ${rows.map((cells) => html`<tr>${cells}</tr>\n`)}</tbody>
 const cell = (text: string) => html`<td>${text}</td>`;
 
 /** The outcome of each type and of all. */
-function outcomeTable({ statistics, overall }: Report): Html {
+function outcomeTable({ statistics, overall }: Report): Html | undefined {
   const types = Object.entries(statistics);
-  if (types.length === 0) return nothing('The run ended before any entity was selected.');
+  if (types.length === 0) return undefined;
   const all = {
     total: overall.total_entities,
     successful: overall.total_successful,
     failed: overall.total_failed,
     skipped: types.reduce((sum, [, figures]) => sum + figures.skipped, 0),
-    duration: overall.duration,
-    rate: overall.total_processed / overall.duration,
   };
-  const columns = ['type', 'total', 'successful', 'failed', 'skipped', 'duration', 'rate'];
+  const columns = ['type', 'total', 'written', 'failed', 'left out'];
   const rows = [...types.map(([name, figures]) => outcomeCells(name, figures)), outcomeCells('all', all)];
   return table('types', 'Entities of each type', columns, rows);
 }
 
-function outcomeCells(name: string, figures: Omit<TypeStatistics, 'processed'>): Html {
-  const { total, successful, failed, skipped, duration, rate } = figures;
-  const failedCell = failed === 0 ? cell('0') : html`<td class="failed">${formatCount(failed)}</td>`;
+function outcomeCells(
+  name: string,
+  figures: Pick<TypeStatistics, 'total' | 'successful' | 'failed' | 'skipped'>,
+): Html {
+  const { total, successful, failed, skipped } = figures;
   const before = [total, successful].map(formatCount).map(cell);
-  const after = [formatCount(skipped), formatDuration(duration), formatRate(rate)].map(cell);
-  return html`<th scope="row">${name}</th>${before}${failedCell}${after}`;
+  return html`<th scope="row">${name}</th>${before}${failedCell(failed)}${cell(formatCount(skipped))}`;
 }
 
-/** A table of each type that has leaders, in their order. */
-function leaderTables(leaders: Leaders): Html {
-  const tables = entityTypes.flatMap(({ name, words }) => {
-    const rows = (leaders[name] ?? []).map(leaderCells);
-    const columns = ['#', 'name', 'wins', words.runs, 'win rate'];
-    return rows.length > 0 ? table('leader', name, columns, rows) : [];
-  });
-  if (tables.length === 0) return nothing('No winner was written in this run.');
-  return html`<div class="leaders">${tables}</div>`;
+function failedCell(failed: number): Html {
+  return failed === 0 ? cell('0') : html`<td class="failed">${formatCount(failed)}</td>`;
 }
 
-function leaderCells({ id, name, wins, runs, winRate }: Leader, index: number): Html {
-  const figures = [formatCount(wins), formatCount(runs), `${winRate.toFixed(2)}%`].map(cell);
-  return html`<td>${index + 1}</td><th scope="row" title="${id}">${name}</th>${figures}`;
-}
-
-function failureTable(failures: readonly Failure[]): Html {
-  if (failures.length === 0) return nothing('No entity failed.');
+function failureTable(failures: readonly Failure[]): Html | undefined {
+  if (failures.length === 0) return undefined;
   const rows = failures.map(
     ({ entity_type, id, name, reason }) =>
       html`<td>${entity_type}</td><td class="id">${id}</td><th scope="row">${name}</th><td class="reason">${reason}</td>`,
@@ -181,86 +255,47 @@ function failureTable(failures: readonly Failure[]): Html {
   return table('failures', caption, ['type', 'id', 'name', 'reason'], rows);
 }
 
-/** Light or dark as the reader's system is, from a telephone's width on. */
-const style = html`
-:root {
-  color-scheme: light dark;
-  --page: light-dark(#f6f6f3, #141413); --card: light-dark(#ffffff, #1e1e1d); --rule: light-dark(#deded8, #383835);
-  --ink: light-dark(#1c1c1a, #ecece8); --muted: light-dark(#5d5d58, #a6a69f);
-  --good: light-dark(#1a7f37, #4cc36c); --fair: light-dark(#9a5b00, #e3a33b); --bad: light-dark(#c0272d, #ff7b76);
-  --phase-0: light-dark(#1f6fd0, #5ea3f5); --phase-1: light-dark(#c2560c, #f08a4b);
-  --phase-2: light-dark(#0b7f6b, #35b89e); --phase-3: light-dark(#6b46c1, #a78bfa);
-  --phase-4: light-dark(#b8327a, #ee79b0); --phase-5: light-dark(#7a6a00, #c9b53a);
+/** What is new about people. Nothing where nobody written had statistics before. */
+function newsTables(people: People, { changed, overall }: Report): Html | undefined {
+  if (people.compared === 0) return undefined;
+  const of = `${formatCount(changed)} of ${formatCount(overall.total_successful)} rows`;
+  return html`<p>${of} have other last dates, or other runs or wins in 30 days, than they had before.</p>
+${listTables(news, people)}`;
 }
-* { box-sizing: border-box; }
-body {
-  margin: 0 auto; max-width: 75rem; padding: 1.5rem clamp(0.75rem, 3vw, 2rem); background: var(--page);
-  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; font-variant-numeric: tabular-nums;
+
+/** The most successful of each type. Nothing where nobody won. */
+function winnerTables(people: People, { overall }: Report): Html | undefined {
+  if (winners.every((kind) => people.lists.get(kind)?.count === 0)) return undefined;
+  return html`<p>Of the ${formatEntities(overall.total_successful)} that this run wrote.</p>
+${listTables(winners, people)}`;
 }
-h1 { margin: 0 0 1rem; font-size: clamp(1.3rem, 4vw, 1.75rem); line-height: 1.25; text-wrap: balance; }
-h1 time { white-space: nowrap; }
-h2 { margin: 0 0 0.75rem; font-size: 1.15rem; }
-p { margin: 0; overflow-wrap: anywhere; white-space: pre-line; }
-code, .id { font-family: ui-monospace, monospace; font-size: 0.9em; }
-small, .nothing, footer, dt, caption, thead th { color: var(--muted); }
-footer, dt, caption, thead th { font-size: 0.85rem; }
-section, .outcome {
-  margin-bottom: 1rem; padding: 1rem clamp(0.75rem, 2vw, 1.25rem); border: 1px solid var(--rule);
-  border-radius: 0.5rem; background: var(--card);
+
+/** A table of each list that is not empty. A name has its id where two of a type on the page have that name. */
+function listTables(kinds: readonly Kind[], { lists }: People): Html {
+  const everybody = [...lists.values()].flatMap(({ first }) => first);
+  const nameCell = ({ type, id, name }: Shown) => {
+    const isShared = everybody.some((other) => other.type === type && other.name === name && other.id !== id);
+    return html`<th scope="row" title="${id}">${name}${isShared ? html` <small class="id">${id}</small>` : ''}</th>`;
+  };
+  const tables = kinds.flatMap((kind) => {
+    const { count, first } = lists.get(kind) ?? { count: 0, first: [] };
+    const rows = first.map((one) => html`${nameCell(one)}${kind.cells(one).map(cell)}`);
+    const caption = count > first.length ? `${kind.title}: the first of ${formatCount(count)}` : kind.title;
+    return count > 0 ? table('people', caption, ['name', ...kind.columns], rows) : [];
+  });
+  return html`<div class="lists">${tables}</div>`;
 }
-.outcome { border-left: 0.35rem solid var(--tone); }
-.outcome strong { display: inline-block; color: var(--tone); }
-.outcome strong::first-letter, .leader caption::first-letter { text-transform: uppercase; }
-dl { display: flex; flex-wrap: wrap; gap: 0.75rem 2.25rem; margin: 0 0 1.25rem; }
-dd { margin: 0; font-weight: 600; }
-.scroll { overflow: auto; }
-table { width: 100%; border-collapse: collapse; font-size: 0.925rem; }
-caption { padding-bottom: 0.25rem; text-align: left; }
-th, td { padding: 0.35rem 0.6rem; border-top: 1px solid var(--rule); text-align: left; vertical-align: baseline; }
-th { font-weight: 500; overflow-wrap: anywhere; }
-td, thead th { white-space: nowrap; }
-thead th { position: sticky; top: 0; border: 0; background: var(--card); }
-.types :where(td, thead th + th), .leader :where(td, thead th) { text-align: right; }
-.types :where(tbody tr:last-child) > * { border-top-width: 2px; font-weight: 600; }
-.failed { color: var(--bad); font-weight: 600; }
-.leaders { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); gap: 1.25rem 2rem; }
-.leader caption { color: var(--ink); font-size: 1rem; font-weight: 600; }
-.leader :is(th, td) { padding-inline: 0.4rem; }
-.leader :is(th, td):first-child { width: 1.5rem; color: var(--muted); }
-.leader thead th:nth-child(2) { text-align: left; }
-.failures { max-height: 75vh; }
-.reason { overflow-wrap: anywhere; white-space: normal; }
-figure { margin: 0; }
-.legend { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; margin: 0 0 0.75rem; padding: 0; font-size: 0.9rem; }
-.legend li { list-style: none; }
-.legend li::before {
-  content: ''; display: inline-block; width: 1rem; height: 0.25rem; margin-right: 0.4rem; border-radius: 0.125rem;
-  background: var(--tone); vertical-align: middle;
+
+/** The runs, the latest first, for those who look for a trend. Nothing where this one is the first. */
+function runTable(report: Report, before: readonly PastRun[]): Html | undefined {
+  if (before.length === 0) return undefined;
+  const rows = [{ ...report, page: undefined }, ...before].map((run) => {
+    const types = Object.values(run.statistics);
+    const sum = (key: 'successful' | 'failed') => types.reduce((total, one) => total + one[key], 0);
+    const told = (count: number | undefined) => cell(count === undefined ? '–' : formatCount(count));
+    const duration = run.overall === undefined ? '–' : formatDuration(run.overall.duration);
+    return html`<th scope="row">${linked(run)}</th>${cell(duration)}${told(run.requests)}${told(sum('successful'))}${failedCell(sum('failed'))}${told(run.changed)}${told(run.exit_code)}`;
+  });
+  const columns = ['ended', 'duration', 'requests', 'written', 'failed', 'changed', 'exit code'];
+  return table('runs', 'Changed: rows that told other last dates or 30-day figures than before', columns, rows);
 }
-.plot { display: block; padding: 0 1.5rem 0 2.9rem; }
-svg { overflow: visible; }
-line { stroke: var(--rule); }
-text { fill: var(--muted); font-size: 0.75rem; }
-.name { fill: var(--ink); font-size: 0.85rem; }
-.value { text-anchor: end; }
-.time { text-anchor: middle; }
-.line { fill: none; stroke: var(--tone); stroke-width: 2; stroke-linejoin: round; vector-effect: non-scaling-stroke; }
-.area { fill: var(--tone); fill-opacity: 0.14; }
-@media (max-width: 40rem) {
-  .types caption, .failures thead { display: none; }
-  .types table { display: flex; }
-  .types thead, .types tbody { display: contents; }
-  .types tr { display: flex; flex: 1; flex-direction: column; }
-  .types thead tr { flex: none; }
-  .types tr > * { min-height: 2.1rem; padding-inline: 0.25rem; border: 0; font-size: 0.8rem; text-align: right; }
-  .types tr > :not(:last-child) { border-bottom: 1px solid var(--rule); }
-  .types thead th { text-align: left; }
-  .failures table, .failures caption, .failures tbody { display: block; }
-  .failures tr { display: grid; grid-template-columns: auto 1fr; gap: 0 0.75rem; padding: 0.4rem 0; }
-  .failures tr + tr { border-top: 1px solid var(--rule); }
-  .failures tr > * { padding: 0; border: 0; overflow-wrap: anywhere; white-space: normal; }
-  .failures th, .reason { grid-column: 1 / -1; }
-  .reason { color: var(--muted); }
-}
-@media print { .scroll { max-height: none; } }
-`;
