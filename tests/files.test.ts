@@ -113,6 +113,7 @@ describe('a checkpoint', () => {
 
   it('is whole for a reader at every moment', async () => {
     const checkpoint = openCheckpoint(logs(), jockeys, undefined, () => {});
+    checkpoint.add(['jky_first'], 0);
     const reader = new Worker(readAgainAndAgain, { eval: true, workerData: path() });
     const message = () => new Promise((resolve, reject) => reader.once('message', resolve).once('error', reject));
     await message();
