@@ -1,11 +1,11 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import type { EntityTypeName } from '../entity-types.js';
-import { type ExitCode, exitCodes, FatalError } from '../errors.js';
+import { type ExitCode, errorCode, exitCodes, FatalError } from '../errors.js';
 import type { Batch, Failure, RunEvent, Strategy } from '../events.js';
 import type { PopulateOptions } from '../options.js';
-import { claimFile, removeQuietly, writeWholeFile } from './whole-file.js';
+import { claimFile, filesUnusable, removeQuietly, writeWholeFile } from './whole-file.js';
 
 /** A type's part of the report; durations in seconds, rate in entities a second. */
 export interface TypeStatistics {
@@ -133,6 +133,8 @@ function exitCodeOf(failures: readonly Failure[], stop: AbortSignal): ExitCode {
 const savedReportSchema = z.object({
   timestamp: z.string(),
   mode: z.string(),
+  entity_types: z.array(z.string()).optional(),
+  options: z.object({ skip_existing: z.boolean(), limit: z.number().nullable() }).partial().optional(),
   statistics: z.partialRecord(
     z.enum(['jockeys', 'trainers', 'owners']),
     z.object({ total: z.number(), processed: z.number(), successful: z.number(), failed: z.number() }),
@@ -143,18 +145,41 @@ const savedReportSchema = z.object({
   stopped_by: z.string().nullable().optional(),
 });
 
-/** The reports in a folder, newest first; files that are none are passed over. */
-export function* savedReports(directory: string) {
-  const names = existsSync(directory) ? readdirSync(directory) : [];
-  const reports = names.filter((name) => /^statistics_population_report_\d{8}_\d{6}\.json$/.test(name));
-  for (const name of reports.sort().reverse()) {
-    const path = join(directory, name);
-    try {
-      yield { ...savedReportSchema.parse(JSON.parse(readFileSync(path, 'utf8'))), path };
-    } catch {
-      // Another program's file, or one that is being written.
-    }
+export type SavedReport = z.infer<typeof savedReportSchema> & { path: string };
+
+/** The reports in a folder, newest first; files that are none are passed over. Throws FatalError (files unusable). */
+export function* savedReports(directory: string): Generator<SavedReport> {
+  for (const name of fileNames(directory).sort().reverse()) {
+    if (!/^statistics_population_report_\d{8}_\d{6}\.json$/.test(name)) continue;
+    const report = readReport(join(directory, name));
+    if (report) yield report;
   }
+}
+
+/** The report at `path`; undefined if it is another program's file, or one that is being written. */
+export function readReport(path: string): SavedReport | undefined {
+  try {
+    return { ...savedReportSchema.parse(JSON.parse(readFileSync(path, 'utf8'))), path };
+  } catch {
+    return undefined;
+  }
+}
+
+function fileNames(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return [];
+    throw filesUnusable(`The folder ${directory} cannot be read`, error);
+  }
+}
+
+/** The last run before the one whose report is at `path`; undefined if there is none. */
+export function runBefore(directory: string, path: string | null): SavedReport | undefined {
+  for (const report of savedReports(directory)) {
+    if (report.mode === 'production' && report.path !== path) return report;
+  }
+  return undefined;
 }
 
 /** How many requests the last complete sweep took, and of how many entities it was; undefined if there is none. */

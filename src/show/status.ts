@@ -1,8 +1,10 @@
+import { join, resolve } from 'node:path';
 import { type EntityType, type EntityTypeName, entityTypes } from '../entity-types.js';
+import { FatalError } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
-import { savedReports, type TypeStatistics } from '../files/report.js';
+import { readReport, type SavedReport, savedReports, type TypeStatistics } from '../files/report.js';
 import { activeRun } from '../files/run-lock.js';
-import { formatCount, formatDuration, formatRate } from '../format.js';
+import { formatAgo, formatCount, formatDuration } from '../format.js';
 
 /** What the local files tell about one entity type; instants are ISO text. */
 export interface TypeStatus {
@@ -10,6 +12,12 @@ export interface TypeStatus {
   last_run: LastRun | null;
   /** The last run in which every selected entity was processed. */
   last_completed: LastRun | null;
+  /** The same of a run that took the whole table. */
+  last_full: LastRun | null;
+  /** The last run, of more than a few, that ended with 0. */
+  last_success: LastRun | null;
+  /** The end of the first of the runs that have failed since. */
+  failing_since: string | null;
   /** What --resume would leave out. */
   resume: ReturnType<typeof resumable>;
 }
@@ -22,16 +30,17 @@ interface LastRun extends Pick<TypeStatistics, 'total' | 'successful' | 'failed'
   report: string;
 }
 
-export type Status = Record<EntityTypeName, TypeStatus>;
+/** By type, of those that were asked for. */
+export type Status = Partial<Record<EntityTypeName, TypeStatus>>;
 
-/** Reads the locks, checkpoints and reports in `directory`; changes nothing. */
-export function readStatus(directory: string, now: Date): Status {
+/** Reads the locks, checkpoints and reports in `directory`; changes nothing. Throws FatalError (files unusable). */
+export function readStatus(directory: string, now: Date, types: readonly EntityType[] = entityTypes): Status {
   const statusOf = (type: EntityType): TypeStatus => ({
     running: runningNow(directory, type, now),
     ...lastRuns(directory, type),
     resume: resumable(directory, type),
   });
-  return Object.fromEntries(entityTypes.map((type) => [type.name, statusOf(type)])) as Status;
+  return Object.fromEntries(types.map((type) => [type.name, statusOf(type)]));
 }
 
 /** Its rate in steps a second of the phase. */
@@ -44,62 +53,169 @@ function runningNow(directory: string, type: EntityType, now: Date) {
   return { pid, ...note, rate, seconds_left: rate > 0 ? (note.total - note.done) / rate : null };
 }
 
-function lastRuns(directory: string, { name }: EntityType): Pick<TypeStatus, 'last_run' | 'last_completed'> {
-  let last_run: LastRun | null = null;
-  // The newest comes first.
-  for (const { mode, statistics, ...report } of savedReports(directory)) {
-    const figures = statistics[name];
+/** Newest first; a refresh keeps its one report beside the others. */
+function* allReports(directory: string): Generator<SavedReport & { isRefresh: boolean }> {
+  let refresh = readReport(join(directory, 'statistics_refresh_report.json'));
+  for (const report of savedReports(directory)) {
+    if (refresh && refresh.timestamp > report.timestamp) {
+      yield { ...refresh, isRefresh: true };
+      refresh = undefined;
+    }
+    yield { ...report, isRefresh: false };
+  }
+  if (refresh) yield { ...refresh, isRefresh: true };
+}
+
+function lastRuns(directory: string, { name }: EntityType): Omit<TypeStatus, 'running' | 'resume'> {
+  const runs: Partial<Record<'last_run' | 'last_completed' | 'last_full' | 'last_success', LastRun>> = {};
+  let failing_since: string | null = null;
+  for (const { mode, statistics, entity_types = [], options = {}, isRefresh, ...report } of allReports(directory)) {
+    // One that ended before it had selected has no figures.
+    const figures = statistics[name] ?? (entity_types.includes(name) ? noFigures : undefined);
     if (mode !== 'production' || figures === undefined) continue;
     const { total, processed, successful, failed } = figures;
     const { timestamp: ended, exit_code = null, stopped_by = null, path } = report;
-    const run = { ended, exit_code, total, successful, failed, stopped_by, report: path };
-    last_run ??= run;
-    if (processed === total) return { last_run, last_completed: run };
+    const run: LastRun = { ended, exit_code, total, successful, failed, stopped_by, report: path };
+    const takesAll = (options.limit ?? null) === null && !options.skip_existing;
+    const isCompleted = processed === total && statistics[name] !== undefined && !isRefresh;
+    runs.last_run ??= run;
+    if (isCompleted) runs.last_completed ??= run;
+    if (isCompleted && takesAll && total > 0) runs.last_full ??= run;
+    if (isFailed(runs.last_run) && !runs.last_success && isFailed(run)) failing_since = ended;
+    if (!isFailed(run) && (takesAll || isRefresh)) runs.last_success ??= run;
+    if (runs.last_completed && runs.last_full && runs.last_success) break;
   }
-  return { last_run, last_completed: null };
+  const { last_run = null, last_completed = null, last_full = null, last_success = null } = runs;
+  return { last_run, last_completed, last_full, last_success, failing_since };
+}
+
+const noFigures = { total: 0, processed: 0, successful: 0, failed: 0 };
+
+/** A report of the original program has no exit code. */
+function isFailed({ exit_code, failed }: LastRun): boolean {
+  return exit_code === null ? failed > 0 : exit_code !== 0;
 }
 
 function resumable(directory: string, type: EntityType) {
-  const found = readCheckpoint(directory, type);
-  if (found === undefined || 'unusable' in found) return found ?? null;
-  return { written: found.ids.size, saved: found.timestamp ?? null };
+  try {
+    const found = readCheckpoint(directory, type);
+    if (found === undefined || 'unusable' in found) return found ?? null;
+    return { written: found.ids.size, saved: found.timestamp ?? null };
+  } catch (error) {
+    // One that cannot be read hides nothing else.
+    if (error instanceof FatalError) return { unusable: error.message };
+    throw error;
+  }
 }
 
-/** The status for people: a paragraph a type. */
-export function describeStatus(status: Status): string {
-  return entityTypes.map(({ name }) => [name, ...describeType(status[name])].join('\n')).join('\n\n');
-}
+/** After so long a table that is written daily is stale. */
+const staleSeconds = 26 * 3600;
 
-function describeType({ running, last_run, last_completed, resume }: TypeStatus): string[] {
-  const sameRun = last_completed?.report === last_run?.report;
+/** The status for people, in a few lines: what concerns several types alike is told once. */
+export function describeStatus(status: Status, directory: string, now: Date): string {
+  const folder = `Files: ${resolve(directory)}`;
+  const types = Object.entries(status);
+  const isUnused = types.every(([, { running, last_run, resume }]) => !running && !last_run && !resume);
+  if (isUnused) return `No run yet.\nNext: populate-all-statistics --all\n${folder}`;
+  const running = byValue(types, ({ running }) => running && describeRunning(running, now));
   return [
-    `  running         ${describeRunning(running)}`,
-    `  last run        ${describeRun(last_run)}`,
-    ...(sameRun ? [] : [`  last completed  ${describeRun(last_completed)}`]),
-    `  --resume        ${describeResume(resume)}`,
+    ...running.map(([what, names]) => `Running for ${names}: ${what}`),
+    ...describeFullRuns(types, now),
+    ...describeLastRuns(types, now),
+    ...describeResume(types),
+    folder,
+  ].join('\n');
+}
+
+type Types = [name: string, status: TypeStatus][];
+
+/** The distinct values of types, each with the types that have it, by name; null is none. */
+function byValue(types: Types, describe: (status: TypeStatus) => string | null) {
+  const names = new Map<string, string[]>();
+  for (const [name, status] of types) {
+    const value = describe(status);
+    if (value !== null) names.set(value, [...(names.get(value) ?? []), name]);
+  }
+  return [...names].map(([value, some]): [string, string] => [value, some.join(', ')]);
+}
+
+function describeRunning(run: NonNullable<TypeStatus['running']>, now: Date): string {
+  const { pid, since, phase, done, total, seconds_left } = run;
+  const count = total > 0 ? ` ${formatCount(done)}/${formatCount(total)}` : '';
+  const left = seconds_left === null ? '' : `, ${formatDuration(seconds_left)} left`;
+  return `pid ${pid}, began ${formatAgo(secondsSince(since, now))}, ${phase}${count}${left}`;
+}
+
+function secondsSince(instant: string, now: Date): number {
+  return Math.max(0, (now.getTime() - Date.parse(instant)) / 1000);
+}
+
+/** The runs that `pick` finds, each with its sums of the types concerned, and how many of all these are. */
+function runsOf(types: Types, pick: (status: TypeStatus) => LastRun | null, now: Date) {
+  return byValue(types, (status) => pick(status)?.report ?? null).map(([report, names]) => {
+    const concerned = types.filter(([, status]) => pick(status)?.report === report).map(([, status]) => status);
+    const sum = (key: 'successful' | 'failed') =>
+      formatCount(concerned.reduce((total, status) => total + (pick(status)?.[key] ?? 0), 0));
+    const [status] = concerned;
+    const run = status && pick(status);
+    const ageSeconds = secondsSince(run?.ended ?? '', now);
+    const ofTypes = concerned.length === types.length ? '' : ` of ${names}`;
+    const sums = `${sum('successful')} written, ${sum('failed')} failed`;
+    return { run, since: status?.failing_since, ageSeconds, what: `${ofTypes} ${formatAgo(ageSeconds)}`, sums };
+  });
+}
+
+function describeFullRuns(types: Types, now: Date): string[] {
+  const found = runsOf(types, ({ last_full }) => last_full, now).map(({ ageSeconds, what, sums }) => {
+    const stale = ageSeconds > staleSeconds ? ' Stale: see whether the daily run is scheduled.' : '';
+    return `Last full run${what}: ${sums}.${stale}`;
+  });
+  const none = types.filter(([, { last_full }]) => last_full === null).map(([name]) => name);
+  return none.length > 0 ? [...found, `No full run yet of ${none.join(', ')}.`] : found;
+}
+
+/** The last run where it is not the full one, and what fails since when. */
+function describeLastRuns(types: Types, now: Date): string[] {
+  const pick = ({ last_run: run, last_full }: TypeStatus) =>
+    run && (isFailed(run) || run.report !== last_full?.report) ? run : null;
+  return runsOf(types, pick, now).flatMap(({ run, since, what, sums }) => {
+    if (!run || !isFailed(run)) return `Last run${what}: ${sums}.`;
+    const first = since && since !== run.ended ? `, the first of them ${formatAgo(secondsSince(since, now))}` : '';
+    return [
+      `FAILED with exit code ${run.exit_code ?? 'unknown'}${what}${first}: ${sums}.`,
+      run.stopped_by ?? `Next: run again with --resume. The reasons are in ${run.report}`,
+    ];
+  });
+}
+
+/** What --resume would do where a run has left something to do. */
+function describeResume(types: Types): string[] {
+  const unusable = byValue(types, ({ resume }) => (resume && 'unusable' in resume ? resume.unusable : null));
+  const resumed = types.flatMap(([name, { resume, last_run }]) => {
+    const isOpen = last_run === null || isFailed(last_run);
+    return isOpen && resume && 'written' in resume ? `${formatCount(resume.written)} ${name}` : [];
+  });
+  return [
+    ...unusable.map(([why, names]) => `The checkpoint of ${names} cannot be used: ${why}`),
+    ...(resumed.length > 0 ? [`--resume would leave out ${resumed.join(', ')}.`] : []),
   ];
 }
 
-const indent = ' '.repeat(18);
-
-function describeRunning(run: TypeStatus['running']): string {
-  if (run === null) return 'no';
-  const { pid, since, strategy, phase, done, total, rate, seconds_left } = run;
-  const left = seconds_left === null ? '' : `, ${formatDuration(seconds_left)} left`;
-  const progress = `${phase} ${formatCount(done)}/${formatCount(total)}, ${formatRate(rate)}${left}`;
-  return `pid ${pid} since ${since}${strategy ? `, ${strategy}` : ''}\n${indent}${progress}`;
-}
-
-function describeRun(run: LastRun | null): string {
-  if (run === null) return 'none';
-  const { ended, exit_code, total, successful, failed, stopped_by } = run;
-  const code = exit_code === null ? '' : `, exit code ${exit_code}`;
-  const figures = `${formatCount(successful)} of ${formatCount(total)} written, ${formatCount(failed)} failed`;
-  return `${ended}${code}: ${figures}${stopped_by === null ? '' : `\n${indent}${stopped_by}`}`;
-}
-
-function describeResume(resume: TypeStatus['resume']): string {
-  if (resume === null) return 'would start from the beginning: no checkpoint';
-  if ('unusable' in resume) return `would refuse: the checkpoint cannot be used, ${resume.unusable}`;
-  return `would leave out ${formatCount(resume.written)} written, saved ${resume.saved ?? 'at an unknown time'}`;
+/** Whether all is well, in one line for a monitor: each type's last run ended with 0, the newest success is not older. */
+export function checkStatus(status: Status, maxAge: { text: string; ms: number }, now: Date) {
+  const problems = byValue(Object.entries(status), ({ last_run: run, last_success: success, failing_since }) => {
+    if (run === null) return 'no run yet';
+    const ago = success ? formatAgo(secondsSince(success.ended, now)) : 'never';
+    if (isFailed(run)) {
+      const since = formatAgo(secondsSince(failing_since ?? run.ended, now));
+      return `failing since ${since}, exit code ${run.exit_code ?? 'unknown'}, last success ${ago}`;
+    }
+    const isOld = !success || secondsSince(success.ended, now) * 1000 > maxAge.ms;
+    return isOld ? `last success ${ago}, allowed are ${maxAge.text}` : null;
+  });
+  if (problems.length > 0) {
+    return { isWell: false, line: `Not well: ${problems.map(([what, names]) => `${names}: ${what}`).join('; ')}.` };
+  }
+  const oldest = Math.max(...Object.values(status).map((one) => secondsSince(one.last_success?.ended ?? '', now)));
+  return { isWell: true, line: `All is well: last success ${formatAgo(oldest)}.` };
 }
