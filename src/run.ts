@@ -7,7 +7,7 @@ import { type Checkpoint, openCheckpoint } from './files/checkpoint.js';
 import { type EndedRun, lastSweep, saveReport, startReport } from './files/report.js';
 import { lockTypes } from './files/run-lock.js';
 import { makeFolder } from './files/whole-file.js';
-import { formatCount, formatDuration, formatEntities, printable } from './format.js';
+import { firstSentence, formatCount, formatDuration, formatEntities, printable } from './format.js';
 import { type Gathering, gather, type Outcome, recentSince, type Selection, typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';
 import { pageSize, type RacingApi } from './racing-api.js';
@@ -79,7 +79,10 @@ async function populate(parts: RunParts): Promise<void> {
   } catch (error) {
     const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
     if (!refused || plan.alternative === undefined || begun || api.hasAnswered() || stop.signal.aborted) throw error;
-    tell({ kind: 'line', line: `Cannot ${plan.strategy}, so trying to ${plan.alternative}: ${error.message}` });
+    tell({
+      kind: 'line',
+      line: `Cannot ${plan.strategy}, so trying to ${plan.alternative}: ${firstSentence(error.message)}.`,
+    });
     await populateBy(plan.alternative, selecting, parts);
   }
 }
