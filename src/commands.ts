@@ -158,7 +158,7 @@ function handleSignals(stop: AbortController, writing: AbortController, events: 
     stopping = true;
     const what = hasRows ? 'writing what is gathered, then ending' : 'ending, with nothing to write';
     events.tell({ kind: 'line', line: `${signal}: ${what}. Once more ends it at once.` });
-    const advice = hasRows ? 'Run again with --resume to go on.' : 'Nothing was written.';
+    const advice = hasRows ? 'Run again with --resume to go on.' : 'Nothing was changed.';
     stop.abort(new FatalError(exitCode, `Interrupted by ${signal}. ${advice}`));
     if (hasRows) setTimeout(() => writing.abort(stop.signal.reason), lastWritesMs).unref();
     else writing.abort(stop.signal.reason);

@@ -63,7 +63,7 @@ export function createScreen(options: ScreenOptions): Screen {
     meter.forget();
     if (phase === undefined) return;
     const isFinished = by === 'last step' || (phase.total > 0 && isOver(phase));
-    finished = isFinished ? phase.label : undefined;
+    finished = phase.label;
     // What is not finished goes on beside the next phase.
     if (by === 'next phase' && !isFinished) return;
     paper.outcome(meter.outcome(phase, isFinished), !isFinished ? 'red' : phase.failed ? 'yellow' : 'green');
@@ -77,13 +77,17 @@ export function createScreen(options: ScreenOptions): Screen {
     },
     take: (event) => {
       if (event.kind === 'over') return end('end of all');
-      if (event.kind === 'phase') end('next phase');
+      if (event.kind === 'phase') {
+        end('next phase');
+        finished = undefined;
+      }
       meter.take(event);
       const line = lineOf(event, options.isVerbose);
       if (line !== undefined) paper.line(line);
       // A sweep that reads a window again goes on after what seemed its last step.
       else if (event.kind === 'step' && isOver(event) && event.label !== finished) end('last step');
-      else paper.goOn(event.kind === 'phase' || event.kind === 'pause');
+      else if (event.kind === 'step') paper.goOn(false);
+      else if (event.kind === 'phase' || event.kind === 'pause') paper.goOn(true);
     },
   };
 }

@@ -33,11 +33,16 @@ interface LastRun extends Pick<TypeStatistics, 'total' | 'successful' | 'failed'
 /** By type, of those that were asked for. */
 export type Status = Partial<Record<EntityTypeName, TypeStatus>>;
 
+const refreshReport = 'statistics_refresh_report.json';
+
 /** Reads the locks, checkpoints and reports in `directory`; changes nothing. Throws FatalError (files unusable). */
 export function readStatus(directory: string, now: Date, types: readonly EntityType[] = entityTypes): Status {
+  const refresh = readReport(join(directory, refreshReport)) ?? [];
+  const reports = [...savedReports(directory)].concat(refresh);
+  reports.sort((a, b) => (a.timestamp < b.timestamp ? 1 : -1));
   const statusOf = (type: EntityType): TypeStatus => ({
     running: runningNow(directory, type, now),
-    ...lastRuns(directory, type),
+    ...lastRuns(reports, type),
     resume: resumable(directory, type),
   });
   return Object.fromEntries(types.map((type) => [type.name, statusOf(type)]));
@@ -53,42 +58,28 @@ function runningNow(directory: string, type: EntityType, now: Date) {
   return { pid, ...note, rate, seconds_left: rate > 0 ? (note.total - note.done) / rate : null };
 }
 
-/** Newest first; a refresh keeps its one report beside the others. */
-function* allReports(directory: string): Generator<SavedReport & { isRefresh: boolean }> {
-  let refresh = readReport(join(directory, 'statistics_refresh_report.json'));
-  for (const report of savedReports(directory)) {
-    if (refresh && refresh.timestamp > report.timestamp) {
-      yield { ...refresh, isRefresh: true };
-      refresh = undefined;
-    }
-    yield { ...report, isRefresh: false };
-  }
-  if (refresh) yield { ...refresh, isRefresh: true };
-}
-
-function lastRuns(directory: string, { name }: EntityType): Omit<TypeStatus, 'running' | 'resume'> {
-  const runs: Partial<Record<'last_run' | 'last_completed' | 'last_full' | 'last_success', LastRun>> = {};
-  let failing_since: string | null = null;
-  for (const { mode, statistics, entity_types = [], options = {}, isRefresh, ...report } of allReports(directory)) {
+/** From the reports, newest first. */
+function lastRuns(reports: SavedReport[], { name }: EntityType): Omit<TypeStatus, 'running' | 'resume'> {
+  const found: Omit<TypeStatus, 'running' | 'resume'> = { ...noRuns };
+  for (const report of reports) {
+    const { timestamp: ended, exit_code = null, stopped_by = null, path, options } = report;
+    const figures = report.statistics[name];
     // One that ended before it had selected has no figures.
-    const figures = statistics[name] ?? (entity_types.includes(name) ? noFigures : undefined);
-    if (mode !== 'production' || figures === undefined) continue;
-    const { total, processed, successful, failed } = figures;
-    const { timestamp: ended, exit_code = null, stopped_by = null, path } = report;
+    if (report.mode !== 'production' || !(figures || report.entity_types?.includes(name))) continue;
+    const { total, processed, successful, failed } = figures ?? noFigures;
     const run: LastRun = { ended, exit_code, total, successful, failed, stopped_by, report: path };
-    const takesAll = (options.limit ?? null) === null && !options.skip_existing;
-    const isCompleted = processed === total && statistics[name] !== undefined && !isRefresh;
-    runs.last_run ??= run;
-    if (isCompleted) runs.last_completed ??= run;
-    if (isCompleted && takesAll && total > 0) runs.last_full ??= run;
-    if (isFailed(runs.last_run) && !runs.last_success && isFailed(run)) failing_since = ended;
-    if (!isFailed(run) && (takesAll || isRefresh)) runs.last_success ??= run;
-    if (runs.last_completed && runs.last_full && runs.last_success) break;
+    const takesAll = (options?.limit ?? null) === null && !options?.skip_existing;
+    const isCompleted = figures !== undefined && processed === total && !path.endsWith(refreshReport);
+    found.last_run ??= run;
+    if (isCompleted) found.last_completed ??= run;
+    if (isCompleted && takesAll && total > 0) found.last_full ??= run;
+    if (!isFailed(run) && takesAll) found.last_success ??= run;
+    if (isFailed(found.last_run) && isFailed(run) && !found.last_success) found.failing_since = ended;
   }
-  const { last_run = null, last_completed = null, last_full = null, last_success = null } = runs;
-  return { last_run, last_completed, last_full, last_success, failing_since };
+  return found;
 }
 
+const noRuns = { last_run: null, last_completed: null, last_full: null, last_success: null, failing_since: null };
 const noFigures = { total: 0, processed: 0, successful: 0, failed: 0 };
 
 /** A report of the original program has no exit code. */
