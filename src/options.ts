@@ -17,7 +17,8 @@ Examples:
 Environment, .env.local or .env (the first one that has it):
   RACING_API_USERNAME, RACING_API_PASSWORD   the account at theracingapi.com
   SUPABASE_URL, SUPABASE_SERVICE_KEY         the project and its secret key
-  RACING_API_BASE_URL                        default: https://api.theracingapi.com/v1
+  RACING_API_BASE_URL                        optional: another one than
+                                             https://api.theracingapi.com/v1
   NOTIFY_EMAIL_TO, SMTP_URL                  optional: mail at the end of a run,
   NOTIFY_WEBHOOK_URL                         a line to a chat,
   NOTIFY_ON                                  both on failure (default) or always

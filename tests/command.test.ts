@@ -231,6 +231,8 @@ it('status needs no configuration and changes no file', async () => {
     last_completed: { exit_code: 0, successful: 14 },
     resume: { written: 14 },
   });
-  expect((await world.run(['status'], blank)).stdout).toContain('14 of 14 written');
+  expect((await world.run(['status'], blank)).stdout).toContain(
+    'Last full run of jockeys just now: 14 written, 0 failed.',
+  );
   expect(readdirSync(logs())).toEqual(before);
 });

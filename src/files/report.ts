@@ -170,6 +170,7 @@ function fileNames(directory: string): string[] {
     return readdirSync(directory);
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return [];
+    if (errorCode(error) === undefined) throw error;
     throw filesUnusable(`The folder ${directory} cannot be read`, error);
   }
 }

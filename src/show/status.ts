@@ -171,9 +171,9 @@ function describeLastRuns(types: Types, now: Date): string[] {
     run && (isFailed(run) || run.report !== last_full?.report) ? run : null;
   return runsOf(types, pick, now).flatMap(({ run, since, what, sums }) => {
     if (!run || !isFailed(run)) return `Last run${what}: ${sums}.`;
-    const first = since && since !== run.ended ? `, the first of them ${formatAgo(secondsSince(since, now))}` : '';
+    const first = since && since !== run.ended ? `, the first of several ${formatAgo(secondsSince(since, now))}` : '';
     return [
-      `FAILED with exit code ${run.exit_code ?? 'unknown'}${what}${first}: ${sums}.`,
+      `Last run${what} FAILED with exit code ${run.exit_code ?? 'unknown'}${first}: ${sums}.`,
       run.stopped_by ?? `Next: run again with --resume. The reasons are in ${run.report}`,
     ];
   });
