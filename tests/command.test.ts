@@ -153,6 +153,63 @@ describe('what a run leaves', () => {
   });
 });
 
+describe('what a run tells', () => {
+  it('with failures on stderr too, with what to do next', async () => {
+    const id = breakOneJockey();
+    const { code, stdout, stderr } = await runJockeys();
+    expect(code).toBe(3);
+    expect(stdout).toContain(id);
+    expect(stderr).toBe('1 entity failed; its row stays as before. Run again with --resume to try it again.\n');
+  });
+
+  it.each(['auto', 'sweep'])('of a refused account once, whatever was tried by %s, and no zeros', async (strategy) => {
+    inject(world, status(401), () => true);
+    const { code, stdout, stderr } = await runJockeys(['--strategy', strategy]);
+    expect(code).toBe(5);
+    const paragraphs = `${stdout}${stderr}`.match(/Check RACING_API_USERNAME/g);
+    expect(paragraphs).toHaveLength(1);
+    expect(stderr).toContain('Check RACING_API_USERNAME');
+    expect(stdout).not.toMatch(/written|--resume/);
+  });
+
+  it('with --json on stdout is the report alone', async () => {
+    const { code, stdout, stderr } = await runJockeys(['--json', '--log-dir', 'elsewhere']);
+    expect(code).toBe(0);
+    expect(stderr).toContain('14 written in ');
+    const [name = ''] = readdirSync(join(world.folder, 'elsewhere')).filter((file) => file.includes('report'));
+    expect(stdout).toBe(readFileSync(join(world.folder, 'elsewhere', name), 'utf8'));
+    expect(existsSync(logs())).toBe(false);
+  });
+
+  it('with --verbose is each request and each retry', async () => {
+    inject(world, status(503), (call) => call.number === 2);
+    const { stdout } = await runJockeys(['-v']);
+    expect(stdout.match(/GET http\S+\/v1\S+: 200 in \d+\.\d\ds/g)?.length).toBeGreaterThan(0);
+    expect(stdout).toMatch(/: 503 in .*\n.*Again in \d\.\ds: the API answered 503/);
+    expect(stdout).toMatch(/(POST|GET|PATCH) \S+\/rest\/v1\/\S+: 20\d in/);
+    for (const secret of Object.values(world.environment).slice(1)) {
+      if (!secret.startsWith('http')) expect(stdout).not.toContain(secret);
+    }
+  });
+
+  it('to a disk that is full does not stop it', async () => {
+    const args = ['--entities', 'jockeys', '--rate', '1000'];
+    const ended = await startCommand(args, world.folder, world.environment, 'exec > /dev/full; ').ended;
+    expect(ended).toMatchObject({ code: 0, stderr: '' });
+    expect(await writtenIds(world, jockeys)).toHaveLength(14);
+  });
+});
+
+it('status --check ends with 0 or 12', async () => {
+  expect(await world.run(['status', '--check'])).toMatchObject({ code: 12, stderr: '' });
+  await runHere();
+  const healthy = await world.run(['status', '--check', '--entities', 'jockeys']);
+  expect(healthy).toEqual({ code: 0, signal: null, stdout: 'All is well: last success just now.\n', stderr: '' });
+  inject(world, status(401), () => true);
+  await runHere();
+  expect(await world.run(['status', '--max-age', '1h'])).toMatchObject({ code: 12 });
+});
+
 it.each([
   [['--skip-existing'], 8, 14],
   [['--stale-after', '12h', '--limit', '5'], 4, 9],
