@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { entityTypes } from '../src/entity-types.js';
 import { exitCodes, FatalError } from '../src/errors.js';
 import { readLockHolder } from '../src/files/file-lock.js';
-import { formatTable } from '../src/format.js';
+import { formatTable, wrapped } from '../src/format.js';
 import { parseCommandLine, type Request } from '../src/options.js';
 import { columnsOf, complain } from '../src/show/progress.js';
 import { columnOf, lastDateColumn } from '../src/statistics.js';
@@ -65,7 +65,8 @@ async function showRows(database: EmbeddedDatabase): Promise<void> {
     const heading = [type.table, `last ${type.words.run}`, type.words.runs, 'wins', '% won'];
     if (lines.length > 0) console.log(`\n${formatTable([heading, ...lines], columnsOf(process.stdout))}`);
   }
-  console.log('\nThe busiest rows of each table; runs, wins and % won are those of the last 30 days.');
+  const meaning = 'The busiest rows of each table; runs, wins and % won are of the last 30 days.';
+  console.log(`\n${wrapped(meaning, columnsOf(process.stdout))}`);
 }
 
 /** The command with an API and a database to work on. */
@@ -73,10 +74,12 @@ async function runWithServices(given: string[], request: Request): Promise<numbe
   const today = new Date().toISOString().slice(0, 10);
   prepareFolder(today);
   const json = request.command === 'populate' && request.options.json;
-  const say = json ? console.error : console.log;
-  say('Real here: the command itself, and a Postgres with the Data API of Supabase.');
-  say('Simulated: The Racing API, 2 requests a second; its races and 54,429 names are invented.');
-  say(`populate-all-statistics ${given.join(' ')}   (in ${shownFolder})\n`);
+  const intro = `Real here: the command itself, and a Postgres with Supabase's Data API.
+Simulated: The Racing API, 2 requests a second, with invented races and names.
+populate-all-statistics ${given.join(' ')}   (in ${shownFolder})
+`;
+  const output = json ? process.stderr : process.stdout;
+  output.write(`${wrapped(intro, columnsOf(output))}\n`);
   const season = makeSeason({ today });
   const database = await startEmbeddedDatabase({ dataDir: `${folder}database` });
   await seedEntities(database, season);
