@@ -136,24 +136,18 @@ export function loadConfig(directory: string, variables: NodeJS.ProcessEnv): Con
   }
   const parsed = configSchema.safeParse(Object.fromEntries(given));
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(({ path: [name], message }) => {
-    const ours = String(name ?? '');
-    return { isMissing: message === missing, line: `  ${`${usedNames.get(ours) ?? ours} ${message}`.trim()}` };
+  const problems = parsed.error.issues.map(({ path: [name = ''], message }) => {
+    return `  ${usedNames.get(String(name)) ?? String(name)} ${message}`.replace(/^ +/, '  ');
   });
-  const heading = problems.every(({ isMissing }) => isMissing) ? 'is not complete' : 'cannot be used';
-  const read = files.flatMap(({ name, content }) => (content ? name : []));
-  const absent = files.flatMap(({ name, content }) => (content ? [] : name));
-  const where = `Read: the environment${read.map((name) => `, ${name}`).join('')}`;
-  const none = absent.length > 0 ? ` (no ${absent.join(', no ')})` : '';
+  const isIncomplete = parsed.error.issues.every(({ message }) => message === missing);
+  const read = files.flatMap(({ name, content }) => (content ? `, ${name}` : []));
+  const absent = files.flatMap(({ name, content }) => (content ? [] : `no ${name}`));
+  const none = absent.length > 0 ? ` (${absent.join(', ')})` : '';
   const example = existsSync(join(directory, '.env.example')) ? 'copy .env.example to .env' : 'make a file .env there';
-  const advice = `Set them in the environment, or ${example}, with a line NAME=value for each.`;
   throw new FatalError(
     exitCodes.usage,
-    [
-      `The configuration ${heading}:`,
-      ...problems.map(({ line }) => line),
-      `${where}${none} in ${directory}.`,
-      advice,
-    ].join('\n'),
+    `The configuration ${isIncomplete ? 'is not complete' : 'cannot be used'}:\n${problems.join('\n')}\n` +
+      `Read: the environment${read.join('')}${none} in ${directory}.\n` +
+      `Set them in the environment, or ${example}, with a line NAME=value for each.`,
   );
 }

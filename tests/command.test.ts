@@ -289,7 +289,7 @@ it('status needs no configuration and changes no file', async () => {
     resume: { written: 14 },
   });
   expect((await world.run(['status'], blank)).stdout).toContain(
-    'Last full run of jockeys just now: 14 written, 0 failed.',
+    'jockeys: Last full run just now: 14 written, 0 failed.',
   );
   expect(readdirSync(logs())).toEqual(before);
 });

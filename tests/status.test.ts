@@ -67,7 +67,7 @@ it('tells the run that processes a type, from its lock', () => {
   const since = '2026-07-01T11:50:00.000Z';
   const lock = lockTypes(folder(), [jockeys], since);
   expect(read().jockeys?.running).toMatchObject({ rate: 0, seconds_left: null });
-  expect(told()[0]).toBe(`Running for jockeys: pid ${process.pid}, began 10 min ago, selecting`);
+  expect(told()[0]).toBe(`jockeys: Running as pid ${process.pid}, began 10 min ago: selecting.`);
   vi.setSystemTime('2026-07-01T11:59:30Z');
   lock.take({ kind: 'gathering', strategy: 'walk' });
   lock.take({ kind: 'phase', label: 'walking', done: 0, total: 180 });
@@ -168,7 +168,7 @@ describe('after full runs', () => {
     saveRun('2026-07-01T11', { options: limited }, figures(10, 10, 0));
     expect(told()).toEqual([
       'Last full run 31 h ago: 54,429 written, 0 failed. Stale: see whether the daily run is scheduled.',
-      'Last run of jockeys 60 min ago: 10 written, 0 failed.',
+      'jockeys: Last run 60 min ago: 10 written, 0 failed.',
     ]);
     expect(check().line).toContain('allowed are 26h');
   });
@@ -190,13 +190,14 @@ it('tells the last run and, where that did not reach its end, the last completed
   saveRun('2026-07-01T05', { mode: 'dry_run' });
   const { jockeys: status, owners } = read();
   const first = { ended: '2026-06-29T05:00:00.000Z', exit_code: 0, stopped_by: null, report: completed };
-  expect(status?.last_completed).toEqual({ ...first, total: 10, successful: 9, failed: 1 });
+  const of_all = { successful: 9, failed: 1 };
+  expect(status?.last_completed).toEqual({ ...first, total: 10, successful: 9, failed: 1, of_all });
   expect(status?.last_run).toMatchObject({ report: last, exit_code: 4, total: 10, successful: 3, failed: 1 });
   expect(owners?.last_run).toBeNull();
   expect(told()).toEqual([
-    expect.stringContaining('Last full run of jockeys 2 d ago: 9 written, 1 failed. Stale'),
-    'No full run yet of trainers, owners.',
-    'Last run of jockeys 31 h ago FAILED with exit code 4: 3 written, 1 failed.',
+    expect.stringContaining('jockeys: Last full run 2 d ago: 9 written, 1 failed. Stale'),
+    'trainers, owners: No full run yet.',
+    'jockeys: Last run 31 h ago FAILED with exit code 4: 3 written, 1 failed.',
     'The API is gone.',
   ]);
 });
@@ -215,7 +216,7 @@ describe('a checkpoint', () => {
     const checkpoint = openCheckpoint(folder(), jockeys, usualOptions, () => {});
     checkpoint.add(['jky_1', 'jky_2'], 0);
     expect(read().jockeys?.resume).toEqual({ written: 2, saved: now.toISOString() });
-    expect(told()).toContain('--resume would leave out 2 jockeys.');
+    expect(told()).toContain('jockeys: --resume would leave out 2 that are written.');
     saveFull('2026-07-01T11');
     expect(told()).toHaveLength(1);
   });
@@ -227,8 +228,8 @@ describe('a checkpoint', () => {
     expect(read().owners?.resume).toEqual({ unusable: 'it is not a whole checkpoint' });
     expect(told()).toEqual([
       'Last full run 60 min ago: 54,429 written, 0 failed.',
-      'The checkpoint of jockeys cannot be used: it is a folder',
-      'The checkpoint of owners cannot be used: it is not a whole checkpoint',
+      'jockeys: The checkpoint cannot be used: it is a folder',
+      'owners: The checkpoint cannot be used: it is not a whole checkpoint',
     ]);
   });
 });

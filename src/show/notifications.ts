@@ -27,7 +27,7 @@ export function createNotifications(
   async function sendHeartbeat(allowedMs: number, report?: Report): Promise<void> {
     if (heartbeatUrl === null) return;
     const what = `The heartbeat to ${hostOf(heartbeatUrl)}`;
-    await attempt(what, allowedMs, warn, async (signal) => ping(pingUrl(heartbeatUrl, report), signal));
+    await attempt(what, allowedMs, warn, async (signal) => ask(pingUrl(heartbeatUrl, report), signal));
   }
 
   async function sendEmail(allowedMs: number, run: EndedRun, subject: string): Promise<void> {
@@ -39,7 +39,7 @@ export function createNotifications(
   async function sendWebhook(allowedMs: number, text: string): Promise<void> {
     if (webhookUrl === null) return;
     const what = `The webhook to ${hostOf(webhookUrl)}`;
-    await attempt(what, allowedMs, warn, (signal) => post(webhookUrl, { text }, signal));
+    await attempt(what, allowedMs, warn, (signal) => ask(webhookUrl, signal, { text }));
   }
 
   return {
@@ -89,17 +89,12 @@ function pingUrl(heartbeatUrl: string, report?: Report): string {
   return url.href;
 }
 
-async function ping(url: string, signal: AbortSignal): Promise<string | undefined> {
-  const response = await fetch(url, { headers: { 'user-agent': program }, signal });
+/** Asks a monitor, or gives a message to a chat in the form of https://api.slack.com/messaging/webhooks. */
+async function ask(url: string, signal: AbortSignal, message?: { text: string }): Promise<string | undefined> {
+  const headers = { 'user-agent': program, ...(message && { 'content-type': 'application/json' }) };
+  const sent = message ? { method: 'POST', body: JSON.stringify(message) } : {};
+  const response = await fetch(url, { headers, signal, ...sent });
   // The status is the whole answer; a body that is left unread would keep the connection.
-  await response.body?.cancel();
-  return response.ok ? undefined : `the server answered ${response.status}`;
-}
-
-/** What chats take: https://api.slack.com/messaging/webhooks, and Mattermost and others alike. */
-async function post(url: string, message: { text: string }, signal: AbortSignal): Promise<string | undefined> {
-  const headers = { 'content-type': 'application/json', 'user-agent': program };
-  const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(message), signal });
   await response.body?.cancel();
   return response.ok ? undefined : `the server answered ${response.status}`;
 }
@@ -185,15 +180,17 @@ function headlineOf(report: Report, before: SavedReport | undefined): string {
 /** "before: exit 4, 12,000 written, 3 failed", of these what differs. */
 function changeSince({ exit_code, overall }: Report, { exit_code: code = 0, statistics }: SavedReport): string {
   const sum = (key: 'successful' | 'failed') => Object.values(statistics).reduce((total, one) => total + one[key], 0);
-  const written = sum('successful');
-  const failed = sum('failed');
-  const changes = [
-    code === exit_code ? [] : `exit ${code}`,
-    written === overall.total_successful ? [] : `${formatCount(written)} written`,
-    failed === overall.total_failed ? [] : `${formatCount(failed)} failed`,
-  ].flat();
+  const now = [
+    `exit ${exit_code}`,
+    countOf(overall.total_successful, 'written'),
+    countOf(overall.total_failed, 'failed'),
+  ];
+  const before = [`exit ${code}`, countOf(sum('successful'), 'written'), countOf(sum('failed'), 'failed')];
+  const changes = before.filter((figure, index) => figure !== now[index]);
   return changes.length === 0 ? 'as the run before' : `before: ${changes.join(', ')}`;
 }
+
+const countOf = (count: number, what: string) => `${formatCount(count)} ${what}`;
 
 /** A message's first sentence; of a long one the first clause, cut between words where even that is long. */
 function headline(message: string): string {

@@ -28,6 +28,8 @@ interface LastRun extends Pick<TypeStatistics, 'total' | 'successful' | 'failed'
   stopped_by: string | null;
   /** The path of its report. */
   report: string;
+  /** What it wrote, and what failed, of all its types. */
+  of_all: { successful: number; failed: number };
 }
 
 /** By type, of those that were asked for. */
@@ -67,7 +69,10 @@ function lastRuns(reports: SavedReport[], { name }: EntityType): Omit<TypeStatus
     // One that ended before it had selected has no figures.
     if (report.mode !== 'production' || !(figures || report.entity_types?.includes(name))) continue;
     const { total, processed, successful, failed } = figures ?? noFigures;
-    const run: LastRun = { ended, exit_code, total, successful, failed, stopped_by, report: path };
+    const sum = (key: 'successful' | 'failed') =>
+      Object.values(report.statistics).reduce((all, one) => all + one[key], 0);
+    const of_all = { successful: sum('successful'), failed: sum('failed') };
+    const run: LastRun = { ended, exit_code, total, successful, failed, stopped_by, report: path, of_all };
     const takesAll = (options?.limit ?? null) === null && !options?.skip_existing;
     const isCompleted = figures !== undefined && processed === total && !path.endsWith(refreshReport);
     found.last_run ??= run;
@@ -102,111 +107,84 @@ function resumable(directory: string, type: EntityType) {
 /** After so long a table that is written daily is stale. */
 const staleSeconds = 26 * 3600;
 
-/** The status for people, in a few lines: what concerns several types alike is told once. */
+/** The status for people, in a few lines: what is the same of several types is told once. */
 export function describeStatus(status: Status, directory: string, now: Date): string {
-  const folder = `Files: ${resolve(directory)}`;
   const types = Object.entries(status);
   const isUnused = types.every(([, { running, last_run, resume }]) => !running && !last_run && !resume);
-  if (isUnused) return `No run yet.\nNext: populate-all-statistics --all\n${folder}`;
-  const running = byValue(types, ({ running }) => running && describeRunning(running, now));
-  return [
-    ...running.map(([what, names]) => `Running for ${names}: ${what}`),
-    ...describeFullRuns(types, now),
-    ...describeLastRuns(types, now),
-    ...describeResume(types),
-    folder,
-  ].join('\n');
+  const described = [describeRunning, describeFullRun, describeLastRun, describeResume].flatMap((describe) =>
+    byValue(types, (one) => describe(one, now)).map(([text, names]) =>
+      names.length === types.length ? text : `${names.join(', ')}: ${text}`,
+    ),
+  );
+  const lines = isUnused ? ['No run yet.', 'Next: populate-all-statistics --all'] : described;
+  return [...lines, `Files: ${resolve(directory)}`].join('\n');
 }
 
-type Types = [name: string, status: TypeStatus][];
-
 /** The distinct values of types, each with the types that have it, by name; null is none. */
-function byValue(types: Types, describe: (status: TypeStatus) => string | null) {
+function byValue(types: [name: string, status: TypeStatus][], describe: (status: TypeStatus) => string | null) {
   const names = new Map<string, string[]>();
   for (const [name, status] of types) {
     const value = describe(status);
     if (value !== null) names.set(value, [...(names.get(value) ?? []), name]);
   }
-  return [...names].map(([value, some]): [string, string] => [value, some.join(', ')]);
+  return [...names];
 }
 
-function describeRunning(run: NonNullable<TypeStatus['running']>, now: Date): string {
-  const { pid, since, phase, done, total, seconds_left } = run;
+function describeRunning({ running }: TypeStatus, now: Date): string | null {
+  if (running === null) return null;
+  const { pid, since, phase, done, total, seconds_left } = running;
   const count = total > 0 ? ` ${formatCount(done)}/${formatCount(total)}` : '';
   const left = seconds_left === null ? '' : `, ${formatDuration(seconds_left)} left`;
-  return `pid ${pid}, began ${formatAgo(secondsSince(since, now))}, ${phase}${count}${left}`;
+  return `Running as pid ${pid}, began ${ago(since, now)}: ${phase}${count}${left}.`;
 }
 
 function secondsSince(instant: string, now: Date): number {
   return Math.max(0, (now.getTime() - Date.parse(instant)) / 1000);
 }
 
-/** The runs that `pick` finds, each with its sums of the types concerned, and how many of all these are. */
-function runsOf(types: Types, pick: (status: TypeStatus) => LastRun | null, now: Date) {
-  return byValue(types, (status) => pick(status)?.report ?? null).map(([report, names]) => {
-    const concerned = types.filter(([, status]) => pick(status)?.report === report).map(([, status]) => status);
-    const sum = (key: 'successful' | 'failed') =>
-      formatCount(concerned.reduce((total, status) => total + (pick(status)?.[key] ?? 0), 0));
-    const [status] = concerned;
-    const run = status && pick(status);
-    const ageSeconds = secondsSince(run?.ended ?? '', now);
-    const ofTypes = concerned.length === types.length ? '' : ` of ${names}`;
-    const sums = `${sum('successful')} written, ${sum('failed')} failed`;
-    return { run, since: status?.failing_since, ageSeconds, what: `${ofTypes} ${formatAgo(ageSeconds)}`, sums };
-  });
+const ago = (instant: string, now: Date) => formatAgo(secondsSince(instant, now));
+const sumsOf = ({ of_all }: LastRun) =>
+  `${formatCount(of_all.successful)} written, ${formatCount(of_all.failed)} failed`;
+
+function describeFullRun({ last_full: run }: TypeStatus, now: Date): string {
+  if (run === null) return 'No full run yet.';
+  const isStale = secondsSince(run.ended, now) > staleSeconds;
+  const advice = isStale ? ' Stale: see whether the daily run is scheduled.' : '';
+  return `Last full run ${ago(run.ended, now)}: ${sumsOf(run)}.${advice}`;
 }
 
-function describeFullRuns(types: Types, now: Date): string[] {
-  const found = runsOf(types, ({ last_full }) => last_full, now).map(({ ageSeconds, what, sums }) => {
-    const stale = ageSeconds > staleSeconds ? ' Stale: see whether the daily run is scheduled.' : '';
-    return `Last full run${what}: ${sums}.${stale}`;
-  });
-  const none = types.filter(([, { last_full }]) => last_full === null).map(([name]) => name);
-  return none.length > 0 ? [...found, `No full run yet of ${none.join(', ')}.`] : found;
-}
-
-/** The last run where it is not the full one, and what fails since when. */
-function describeLastRuns(types: Types, now: Date): string[] {
-  const pick = ({ last_run: run, last_full }: TypeStatus) =>
-    run && (isFailed(run) || run.report !== last_full?.report) ? run : null;
-  return runsOf(types, pick, now).flatMap(({ run, since, what, sums }) => {
-    if (!run || !isFailed(run)) return `Last run${what}: ${sums}.`;
-    const first = since && since !== run.ended ? `, the first of several ${formatAgo(secondsSince(since, now))}` : '';
-    return [
-      `Last run${what} FAILED with exit code ${run.exit_code ?? 'unknown'}${first}: ${sums}.`,
-      run.stopped_by ?? `Next: run again with --resume. The reasons are in ${run.report}`,
-    ];
-  });
+/** The last run where it is not the full one; of one that failed what it said, and since when all do. */
+function describeLastRun({ last_run: run, last_full, failing_since: since }: TypeStatus, now: Date): string | null {
+  if (run === null || (!isFailed(run) && run.report === last_full?.report)) return null;
+  const what = `Last run ${ago(run.ended, now)}`;
+  if (!isFailed(run)) return `${what}: ${sumsOf(run)}.`;
+  const first = since !== null && since !== run.ended ? `, the first of several ${ago(since, now)}` : '';
+  const next = run.stopped_by ?? `Next: run again with --resume. The reasons are in ${run.report}`;
+  return `${what} FAILED with exit code ${run.exit_code ?? 'unknown'}${first}: ${sumsOf(run)}.\n${next}`;
 }
 
 /** What --resume would do where a run has left something to do. */
-function describeResume(types: Types): string[] {
-  const unusable = byValue(types, ({ resume }) => (resume && 'unusable' in resume ? resume.unusable : null));
-  const resumed = types.flatMap(([name, { resume, last_run }]) => {
-    const isOpen = last_run === null || isFailed(last_run);
-    return isOpen && resume && 'written' in resume ? `${formatCount(resume.written)} ${name}` : [];
-  });
-  return [
-    ...unusable.map(([why, names]) => `The checkpoint of ${names} cannot be used: ${why}`),
-    ...(resumed.length > 0 ? [`--resume would leave out ${resumed.join(', ')}.`] : []),
-  ];
+function describeResume({ resume, last_run }: TypeStatus): string | null {
+  if (resume === null) return null;
+  if ('unusable' in resume) return `The checkpoint cannot be used: ${resume.unusable}`;
+  const isOpen = last_run === null || isFailed(last_run);
+  return isOpen ? `--resume would leave out ${formatCount(resume.written)} that are written.` : null;
 }
 
 /** Whether all is well, in one line for a monitor: each type's last run ended with 0, the newest success is not older. */
 export function checkStatus(status: Status, maxAge: { text: string; ms: number }, now: Date) {
   const problems = byValue(Object.entries(status), ({ last_run: run, last_success: success, failing_since }) => {
     if (run === null) return 'no run yet';
-    const ago = success ? formatAgo(secondsSince(success.ended, now)) : 'never';
-    if (isFailed(run)) {
-      const since = formatAgo(secondsSince(failing_since ?? run.ended, now));
-      return `failing since ${since}, exit code ${run.exit_code ?? 'unknown'}, last success ${ago}`;
-    }
+    const last = `last success ${success ? ago(success.ended, now) : 'never'}`;
+    const since = ago(failing_since ?? run.ended, now);
+    if (isFailed(run)) return `failing since ${since}, exit code ${run.exit_code ?? 'unknown'}, ${last}`;
     const isOld = !success || secondsSince(success.ended, now) * 1000 > maxAge.ms;
-    return isOld ? `last success ${ago}, allowed are ${maxAge.text}` : null;
+    return isOld ? `${last}, allowed are ${maxAge.text}` : null;
   });
-  if (problems.length > 0) {
-    return { isWell: false, line: `Not well: ${problems.map(([what, names]) => `${names}: ${what}`).join('; ')}.` };
-  }
-  const oldest = Math.max(...Object.values(status).map((one) => secondsSince(one.last_success?.ended ?? '', now)));
-  return { isWell: true, line: `All is well: last success ${formatAgo(oldest)}.` };
+  const told = problems.map(([what, names]) => `${names.join(', ')}: ${what}`);
+  if (told.length > 0) return { isWell: false, line: `Not well: ${told.join('; ')}.` };
+  const [oldest = ''] = Object.values(status)
+    .flatMap((one) => one.last_success?.ended ?? [])
+    .sort();
+  return { isWell: true, line: `All is well: last success ${ago(oldest, now)}.` };
 }
