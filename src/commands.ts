@@ -46,15 +46,16 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
   const recipients = options.dryRun ? undefined : config.notifications;
   const notifications = createNotifications(recipients, (line) => console.error(line));
   const unsaid: string[] = [];
-  const abilities = abilitiesOf(json ? process.stderr : process.stdout, process.env);
-  const collector = { output: { write: (text: string) => unsaid.push(text) }, isAnimated: false, isColored: false };
-  const services = openServices(config, options, quiet ? collector : abilities);
+  const abilities = quiet
+    ? { output: { write: (text: string) => unsaid.push(text) }, isAnimated: false, isColored: false }
+    : abilitiesOf(json ? process.stderr : process.stdout, process.env);
+  const services = openServices(config, options, abilities);
   const { events, screen } = services;
   const pace = watchPace(options.rate, () => performance.now());
   events.listen(pace.take);
   const end = async (ended: EndedRun) => {
     const { exit_code: exitCode, failures, stopped_by } = ended.report;
-    screen.take({ kind: 'line', line: summarize(ended, screen.columns(), pace.described()) });
+    screen.take({ kind: 'line', line: summarize(ended, columnsOf(abilities.output), pace.described()) });
     if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));
     const words = exitCode === exitCodes.ownBug ? undefined : closingWords(stopped_by, failures.length);
     if (words !== undefined) complain(words);
@@ -100,8 +101,8 @@ function status({ logDir, entities, json, check, maxAge }: StatusOptions): ExitC
     console.log(line);
     return isWell ? exitCodes.allWritten : exitCodes.notWell;
   }
-  const described = json ? JSON.stringify(found, null, 2) : describeStatus(found, logDir, now);
-  console.log(json ? described : wrapped(described, columnsOf(process.stdout)));
+  const columns = columnsOf(process.stdout);
+  console.log(json ? JSON.stringify(found, null, 2) : wrapped(describeStatus(found, logDir, now), columns));
   return exitCodes.allWritten;
 }
 

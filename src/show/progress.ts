@@ -1,18 +1,11 @@
 // By its default export: where Node is too old to have styleText, the built file says so instead of failing to load.
 import util from 'node:util';
-import { fractionOf, isOver, type Phase, type RunEvent, type Tell } from '../events.js';
+import { fractionOf, isOver, type Phase, type RunEvent } from '../events.js';
 import { formatCount, formatDuration, wrapped } from '../format.js';
 
-/** Where people read: a terminal, a file or a pipe. */
-export interface Output {
-  write(text: string): unknown;
-  isTTY?: boolean;
-  columns?: number;
-}
-
-/** What an output can show. */
+/** Where people read, a terminal, a file or a pipe, and what it can show. */
 export interface Abilities {
-  output: Output;
+  output: { write(text: string): unknown; isTTY?: boolean; columns?: number };
   /** Whether a line can be drawn anew. */
   isAnimated: boolean;
   isColored: boolean;
@@ -27,33 +20,17 @@ export interface ScreenOptions extends Abilities {
   now: () => Date;
 }
 
-/** What people see of a run while it works. */
-export interface Screen {
-  take: Tell;
-  /** How wide a line may be. */
-  columns(): number;
-  /** Ends what is drawn. */
-  close(): void;
-}
-
-/** How lines and the phase under way are put before people. */
-interface Paper {
-  line(line: string): void;
-  outcome(line: string, color: Color): void;
-  /** Shows the phase under way as it is now, if that is due: sooner where something `isNotable`. */
-  goOn(isNotable: boolean): void;
-  /** Takes away what would be drawn anew. */
-  erase(): void;
-}
 type Color = 'green' | 'yellow' | 'red';
 
 const tickMs = 1_000;
 
+export type Screen = ReturnType<typeof createScreen>;
+
 /**
- * A line a phase that redraws itself in a terminal, every second at least, and becomes its outcome; elsewhere plain
- * lines with the time, fewer as the run grows long.
+ * What people see of a run while it works: in a terminal a line a phase that redraws itself, every second at least, and
+ * becomes its outcome; elsewhere plain lines with the time, fewer as the run grows long.
  */
-export function createScreen(options: ScreenOptions): Screen {
+export function createScreen(options: ScreenOptions) {
   const meter = createMeter(options.clock);
   const paper = options.isAnimated ? terminal(options, meter) : log(options, meter);
   let finished: string | undefined;
@@ -70,12 +47,12 @@ export function createScreen(options: ScreenOptions): Screen {
   };
   const ticking = setInterval(() => paper.goOn(true), tickMs).unref();
   return {
-    columns: () => columnsOf(options.output),
+    /** Ends what is drawn. */
     close: () => {
       clearInterval(ticking);
       end('end of all');
     },
-    take: (event) => {
+    take: (event: RunEvent) => {
       if (event.kind === 'over') return end('end of all');
       if (event.kind === 'phase') {
         end('next phase');
@@ -99,7 +76,7 @@ export function abilitiesOf(output: NodeJS.WriteStream, { TERM, CI = '' }: NodeJ
 }
 
 /** How wide a line may be: one that fills a terminal's last column would wrap. A terminal without a size has 80. */
-export function columnsOf({ isTTY, columns }: Output): number {
+export function columnsOf({ isTTY, columns }: Abilities['output']): number {
   return isTTY ? (columns || 80) - 1 : Number.POSITIVE_INFINITY;
 }
 
@@ -205,16 +182,21 @@ const redrawMs = 100;
 const widestBar = 24;
 const narrowestBar = 6;
 
-function terminal({ output, clock, isColored }: ScreenOptions, meter: Meter): Paper {
+/** How lines and the phase under way are put before people: by escape sequences, or line after line. */
+type Paper = ReturnType<typeof terminal>;
+
+function terminal({ output, clock, isColored }: ScreenOptions, meter: Meter) {
   const paint = (color: Color, text: string) =>
     isColored ? util.styleText(color, text, { validateStream: false }) : text;
   let isDrawn = false;
   let drawnAtMs = Number.NEGATIVE_INFINITY;
 
+  /** Takes away what is drawn anew. */
   const erase = () => {
     if (isDrawn) output.write(eraseLine);
     isDrawn = false;
   };
+  /** Shows the phase under way as it is now, if that is due: sooner where something `isNotable`. */
   const goOn = (isNotable: boolean) => {
     const phase = meter.phase();
     if (phase === undefined || !(isNotable || clock() - drawnAtMs >= redrawMs)) return;
@@ -223,19 +205,16 @@ function terminal({ output, clock, isColored }: ScreenOptions, meter: Meter): Pa
     const [label = '', bar = '', figures = ''] = barLine(phase, meter.figures(phase), columnsOf(output));
     output.write(eraseLine + label + (bar && paint(phase.failed ? 'yellow' : 'green', bar)) + figures);
   };
-  return {
-    erase,
-    goOn,
-    line: (line) => {
-      erase();
-      output.write(`${wrapped(line, columnsOf(output))}\n`);
-      goOn(true);
-    },
-    outcome: (line, color) => {
-      const [mark = '', ...rest] = wrapped(line, columnsOf(output));
-      output.write(`${paint(color, mark)}${rest.join('')}\n`);
-    },
+  const line = (text: string) => {
+    erase();
+    output.write(`${wrapped(text, columnsOf(output))}\n`);
+    goOn(true);
   };
+  const outcome = (text: string, color: Color) => {
+    const [mark = '', ...rest] = wrapped(text, columnsOf(output));
+    output.write(`${paint(color, mark)}${rest.join('')}\n`);
+  };
+  return { line, outcome, goOn, erase };
 }
 
 /** The label, a bar and as many figures as fit into a line; the bar takes what they leave. */
