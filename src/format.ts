@@ -55,8 +55,11 @@ export function wrapped(text: string, columns: number): string {
 function wrappedLine(line: string, columns: number): string {
   const [indent = ''] = /^ */.exec(line) ?? [];
   const lines = [indent];
-  for (const word of line.trim().split(/ +/)) {
-    const pieces = indent.length + word.length > columns ? word.split(/(?<=[/_-])/) : [word];
+  // 1m 08s is one word.
+  for (const word of line.trim().split(/ +(?!\d\d[smh]\b)/)) {
+    const isLong = (part: string) => indent.length + part.length > columns;
+    const parts = isLong(word) ? word.split(/(?<=\/)/) : [word];
+    const pieces = parts.flatMap((part) => (isLong(part) ? part.split(/(?<=[_-])/) : [part]));
     for (const [index, piece] of pieces.entries()) {
       const last = lines.at(-1) ?? '';
       const longer = `${last}${index > 0 || last === indent ? '' : ' '}${piece}`;
@@ -71,7 +74,7 @@ function wrappedLine(line: string, columns: number): string {
 export function formatTable(rows: string[][], columns = Number.POSITIVE_INFINITY): string {
   const table = alignedTable(rows);
   const fits = table.split('\n').every((line) => line.length <= columns);
-  return fits || (rows[0]?.length ?? 0) <= 2
+  return fits || (rows[0]?.length ?? 0) <= 1
     ? table
     : formatTable(
         rows.map((row) => row.slice(0, -1)),

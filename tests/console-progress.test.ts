@@ -193,6 +193,10 @@ describe('a phase that ends', () => {
 
 it.each([30, 50, 80, 100])('in %i columns lines are broken between words alone', (columns) => {
   const { line, screen } = watch(columns);
+  const plain = watch(columns, { isAnimated: false });
+  plain.line('about 1m 06s at 2 requests a second, and so on to the end of the line');
+  for (const shown of plain.screen()) expect(shown.length).toBeLessThan(columns);
+  expect(plain.screen().join('\n')).toMatch(/1m 06s/);
   const path = 'logs/statistics_population_report_20260701_050000.json';
   const text = `  Report: ${path} The Racing API refuses the account (401, asked twice): wrong credentials.`;
   line(text);

@@ -251,8 +251,8 @@ function log({ output, clock, now }: ScreenOptions, meter: Meter): Paper {
   let printedAtMs = startedAtMs;
   let printed: Phase | undefined;
   const line = (text: string) => {
-    const time = now().toISOString().slice(0, 19);
-    output.write(text.replaceAll(/^(?=.)/gm, `${time}Z `).concat('\n'));
+    const time = `${now().toISOString().slice(0, 19)}Z `;
+    output.write(`${wrapped(text, columnsOf(output) - time.length).replaceAll(/^(?=.)/gm, time)}\n`);
   };
   return {
     line,
