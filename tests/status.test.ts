@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type EntityTypeName, entityTypes } from '../src/entity-types.js';
@@ -162,10 +162,11 @@ describe('after full runs', () => {
     ]);
   });
 
-  it('a limited one is the last run, and neither a full one nor a success', () => {
+  const limited = { skip_existing: false, stale_after: null, resume: false, limit: 10 };
+  const ofNewOnes = { ...limited, skip_existing: true, limit: null };
+  it.each([limited, ofNewOnes])('one of a few is the last run, and neither a full one nor a success: %j', (options) => {
     saveFull('2026-06-30T05');
-    const limited = { skip_existing: false, stale_after: null, resume: false, limit: 10 };
-    saveRun('2026-07-01T11', { options: limited }, figures(10, 10, 0));
+    saveRun('2026-07-01T11', { options }, figures(10, 10, 0));
     expect(told()).toEqual([
       'Last full run 31 h ago: 54,429 written, 0 failed. Stale: see whether the daily run is scheduled.',
       'jockeys: Last run 60 min ago: 10 written, 0 failed.',
@@ -225,10 +226,12 @@ describe('a checkpoint', () => {
     saveFull('2026-07-01T11');
     writeFileSync(folder('checkpoint_owners.json'), '{"torn');
     mkdirSync(folder('checkpoint_jockeys.json'));
+    symlinkSync('checkpoint_trainers.json', folder('checkpoint_trainers.json'));
     expect(read().owners?.resume).toEqual({ unusable: 'it is not a whole checkpoint' });
     expect(told()).toEqual([
       'Last full run 60 min ago: 54,429 written, 0 failed.',
       'jockeys: The checkpoint cannot be used: it is a folder',
+      expect.stringMatching(/^trainers: The checkpoint cannot be used: .* cannot be read: ELOOP/),
       'owners: The checkpoint cannot be used: it is not a whole checkpoint',
     ]);
   });
