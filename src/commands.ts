@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, isLoopback, loadConfig } from './config.js';
 import { createDatabase } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
-import { createEvents, type Events } from './events.js';
+import { createEvents, type Events, type Strategy } from './events.js';
 import { createExchange } from './exchange.js';
 import { type EndedRun, runBefore, startReport } from './files/report.js';
 import { shareRequestBudget } from './files/request-budget.js';
@@ -15,7 +15,7 @@ import { run } from './run.js';
 import { createNotifications } from './show/notifications.js';
 import { type Abilities, abilitiesOf, columnsOf, complain, createScreen, type Screen } from './show/progress.js';
 import { checkStatus, describeStatus, readStatus } from './show/status.js';
-import { closingWords, summarize, watchPace } from './show/summary.js';
+import { closingWords, runAgain, summarize, watchPace } from './show/summary.js';
 import { verifyStatistics } from './verify.js';
 
 /** What a stopped run may still take to write what it has gathered. */
@@ -54,10 +54,10 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
   const pace = watchPace(options.rate, () => performance.now());
   events.listen(pace.take);
   const end = async (ended: EndedRun) => {
-    const { exit_code: exitCode, failures, stopped_by } = ended.report;
+    const { exit_code: exitCode } = ended.report;
     screen.take({ kind: 'line', line: summarize(ended, columnsOf(abilities.output), pace.described()) });
     if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));
-    const words = exitCode === exitCodes.ownBug ? undefined : closingWords(stopped_by, failures.length);
+    const words = exitCode === exitCodes.ownBug ? undefined : closingWords(ended.report);
     if (words !== undefined) complain(words);
     if (json) console.log(JSON.stringify(ended.report, null, 2));
     await notifications.ended(ended, runBefore(directory, ended.reportPath));
@@ -148,7 +148,9 @@ function handleSignals(stop: AbortController, writing: AbortController, events: 
   let stopping = false;
   /** Rows that are written, or soon could be. */
   let hasRows = false;
+  let strategy: Strategy | null = null;
   events.listen((event) => {
+    if (event.kind === 'gathering') strategy = event.strategy;
     if (event.kind === 'step' && event.written !== undefined && event.done > 0) hasRows = true;
   });
   const onSignal = (signal: 'SIGINT' | 'SIGTERM', exitCode: 130 | 143) => {
@@ -159,7 +161,7 @@ function handleSignals(stop: AbortController, writing: AbortController, events: 
     stopping = true;
     const what = hasRows ? 'writing what is gathered, then ending' : 'ending, with nothing to write';
     events.tell({ kind: 'line', line: `${signal}: ${what}. Once more ends it at once.` });
-    const advice = hasRows ? 'Run again with --resume to go on.' : 'Nothing was changed.';
+    const advice = hasRows ? `${runAgain(strategy)} to go on.` : 'Nothing was changed.';
     stop.abort(new FatalError(exitCode, `Interrupted by ${signal}. ${advice}`));
     if (hasRows) setTimeout(() => writing.abort(stop.signal.reason), lastWritesMs).unref();
     else writing.abort(stop.signal.reason);

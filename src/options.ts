@@ -10,7 +10,7 @@ Examples:
   populate-all-statistics --entities jockeys --limit 10
   populate-all-statistics --all --dry-run              what would be done; asks the API nothing
   populate-all-statistics --all --resume               go on after an interruption
-  populate-all-statistics --all --stale-after 12h -q   for cron
+  populate-all-statistics --all --refresh -q           for cron, as often as every five minutes
   populate-all-statistics verify --sample 50           compare stored rows with the API
   populate-all-statistics status --check               for a monitor: exit code 0 or 12
 
@@ -52,6 +52,11 @@ function populateCommand() {
         .argParser(duration)
         .conflicts('skipExisting'),
     )
+    .addOption(
+      new Option('--refresh', 'read the last three days again, write what differs; a full run where none was today')
+        .default(false)
+        .conflicts(['limit', 'skipExisting', 'staleAfter', 'resume']),
+    )
     .option('--resume', 'leave out what the checkpoints hold; failed entities are tried again', false)
     .option('--clear-checkpoints', 'delete the checkpoints first', false)
     .addOption(
@@ -60,7 +65,7 @@ function populateCommand() {
         .default('auto' as const),
     )
     .addOption(rateOption())
-    .option('--force', "write even if the sweep's safety brake says no; allow --rate above 5", false)
+    .option('--force', 'write what a witness contradicts; allow --rate above 5', false)
     .option('-q, --quiet', 'print nothing when all went well, everything on stderr otherwise', false)
     .addOption(verboseOption())
     .option('--json', 'print the report on stdout, all else on stderr', false)
@@ -118,6 +123,8 @@ export function createProgram(onRequest: (request: Request) => void) {
     .enablePositionalOptions()
     .helpCommand('help [command]', 'tell about a command')
     .action((options) => {
+      if (options.refresh && options.strategy === 'walk')
+        program.error('error: --refresh and --strategy walk exclude each other');
       if (options.entities.length === 0) program.error('error: say --all or --entities <types...>');
       onRequest({ command: 'populate', options });
     })

@@ -117,7 +117,7 @@ describe('what a run leaves', () => {
     const [report = ''] = readdirSync(logs()).filter((name) => /^statistics_population_report_.*json$/.test(name));
     const page = readFileSync(logs(report.replace('json', 'html')), 'utf8');
     expect(page).toContain(`title="${winner?.id}"`);
-    expect(page).toContain('walking jockeys');
+    expect(page).toContain('walking');
 
     await runHere({ resume: true, limit: 1 });
     expect(latestReport(world).failures).toMatchObject([{ id }]);

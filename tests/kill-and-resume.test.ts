@@ -132,7 +132,8 @@ it.each([[[]], [['--clear-checkpoints']]])(
   'a run %j killed while it selects is not hidden by the complete checkpoint of an older one',
   async (more) => {
     world.api.options.latencyMs = 0;
-    for (const type of entityTypes) placeCheckpoint(world, type, idsOf(type));
+    const yesterday = new Date(Date.now() - 24 * 3600 * 1000).toISOString();
+    for (const type of entityTypes) placeCheckpoint(world, type, idsOf(type), yesterday);
     const killed = world.start(['--all', '--strategy', 'sweep', '--rate', '1000', ...more]);
     world.database.intercept = () => void killed.child.kill('SIGKILL');
     expect(await killed.ended).toMatchObject({ signal: 'SIGKILL' });

@@ -10,7 +10,6 @@ import { checkStatus, describeStatus, readStatus } from '../src/show/status.js';
 import { jockeys, typeNamed } from './faults.js';
 import { reportWith } from './sample-report.js';
 import { ownFolder } from './watching.js';
-import { usualOptions } from './world.js';
 
 const now = new Date('2026-07-01T12:00:00Z');
 const folder = ownFolder();
@@ -176,7 +175,11 @@ describe('after full runs', () => {
 
   it('a refresh is the last success', () => {
     saveFull('2026-06-30T05');
-    const refresh = reportWith({ timestamp: '2026-07-01T11:55:00.000Z', statistics: { owners: figures(7, 7, 0) } });
+    const refresh = reportWith({
+      timestamp: '2026-07-01T11:55:00.000Z',
+      strategy: 'refresh',
+      statistics: { owners: figures(7, 7, 0) },
+    });
     writeFileSync(folder('statistics_refresh_report.json'), JSON.stringify(refresh));
     expect(told()).toContain('Last run 5 min ago: 7 written, 0 failed.');
     expect(check()).toEqual({ isWell: true, line: 'All is well: last success 5 min ago.' });
@@ -214,7 +217,7 @@ it('reads reports of the original program', () => {
 describe('a checkpoint', () => {
   it('is told where a run has left something to do', () => {
     vi.setSystemTime(now);
-    const checkpoint = openCheckpoint(folder(), jockeys, usualOptions, () => {});
+    const checkpoint = openCheckpoint(folder(), jockeys, undefined, () => {});
     checkpoint.add(['jky_1', 'jky_2'], 0);
     expect(read().jockeys?.resume).toEqual({ written: 2, saved: now.toISOString() });
     expect(told()).toContain('jockeys: --resume would leave out 2 that are written.');

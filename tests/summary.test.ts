@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Report } from '../src/files/report.js';
 import { closingWords, summarize, watchPace } from '../src/show/summary.js';
-import { reportWith } from './sample-report.js';
+import { failures, reportWith } from './sample-report.js';
 
 const reportPath = 'logs/statistics_population_report_20260701_050000.json';
 const summaryOf = (changes: Partial<Report>, columns = 49, pace = '') =>
@@ -30,23 +30,23 @@ describe('the summary', () => {
     expect(summaryOf({ statistics }, 29)[0]).toBe('type      written  failed');
   });
 
-  it('of a run with nothing to do says so, and has no table of zeros, nor has one that was stopped', () => {
+  it('has no table of zeros', () => {
     const overall = { total_entities: 0, total_processed: 0, total_successful: 0, total_failed: 0, duration: 1 };
-    const figures = { total: 0, processed: 0, successful: 0, failed: 0, skipped: 3_483, duration: 0, rate: 0 };
     const found = ['Report: ', 'Page: '].map((start) => expect.stringContaining(start));
-    const told = summaryOf({ overall, statistics: { jockeys: figures } });
-    expect(told).toEqual(['Nothing to do: 3,483 were left out. No row was written.', ...found]);
     expect(summaryOf({ overall, exit_code: 5, stopped_by: 'It refuses.' })).toEqual(found);
   });
 });
 
-it.each([
-  ['It refuses. Check the key.', 3, 'It refuses. Check the key.'],
-  [null, 1, '1 entity failed; its row stays as before. Run again with --resume to try it again.'],
-  [null, 1_234, '1,234 entities failed; their rows stay as before. Run again with --resume to try them again.'],
-  [null, 0, undefined],
-])('a run stopped by %j with %i failed ends with "%s"', (stoppedBy, failed, words) => {
-  expect(closingWords(stoppedBy, failed)).toBe(words);
+it.each<[Partial<Report>, string | undefined]>([
+  [{ stopped_by: 'It refuses. Check the key.', failures: failures(3) }, 'It refuses. Check the key.'],
+  [{ failures: failures(1) }, '1 entity failed; its row stays as before. Run again with --resume to try it again.'],
+  [
+    { failures: failures(2), strategy: 'refresh' },
+    '2 entities failed; their rows stay as before. Run again to try them again.',
+  ],
+  [{}, undefined],
+])('a run with %j ends with "%s"', (changes, words) => {
+  expect(closingWords(reportWith(changes))).toBe(words);
 });
 
 it('the pace is that between the first request and the last', () => {

@@ -112,6 +112,18 @@ export function sharedWorld(start: () => Promise<World>): World {
   return world;
 }
 
+/** What lets a command in a process of its own begin at this instant. */
+export function withClock(instant: string): Record<string, string> {
+  const preload = `
+    const RealDate = Date;
+    const shiftMs = ${Date.parse(instant)} - RealDate.now();
+    globalThis.Date = class extends RealDate {
+      constructor(...parts) { parts.length > 0 ? super(...parts) : super(RealDate.now() + shiftMs); }
+      static now() { return RealDate.now() + shiftMs; }
+    };`;
+  return { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(preload)}` };
+}
+
 /** The built command as a child process with exactly this environment. `shell` may set limits before it starts. */
 export function startCommand(args: string[], cwd: string, environment: Record<string, string>, shell = '') {
   const child = spawn('sh', ['-c', `${shell}exec "$0" "$@"`, process.execPath, command, ...args], {

@@ -2,7 +2,7 @@ import { join, resolve } from 'node:path';
 import { type EntityType, type EntityTypeName, entityTypes } from '../entity-types.js';
 import { FatalError } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
-import { readReport, type SavedReport, savedReports, type TypeStatistics } from '../files/report.js';
+import { readReport, refreshReport, type SavedReport, savedReports, type TypeStatistics } from '../files/report.js';
 import { activeRun } from '../files/run-lock.js';
 import { formatAgo, formatCount, formatDuration } from '../format.js';
 
@@ -34,8 +34,6 @@ interface LastRun extends Pick<TypeStatistics, 'total' | 'successful' | 'failed'
 
 /** By type, of those that were asked for. */
 export type Status = Partial<Record<EntityTypeName, TypeStatus>>;
-
-const refreshReport = 'statistics_refresh_report.json';
 
 /** Reads the locks, checkpoints and reports in `directory`; changes nothing. Throws FatalError (files unusable). */
 export function readStatus(directory: string, now: Date, types: readonly EntityType[] = entityTypes): Status {
@@ -74,7 +72,7 @@ function lastRuns(reports: SavedReport[], { name }: EntityType): Omit<TypeStatus
     const of_all = { successful: sum('successful'), failed: sum('failed') };
     const run: LastRun = { ended, exit_code, total, successful, failed, stopped_by, report: path, of_all };
     const takesAll = (options?.limit ?? null) === null && !options?.skip_existing;
-    const isCompleted = figures !== undefined && processed === total && !path.endsWith(refreshReport);
+    const isCompleted = figures !== undefined && processed === total && report.strategy !== 'refresh';
     found.last_run ??= run;
     if (isCompleted) found.last_completed ??= run;
     if (isCompleted && takesAll && total > 0) found.last_full ??= run;

@@ -1,32 +1,34 @@
-import { exitCodes } from '../errors.js';
-import type { RunEvent } from '../events.js';
+import type { Selection } from '../entity-types.js';
+import type { RunEvent, Strategy } from '../events.js';
 import type { EndedRun, Report } from '../files/report.js';
 import { formatCount, formatDuration, formatEntities, formatTable, printable } from '../format.js';
-import type { Selection } from '../gather.js';
 
 const sampleSize = 5;
 
 /** The outcome for people: a table no wider than `columns`, how long it took, at which `pace`, and where the report is. */
 export function summarize({ report, reportPath, pagePath }: EndedRun, columns: number, pace = ''): string {
-  const { mode, overall, exit_code, statistics } = report;
+  const { mode, overall } = report;
   const lines: string[] = [];
   if (mode === 'production' && overall.total_processed > 0) {
     lines.push(summaryTable(report, columns), `${countsOf(report)} in ${formatDuration(overall.duration)}.`);
     if (pace !== '') lines.push(pace);
-  } else if (mode === 'production' && exit_code === exitCodes.allWritten) {
-    const skipped = Object.values(statistics).reduce((sum, one) => sum + one.skipped, 0);
-    lines.push(`Nothing to do: ${formatCount(skipped)} were left out. No row was written.`);
   }
   if (reportPath !== null) lines.push(`Report: ${reportPath}`);
   if (pagePath !== undefined) lines.push(`Page: ${pagePath}`);
   return lines.join('\n');
 }
 
-/** What went wrong in a run and what to do next; undefined if nothing did. `stoppedBy` says both. */
-export function closingWords(stoppedBy: string | null, failed: number): string | undefined {
-  if (stoppedBy !== null || failed === 0) return stoppedBy ?? undefined;
+/** What went wrong in a run and what to do next; undefined if nothing did. What it was stopped by says both. */
+export function closingWords({ stopped_by, failures, strategy }: Report): string | undefined {
+  const failed = failures.length;
+  if (stopped_by !== null || failed === 0) return stopped_by ?? undefined;
   const [rows, them] = failed === 1 ? ['its row stays', 'it'] : ['their rows stay', 'them'];
-  return `${formatEntities(failed)} failed; ${rows} as before. Run again with --resume to try ${them} again.`;
+  return `${formatEntities(failed)} failed; ${rows} as before. ${runAgain(strategy)} to try ${them} again.`;
+}
+
+/** A refresh has no checkpoint to go on from: it knows by itself what is left. */
+export function runAgain(strategy: Strategy | null): string {
+  return strategy === 'refresh' ? 'Run again' : 'Run again with --resume';
 }
 
 /** Of all types: 2,000 written, 3 failed, 10 not done. */
