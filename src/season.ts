@@ -135,8 +135,8 @@ export async function readSeason(directory: string, tell: Tell): Promise<Remembe
   }
 }
 
-/** Saves the season in place of the one before. Throws FatalError (files unusable). */
-export async function saveSeason(directory: string, remembered: Remembered): Promise<void> {
+/** The content of a season's file, which takes a moment to make. */
+export async function packSeason(remembered: Remembered): Promise<Uint8Array> {
   const content = {
     version: 1,
     as_of: remembered.asOf,
@@ -146,7 +146,12 @@ export async function saveSeason(directory: string, remembered: Remembered): Pro
     written_to: remembered.writtenTo,
     ...remembered.season.toJSON(),
   };
-  writeWholeFile(seasonPath(directory), await promisify(gzip)(JSON.stringify(content), { level: 4 }));
+  return await promisify(gzip)(JSON.stringify(content), { level: 4 });
+}
+
+/** Saves a season in place of the one before. Throws FatalError (files unusable). */
+export function saveSeason(directory: string, packed: Uint8Array): void {
+  writeWholeFile(seasonPath(directory), packed);
 }
 
 /** A reason not to believe what was read, for people, and the days that it is about (YYYY-MM-DD). */
@@ -172,7 +177,7 @@ const witnessDays = 30;
 const stretchDays = 28;
 
 /** The season, if it can be a witness: it is no older than 30 days. */
-export function asWitness(remembered: Remembered | undefined, { today }: StatisticsWindow): Remembered | undefined {
+export function asWitness(remembered: Remembered | undefined, { today }: StatisticsWindow) {
   const age = remembered ? daysBetween(remembered.asOf, today) : -1;
   return age >= 0 && age <= witnessDays ? remembered : undefined;
 }
@@ -282,7 +287,7 @@ export function describeLosses({ asOf }: Remembered, lost: Losses, known: number
   }
   const kinds = [...counted].map(([kind, count]) => `${formatCount(count)} ${kind}`).join(', ');
   const days = [...new Set(daysOf(lost))];
-  const when = days.length < 4 ? `on ${days.join(', ')}` : `from ${days[0]} to ${days.at(-1)}`;
+  const when = days.length === 1 ? `on ${days[0]}` : `from ${days[0]} to ${days.at(-1)}`;
   const what = `${formatCount(lost.length)} of ${formatCount(known)} races that the API had on ${asOf} are not as they were`;
   return `${what} (${kinds}; ${when})`;
 }
