@@ -10,6 +10,15 @@ const root = fileURLToPath(new URL('.', import.meta.url));
 const folder = process.argv[2] ?? join(root, 'dist');
 const entry = 'src/populate-all-statistics.ts';
 
+const { name, engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const [least, major, minor] = /(\d+)\.(\d+)/.exec(engines.node);
+/** The file loads in older releases too, as long as it names nothing of Node's that they lack, and says so. */
+const versionCheck = `const [nodeMajor, nodeMinor] = process.versions.node.split('.').map(Number);
+if (nodeMajor < ${major} || (nodeMajor === ${major} && nodeMinor < ${minor})) {
+  console.error('${name} needs Node.js ${least} or newer; this is ' + process.version + '.');
+  process.exit(2);
+}`;
+
 /** Undefined where npm has left out the development dependencies. */
 const esbuild = await import('esbuild').catch((error) => {
   if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error;
@@ -37,7 +46,7 @@ const { outputFiles, metafile } = await esbuild.build({
   lineLimit: 160,
   // CommonJS packages require Node's own modules, and an ES module has no require.
   banner: {
-    js: "import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);",
+    js: `import { createRequire } from 'node:module';\n${versionCheck}\nconst require = createRequire(import.meta.url);`,
   },
   sourcemap: 'linked',
   sourcesContent: false,

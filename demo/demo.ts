@@ -1,21 +1,34 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { entityTypes } from '../src/entity-types.js';
 import { exitCodes, FatalError } from '../src/errors.js';
-import { formatTable } from '../src/format.js';
-import { parseCommandLine } from '../src/options.js';
+import { readLockHolder } from '../src/files/file-lock.js';
+import { formatTable, wrapped } from '../src/format.js';
+import { parseCommandLine, type Request } from '../src/options.js';
+import { columnsOf, complain } from '../src/show/progress.js';
 import { columnOf, lastDateColumn } from '../src/statistics.js';
 import { type EmbeddedDatabase, seedEntities, startEmbeddedDatabase } from './database.js';
 import { makeSeason } from './season.js';
 import { startSimulatedRacingApi } from './simulator.js';
 
 const folder = fileURLToPath(new URL('../.demo/', import.meta.url));
+/** As the person who started npm sees it. */
+const shownFolder = relative(process.env.INIT_CWD ?? process.cwd(), folder);
 const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
 const credentials = { username: 'demo', password: 'demo-password' };
 
-/** The season is relative to today: yesterday's rows belong to races that today's season does not have. */
+/**
+ * The season is relative to today: yesterday's rows belong to races that today's season does not have.
+ * Throws a FatalError when another demo uses the folder.
+ */
 function prepareFolder(today: string): void {
+  const holder = readLockHolder(`${folder}database.lock`);
+  if (holder) {
+    const what = `Another demo is running, as process ${holder.pid}: wait for its end, or stop it with: kill ${holder.pid}`;
+    throw new FatalError(exitCodes.alreadyRunning, what);
+  }
   const dateFile = `${folder}season-date`;
   if (existsSync(dateFile) && readFileSync(dateFile, 'utf8') === today) return;
   rmSync(folder, { recursive: true, force: true });
@@ -42,37 +55,44 @@ function runCommand(options: string[], environment: Record<string, string>): Pro
 /** The busiest entities of each table, so that a person sees the statistics. */
 async function showRows(database: EmbeddedDatabase): Promise<void> {
   for (const type of entityTypes) {
-    const { table } = type;
     const runs = columnOf(type, 'recent_30d_{runs}');
-    const shown = [lastDateColumn(type), 'last_win_date', runs, 'recent_30d_wins', 'recent_30d_win_rate'];
+    const shown = [lastDateColumn(type), runs, 'recent_30d_wins', 'recent_30d_win_rate'];
     const rows = await database.query<Record<string, string | number | null>>(
-      `select name, ${shown.join(', ')} from ${table} where stats_updated_at is not null
+      `select name, ${shown.join(', ')} from ${type.table} where stats_updated_at is not null
        order by ${runs} desc, id limit 3`,
     );
     const lines = rows.map((row) => Object.values(row).map((value) => String(value ?? '-')));
-    if (lines.length > 0) console.log(`\n${formatTable([[table, ...shown], ...lines])}`);
+    const heading = [type.table, `last ${type.words.run}`, type.words.runs, 'wins', '% won'];
+    if (lines.length > 0) console.log(`\n${formatTable([heading, ...lines], columnsOf(process.stdout))}`);
   }
+  const meaning = 'The busiest rows of each table; runs, wins and % won are of the last 30 days.';
+  console.log(`\n${wrapped(meaning, columnsOf(process.stdout))}`);
 }
 
 /** The command with an API and a database to work on. */
-async function runWithServices(options: string[]): Promise<number> {
+async function runWithServices(given: string[], request: Request): Promise<number> {
   const today = new Date().toISOString().slice(0, 10);
   prepareFolder(today);
-  console.log('Starting an embedded Supabase and a simulated Racing API (2 requests a second) on this machine ...');
+  const json = request.command === 'populate' && request.options.json;
+  const intro = `Real here: the command itself, and a Postgres with Supabase's Data API.
+Simulated: The Racing API, 2 requests a second, with invented races and names.
+populate-all-statistics ${given.join(' ')}   (in ${shownFolder})
+`;
+  const output = json ? process.stderr : process.stdout;
+  output.write(`${wrapped(intro, columnsOf(output))}\n`);
   const season = makeSeason({ today });
   const database = await startEmbeddedDatabase({ dataDir: `${folder}database` });
   await seedEntities(database, season);
   const api = await startSimulatedRacingApi({ season, ...credentials, latencyMs: 250 });
-  console.log(`populate-all-statistics ${options.join(' ')}   (working directory: .demo)\n`);
   try {
-    const exitCode = await runCommand(options, {
+    const exitCode = await runCommand(given, {
       RACING_API_BASE_URL: api.url,
       RACING_API_USERNAME: credentials.username,
       RACING_API_PASSWORD: credentials.password,
       SUPABASE_URL: database.url,
       SUPABASE_SERVICE_KEY: database.serviceKey,
     });
-    await showRows(database);
+    if (request.command === 'populate' && !json && !request.options.quiet) await showRows(database);
     return exitCode;
   } finally {
     await api.close();
@@ -80,17 +100,24 @@ async function runWithServices(options: string[]): Promise<number> {
   }
 }
 
-async function demo(options: string[]): Promise<number> {
-  mkdirSync(folder, { recursive: true });
-  const request = parseCommandLine([process.execPath, command, ...options]);
-  if (request === undefined) return exitCodes.allWritten;
-  return await (request.command === 'status' ? runCommand(options, {}) : runWithServices(options));
+/** Everything, unless the options or a command say what. */
+function withDefault(given: string[]): string[] {
+  const isSaid = given.some((word) => /^(--all|--entities(=.*)?|verify|status|help)$/.test(word));
+  return isSaid ? given : ['--all', ...given];
 }
 
-const given = process.argv.slice(2);
+async function demo(given: string[]): Promise<number> {
+  const request = parseCommandLine([process.execPath, command, ...given]);
+  if (request === undefined) return exitCodes.allWritten;
+  mkdirSync(folder, { recursive: true });
+  return await (request.command === 'status' ? runCommand(given, {}) : runWithServices(given, request));
+}
+
+// A reader that closes our output, such as head, stops nothing.
+for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
 // Not before the end: PGlite sets an exit code of its own when it is closed.
-process.exitCode = await demo(given.length > 0 ? given : ['--all']).catch((error) => {
+process.exitCode = await demo(withDefault(process.argv.slice(2))).catch((error) => {
   if (!(error instanceof FatalError)) throw error;
-  if (error.message !== '') console.error(error.message);
+  complain(error.message);
   return error.exitCode;
 });

@@ -2,23 +2,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, isLoopback, loadConfig } from './config.js';
 import { createDatabase } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
-import { createEvents, type Tell } from './events.js';
+import { createEvents, type Events, type Strategy } from './events.js';
 import { createExchange } from './exchange.js';
-import { startReport } from './files/report.js';
+import { type EndedRun, runBefore, startReport } from './files/report.js';
 import { shareRequestBudget } from './files/request-budget.js';
 import { makeFolder } from './files/whole-file.js';
-import type { PopulateOptions, Request, VerifyOptions } from './options.js';
+import { wrapped } from './format.js';
+import type { PopulateOptions, Request, StatusOptions, VerifyOptions } from './options.js';
 import { createPace } from './pace.js';
 import { createRacingApi } from './racing-api.js';
 import { run } from './run.js';
 import { createNotifications } from './show/notifications.js';
-import { createScreen, type ScreenOptions } from './show/progress.js';
-import { describeStatus, readStatus } from './show/status.js';
-import { summarize } from './show/summary.js';
+import { type Abilities, abilitiesOf, columnsOf, complain, createScreen, type Screen } from './show/progress.js';
+import { checkStatus, describeStatus, readStatus } from './show/status.js';
+import { closingWords, runAgain, summarize, watchPace } from './show/summary.js';
 import { verifyStatistics } from './verify.js';
 
-/** Locks, checkpoints and reports, in the working directory. */
-const directory = 'logs';
 /** What a stopped run may still take to write what it has gathered. */
 const lastWritesMs = 7_000;
 
@@ -26,7 +25,7 @@ const lastWritesMs = 7_000;
 export async function carryOut(request: Request): Promise<ExitCode> {
   if (request.command === 'populate') return await populate(request.options);
   if (request.command === 'verify') return await verify(request.options);
-  return status(request.options.json);
+  return status(request.options);
 }
 
 /** Refuses rates for which the API bans addresses. Throws a FatalError (usage). */
@@ -39,27 +38,36 @@ function checkRate(rate: number, { racingApi }: Config, force = false): void {
 }
 
 async function populate(options: PopulateOptions): Promise<ExitCode> {
+  const { logDir: directory, quiet, json } = options;
   const startedAt = new Date();
   const config = loadConfig(process.cwd(), process.env);
   checkRate(options.rate, config, options.force);
   // Nobody need know of a dry run.
-  const recipients = options.dryRun ? { email: null, heartbeatUrl: null } : config.notifications;
+  const recipients = options.dryRun ? undefined : config.notifications;
   const notifications = createNotifications(recipients, (line) => console.error(line));
   const unsaid: string[] = [];
-  const output = options.quiet ? { write: (text: string) => unsaid.push(text) } : process.stdout;
-  const services = openServices(config, options.rate, output, 'Run again with --resume to go on.');
-  const { screen, stop } = services;
+  const abilities = quiet
+    ? { output: { write: (text: string) => unsaid.push(text) }, isAnimated: false, isColored: false }
+    : abilitiesOf(json ? process.stderr : process.stdout, process.env);
+  const services = openServices(config, options, abilities);
+  const { events, screen } = services;
+  const pace = watchPace(options.rate, () => performance.now());
+  events.listen(pace.take);
+  const end = async (ended: EndedRun) => {
+    const { exit_code: exitCode } = ended.report;
+    screen.take({ kind: 'line', line: summarize(ended, columnsOf(abilities.output), pace.described()) });
+    if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));
+    const words = exitCode === exitCodes.ownBug ? undefined : closingWords(ended.report);
+    if (words !== undefined) complain(words);
+    if (json) console.log(JSON.stringify(ended.report, null, 2));
+    await notifications.ended(ended, runBefore(directory, ended.reportPath));
+    if (exitCode === exitCodes.ownBug) throw services.stop.signal.reason;
+    return exitCode;
+  };
   // While all else is prepared.
   if (!options.dryRun) void services.connect();
   try {
-    const ended = await run({ ...services, options, directory, startedAt, onStart: notifications.started });
-    const { exit_code: exitCode, stopped_by: stoppedBy } = ended.report;
-    screen.take({ kind: 'line', line: summarize(ended, screen.columns()) });
-    if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));
-    if (exitCode !== exitCodes.ownBug && stoppedBy !== null) console.error(stoppedBy);
-    await notifications.ended(ended);
-    if (exitCode === exitCodes.ownBug) throw stop.signal.reason;
-    return exitCode;
+    return await end(await run({ ...services, options, directory, startedAt, onStart: notifications.started }));
   } catch (error) {
     // The run did not even begin. That another one is active is nothing to worry about.
     if (error instanceof FatalError && error.exitCode !== exitCodes.alreadyRunning) {
@@ -75,38 +83,48 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
 async function verify(options: VerifyOptions): Promise<ExitCode> {
   const config = loadConfig(process.cwd(), process.env);
   checkRate(options.rate, config);
-  const services = openServices(config, options.rate, process.stdout, 'Nothing was changed.');
+  const services = openServices(config, options, abilitiesOf(process.stdout, process.env));
   try {
     // For the request budget that it shares with runs.
-    makeFolder(directory);
+    makeFolder(options.logDir);
     return await verifyStatistics(options, { ...services, tell: services.events.tell });
   } finally {
     await services.close();
   }
 }
 
-function status(json: boolean): ExitCode {
-  const found = readStatus(directory, new Date());
-  console.log(json ? JSON.stringify(found, null, 2) : describeStatus(found));
+function status({ logDir, entities, json, check, maxAge }: StatusOptions): ExitCode {
+  const now = new Date();
+  const found = readStatus(logDir, now, entities);
+  if (check) {
+    const { isWell, line } = checkStatus(found, maxAge, now);
+    console.log(line);
+    return isWell ? exitCodes.allWritten : exitCodes.notWell;
+  }
+  const columns = columnsOf(process.stdout);
+  console.log(json ? JSON.stringify(found, null, 2) : wrapped(describeStatus(found, logDir, now), columns));
   return exitCodes.allWritten;
 }
 
-/** The screen, the API and the database, and what stops them; `advice` says how to go on after a signal. */
-function openServices(config: Config, rate: number, output: ScreenOptions['output'], advice: string) {
+/** The screen, the API and the database, and what stops them. */
+function openServices(
+  config: Config,
+  { rate, verbose, logDir }: Pick<PopulateOptions, 'rate' | 'verbose' | 'logDir'>,
+  abilities: Abilities,
+) {
   const stop = new AbortController();
   const writing = new AbortController();
   const events = createEvents();
   const { tell } = events;
   const clock = () => performance.now();
-  // https://no-color.org
-  const screen = createScreen({ output, clock, now: () => new Date(), color: !process.env.NO_COLOR });
+  const screen = createScreen({ ...abilities, isVerbose: verbose, clock, now: () => new Date() });
   events.listen(screen.take);
-  handleSignals(stop, writing, advice, tell);
+  handleSignals(stop, writing, events, screen);
   const { signal } = stop;
   const exchange = createExchange({ ...config.racingApi, signal });
   const pace = createPace({
     requestsPerSecond: rate,
-    budget: shareRequestBudget(directory, rate),
+    budget: shareRequestBudget(logDir, rate),
     connected: exchange.connected,
     clock,
     sleep: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted()),
@@ -126,14 +144,27 @@ function openServices(config: Config, rate: number, output: ScreenOptions['outpu
 }
 
 /** The first SIGINT or SIGTERM ends the run in good order, the second at once. SIGHUP stops nothing. */
-function handleSignals(stop: AbortController, writing: AbortController, advice: string, tell: Tell): void {
+function handleSignals(stop: AbortController, writing: AbortController, events: Events, screen: Screen): void {
   let stopping = false;
+  /** Rows that are written, or soon could be. */
+  let hasRows = false;
+  let strategy: Strategy | null = null;
+  events.listen((event) => {
+    if (event.kind === 'gathering') strategy = event.strategy;
+    if (event.kind === 'step' && event.written !== undefined && event.done > 0) hasRows = true;
+  });
   const onSignal = (signal: 'SIGINT' | 'SIGTERM', exitCode: 130 | 143) => {
-    if (stopping) process.exit(exitCode);
+    if (stopping) {
+      screen.close();
+      process.exit(exitCode);
+    }
     stopping = true;
-    tell({ kind: 'line', line: `${signal}: writing what is gathered, then ending. Once more ends it at once.` });
+    const what = hasRows ? 'writing what is gathered, then ending' : 'ending, with nothing to write';
+    events.tell({ kind: 'line', line: `${signal}: ${what}. Once more ends it at once.` });
+    const advice = hasRows ? `${runAgain(strategy)} to go on.` : 'Nothing was changed.';
     stop.abort(new FatalError(exitCode, `Interrupted by ${signal}. ${advice}`));
-    setTimeout(() => writing.abort(stop.signal.reason), lastWritesMs).unref();
+    if (hasRows) setTimeout(() => writing.abort(stop.signal.reason), lastWritesMs).unref();
+    else writing.abort(stop.signal.reason);
   };
   process.on('SIGINT', () => onSignal('SIGINT', exitCodes.interrupted));
   process.on('SIGTERM', () => onSignal('SIGTERM', exitCodes.terminated));

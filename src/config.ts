@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'dotenv';
 import * as z from 'zod';
@@ -7,8 +7,16 @@ import { errorCode, exitCodes, FatalError } from './errors.js';
 /** In order of precedence, after the real variables. */
 const envFiles = ['.env.local', '.env'];
 
+/** Other names by which people know a variable, taken where ours is not set. */
+const otherNames = [
+  ['SUPABASE_SERVICE_ROLE_KEY', 'SUPABASE_SERVICE_KEY'],
+  ['NEXT_PUBLIC_SUPABASE_URL', 'SUPABASE_URL'],
+] as const;
+
+const missing = 'is missing';
+
 const text = z
-  .string('is missing')
+  .string(missing)
   .trim()
   // A header or a URL would carry a control character to a wrong place or fail far from its cause.
   .refine((value) => !/\p{Cc}/u.test(value), { error: 'contains a line break or a control character', abort: true });
@@ -71,6 +79,8 @@ const configSchema = z
       .trim()
       .pipe(z.enum(['failure', 'always'], 'is neither failure nor always'))
       .default('failure'),
+    /** Its path is a secret: whoever knows it can write into the chat. */
+    NOTIFY_WEBHOOK_URL: url.optional(),
     /** Its path is a secret: whoever knows it can report runs. */
     HEARTBEAT_URL: url.optional(),
   })
@@ -86,7 +96,9 @@ const configSchema = z
     },
     supabase: { url: found.SUPABASE_URL, serviceKey: found.SUPABASE_SERVICE_KEY },
     notifications: {
-      email: to !== undefined && smtpUrl !== undefined ? { to, smtpUrl, on } : null,
+      on,
+      email: to !== undefined && smtpUrl !== undefined ? { to, smtpUrl } : null,
+      webhookUrl: found.NOTIFY_WEBHOOK_URL ?? null,
       heartbeatUrl: found.HEARTBEAT_URL ?? null,
     },
   }));
@@ -95,11 +107,12 @@ const configSchema = z
 export type Config = z.infer<typeof configSchema>;
 export type NotificationConfig = Config['notifications'];
 
-function readEnvFile(path: string): NodeJS.ProcessEnv {
+/** Undefined if there is no such file. */
+function readEnvFile(path: string): NodeJS.ProcessEnv | undefined {
   try {
     return parse(readFileSync(path));
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return {};
+    if (errorCode(error) === 'ENOENT') return undefined;
     const reason = error instanceof Error ? error.message : String(error);
     throw new FatalError(exitCodes.usage, `${path} cannot be read: ${reason}. Make it readable or remove it.`);
   }
@@ -107,17 +120,34 @@ function readEnvFile(path: string): NodeJS.ProcessEnv {
 
 /**
  * The configuration from the real variables, then .env.local, then .env of `directory`; a blank one is not set.
- * @throws FatalError (usage) that names every problem and the files that were looked for.
+ * @throws FatalError (usage) that names every problem and the files that were read.
  */
 export function loadConfig(directory: string, variables: NodeJS.ProcessEnv): Config {
-  const [local, shared] = envFiles.map((file) => readEnvFile(join(directory, file)));
-  const all = Object.entries({ ...shared, ...local, ...variables });
-  const parsed = configSchema.safeParse(Object.fromEntries(all.filter(([, value]) => value?.trim())));
+  const files = envFiles.map((name) => ({ name, content: readEnvFile(join(directory, name)) }));
+  const all = Object.assign({}, ...files.toReversed().map(({ content }) => content), variables);
+  const given = new Map(Object.entries<string>(all).filter(([, value]) => value?.trim()));
+  /** By our name the one that is used instead. */
+  const usedNames = new Map<string, string>();
+  for (const [other, ours] of otherNames) {
+    const value = given.get(other);
+    if (value === undefined || given.has(ours)) continue;
+    given.set(ours, value);
+    usedNames.set(ours, other);
+  }
+  const parsed = configSchema.safeParse(Object.fromEntries(given));
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(({ path, message }) => `  ${[...path, message].join(' ')}`);
+  const problems = parsed.error.issues.map(({ path: [name = ''], message }) => {
+    return `  ${usedNames.get(String(name)) ?? String(name)} ${message}`.replace(/^ +/, '  ');
+  });
+  const isIncomplete = parsed.error.issues.every(({ message }) => message === missing);
+  const read = files.flatMap(({ name, content }) => (content ? `, ${name}` : []));
+  const absent = files.flatMap(({ name, content }) => (content ? [] : `no ${name}`));
+  const none = absent.length > 0 ? ` (${absent.join(', ')})` : '';
+  const example = existsSync(join(directory, '.env.example')) ? 'copy .env.example to .env' : 'make a file .env there';
   throw new FatalError(
     exitCodes.usage,
-    `The configuration is not complete:\n${problems.join('\n')}\n` +
-      `Looked at the environment, then ${envFiles.join(' and ')} in ${directory}. Copy .env.example to .env and fill it in.`,
+    `The configuration ${isIncomplete ? 'is not complete' : 'cannot be used'}:\n${problems.join('\n')}\n` +
+      `Read: the environment${read.join('')}${none} in ${directory}.\n` +
+      `Set them in the environment, or ${example}, with a line NAME=value for each.`,
   );
 }

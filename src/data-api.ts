@@ -118,7 +118,11 @@ export function openDataApi(options: DataApiOptions): Ask {
         shouldRetry: ({ error, attemptNumber }) =>
           mayPass(error, attemptNumber) && !(error.isTooSlow && anotherWay(error)),
         onFailedAttempt: ({ error, attemptNumber, retriesLeft }) => {
-          if (retriesLeft > 0 && mayPass(error, attemptNumber)) trouble.begins(table, error.message, error.kind);
+          if (retriesLeft === 0 || !mayPass(error, attemptNumber)) return;
+          trouble.begins(table, error.message, error.kind);
+          // About: it is jittered up to double.
+          const seconds = (firstRetryMs * 2 ** (attemptNumber - 1) * 1.5) / 1000;
+          options.tell({ kind: 'waiting', seconds, reason: error.message });
         },
       });
     } catch (error) {
@@ -172,7 +176,7 @@ function createSupabaseClient(options: DataApiOptions): SupabaseClient {
  * A `fetch` that never fails and always answers in whole, with what supabase-js takes for an answer of PostgREST: it
  * would drop the code of a network error, and take some answers that are none for success.
  */
-function fetcher({ serviceKey, signal }: DataApiOptions): typeof fetch {
+function fetcher({ serviceKey, signal, tell }: DataApiOptions): typeof fetch {
   // What answers may repeat what we sent.
   const base64 = Buffer.from(serviceKey).toString('base64').replace(/=+$/, '');
   const withoutKey = (text: string) => text.replaceAll(serviceKey, '[key]').replaceAll(base64, '[key]');
@@ -180,7 +184,12 @@ function fetcher({ serviceKey, signal }: DataApiOptions): typeof fetch {
     try {
       return await inLimitedTime(signal, requestTimeoutMs, async (limited) => {
         // A redirect could lead the key to another host.
+        const askedAtMs = performance.now();
         const response = await fetch(input, { ...init, redirect: 'manual', signal: limited });
+        const { host, pathname } = new URL(input instanceof Request ? input.url : input);
+        const seconds = (performance.now() - askedAtMs) / 1000;
+        const request = `${init?.method ?? 'GET'} ${host}${pathname}`;
+        tell({ kind: 'answer', request, status: response.status, seconds });
         return wholeAnswer(response, withoutKey(await response.text()));
       });
     } catch (error) {

@@ -14,6 +14,7 @@ const endings = {
   filesUnusable: [8, 'checkpoint, logs or disk unusable'],
   differencesFound: [10, 'verify found differences'],
   alreadyRunning: [11, 'another run is active'],
+  notWell: [12, 'status --check: the last run failed, or the newest success is too old'],
   interrupted: [130, 'interrupted (SIGINT), state saved'],
   terminated: [143, 'interrupted (SIGTERM), state saved'],
 } as const;

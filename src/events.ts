@@ -37,6 +37,10 @@ export type RunEvent =
   | { kind: 'line'; line: string }
   /** A request to the API has started. */
   | { kind: 'request' }
+  /** A request was answered, in so many seconds. */
+  | { kind: 'answer'; request: string; status: number; seconds: number }
+  /** A request had no usable answer, and why; it is asked again in about so many seconds. */
+  | { kind: 'waiting'; seconds: number; reason: string }
   /** No request starts for so long, and why. */
   | { kind: 'pause'; seconds: number; reason: string }
   /** A phase begins, which ends the one before, or it goes on by a step. */

@@ -22,9 +22,9 @@ const units = [
   { name: 'm', seconds: 60, minor: 's', minorSeconds: 1 },
 ];
 
-/** Seconds as people say them: 0.4s, 42s, 1m 08s, 7h 33m, 4d 12h. */
-export function formatDuration(seconds: number): string {
-  if (seconds < 9.95) return `${seconds.toFixed(1)}s`;
+/** Seconds as people say them: 0.4s, 42s, 1m 08s, 7h 33m, 4d 12h; the first few with so many decimals. */
+export function formatDuration(seconds: number, decimals = 1): string {
+  if (seconds < 9.95) return `${seconds.toFixed(decimals)}s`;
   const whole = Math.round(seconds);
   const unit = units.find((one) => whole >= one.seconds);
   if (unit === undefined) return `${whole}s`;
@@ -32,8 +32,57 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(whole / unit.seconds)}${unit.name} ${String(minor).padStart(2, '0')}${unit.minor}`;
 }
 
-/** Columns of text, the first aligned left and the others right. */
-export function formatTable(rows: string[][]): string {
+/** How long ago in one unit: 5 h ago. An instant of another clock may lie ahead. */
+export function formatAgo(seconds: number): string {
+  const unit = units.find((one) => seconds >= 2 * one.seconds);
+  if (unit === undefined) return seconds < 60 ? 'just now' : '1 min ago';
+  return `${Math.floor(seconds / unit.seconds)} ${unit.name === 'm' ? 'min' : unit.name} ago`;
+}
+
+/** A message's first sentence. */
+export function firstSentence(message: string): string {
+  return message.trim().split(/\.(?=\s|$)|[\r\n]/)[0] ?? '';
+}
+
+/** Lines of at most so many columns, broken between words; a longer word, such as a path, at its own joints. */
+export function wrapped(text: string, columns: number): string {
+  return text
+    .split('\n')
+    .map((line) => (line.length <= columns ? line : wrappedLine(line, columns)))
+    .join('\n');
+}
+
+function wrappedLine(line: string, columns: number): string {
+  const [indent = ''] = /^ */.exec(line) ?? [];
+  const lines = [indent];
+  // 1m 08s is one word.
+  for (const word of line.trim().split(/ +(?!\d\d[smh]\b)/)) {
+    const isLong = (part: string) => indent.length + part.length > columns;
+    const parts = isLong(word) ? word.split(/(?<=\/)/) : [word];
+    const pieces = parts.flatMap((part) => (isLong(part) ? part.split(/(?<=[_-])/) : [part]));
+    for (const [index, piece] of pieces.entries()) {
+      const last = lines.at(-1) ?? '';
+      const longer = `${last}${index > 0 || last === indent ? '' : ' '}${piece}`;
+      if (longer.length <= columns || last === indent) lines[lines.length - 1] = longer;
+      else lines.push(indent + piece);
+    }
+  }
+  return lines.join('\n');
+}
+
+/** Columns of text, the first aligned left and the others right; those that do not fit are left out from the right. */
+export function formatTable(rows: string[][], columns = Number.POSITIVE_INFINITY): string {
+  const table = alignedTable(rows);
+  const fits = table.split('\n').every((line) => line.length <= columns);
+  return fits || (rows[0]?.length ?? 0) <= 1
+    ? table
+    : formatTable(
+        rows.map((row) => row.slice(0, -1)),
+        columns,
+      );
+}
+
+function alignedTable(rows: string[][]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const aligned = (cell: string, column: number) =>
     column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0);

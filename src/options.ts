@@ -6,33 +6,46 @@ import { exitCodeMeanings, exitCodes, FatalError } from './errors.js';
 
 const examples = `
 Examples:
-  populate-all-statistics --all                        everything, about a minute and a half
+  populate-all-statistics --all                        everything, in some 70 seconds
   populate-all-statistics --entities jockeys --limit 10
   populate-all-statistics --all --dry-run              what would be done; asks the API nothing
   populate-all-statistics --all --resume               go on after an interruption
-  populate-all-statistics --all --stale-after 12h --quiet     for cron
+  populate-all-statistics --all --refresh -q           for cron, as often as every five minutes
   populate-all-statistics verify --sample 50           compare stored rows with the API
-  populate-all-statistics status                       what runs, what was done
+  populate-all-statistics status --check               for a monitor: exit code 0 or 12
+
+Environment, .env.local or .env (the first one that has it):
+  RACING_API_USERNAME, RACING_API_PASSWORD   the account at theracingapi.com
+  SUPABASE_URL, SUPABASE_SERVICE_KEY         the project and its secret key
+  RACING_API_BASE_URL                        optional: another one than
+                                             https://api.theracingapi.com/v1
+  NOTIFY_EMAIL_TO, SMTP_URL                  optional: mail at the end of a run,
+  NOTIFY_WEBHOOK_URL                         a line to a chat,
+  NOTIFY_ON                                  both on failure (default) or always
+  HEARTBEAT_URL                              optional: a cron monitor
 
 Exit codes:
 ${Object.entries(exitCodeMeanings)
   .map(([code, meaning]) => `${code.padStart(5)}  ${meaning}`)
   .join('\n')}`;
 
+const allOption = () => new Option('--all', 'all three types').default(false).implies({ entities: entityTypes });
 const entitiesOption = (standard: readonly EntityType[], standardName: string) =>
   new Option('--entities <types...>', 'only these types: jockeys, trainers, owners')
     .argParser(entityTypeNames)
     .default(standard, standardName);
 const rateOption = () => new Option('--rate <n>', 'API requests a second').argParser(requestsPerSecond).default(2);
+const verboseOption = () => new Option('-v, --verbose', 'a line for each request and each retry').default(false);
+const logDirOption = () => new Option('--log-dir <folder>', 'where checkpoints, reports and locks are').default('logs');
 
 /** The main command. `--all` implies all types, so that `entities` always says which. */
 function populateCommand() {
   return new Command('populate-all-statistics')
     .description('Fills the statistics of jockeys, trainers and owners in Supabase from The Racing API.')
-    .addOption(new Option('--all', 'all three types').default(false).implies({ entities: entityTypes }))
+    .addOption(allOption())
     .addOption(entitiesOption([], 'none'))
     .option('--limit <n>', 'at most n entities of each type', positiveInteger)
-    .option('--dry-run', 'show what would be done: asks the API nothing, writes no row', false)
+    .option('-n, --dry-run', 'show what would be done: asks the API nothing, writes no row', false)
     .option('--skip-existing', 'only entities without statistics', false)
     .addOption(
       new Option('--stale-after <duration>', 'only entities without statistics or with older ones: 12h, 7d')
@@ -53,8 +66,11 @@ function populateCommand() {
     )
     .addOption(rateOption())
     .option('--force', 'write what a witness contradicts; allow --rate above 5', false)
-    .option('--quiet', 'print nothing when all went well, everything on stderr otherwise', false)
+    .option('-q, --quiet', 'print nothing when all went well, everything on stderr otherwise', false)
+    .addOption(verboseOption())
+    .option('--json', 'print the report on stdout, all else on stderr', false)
     .option('--html', 'write the report as a web page too', false)
+    .addOption(logDirOption())
     .version(packageJson.version)
     .addHelpText('after', examples);
 }
@@ -62,57 +78,98 @@ function populateCommand() {
 function verifyCommand() {
   return new Command('verify')
     .description('compare random stored rows with what their own results give; exit code 10 if they differ')
+    .addOption(allOption())
     .addOption(entitiesOption(entityTypes, 'all'))
-    .option('--sample <n>', 'how many entities to check', positiveInteger, 200)
-    .addOption(rateOption());
+    .option('--limit, --sample <n>', 'how many entities to check', positiveInteger, 200)
+    .addOption(rateOption())
+    .addOption(verboseOption())
+    .addOption(logDirOption());
+}
+
+function statusCommand() {
+  return new Command('status')
+    .description('what runs now, how the last runs ended, what to do next; reads local files only')
+    .addOption(allOption())
+    .addOption(entitiesOption(entityTypes, 'all'))
+    .addOption(new Option('--check', 'one line for a monitor; exit code 12 unless all is well').default(false))
+    .addOption(
+      new Option('--max-age <duration>', 'how old the newest success may be: 26h, 7d')
+        .argParser(duration)
+        .default(duration('26h'), '26h')
+        .implies({ check: true }),
+    )
+    .addOption(new Option('--json', 'for scripts').default(false).conflicts(['check', 'maxAge']))
+    .addOption(logDirOption());
 }
 
 /** What a run was asked, as the command line has it. */
 export type PopulateOptions = ReturnType<ReturnType<typeof populateCommand>['opts']>;
 export type VerifyOptions = ReturnType<ReturnType<typeof verifyCommand>['opts']>;
+export type StatusOptions = ReturnType<ReturnType<typeof statusCommand>['opts']>;
 
 /** What the command line asks for. */
 export type Request =
   | { command: 'populate'; options: PopulateOptions }
   | { command: 'verify'; options: VerifyOptions }
-  | { command: 'status'; options: { json: boolean } };
+  | { command: 'status'; options: StatusOptions };
 
 /** The whole command line; `onRequest` gets what was asked for. */
 export function createProgram(onRequest: (request: Request) => void) {
-  const program = populateCommand()
+  const program = populateCommand();
+  const verify = verifyCommand().action((options) => onRequest({ command: 'verify', options }));
+  const status = statusCommand().action((options) => onRequest({ command: 'status', options }));
+  program
     // So that --entities and --rate after `verify` are its own.
     .enablePositionalOptions()
+    .helpCommand('help [command]', 'tell about a command')
     .action((options) => {
-      const named = program.getOptionValueSource('entities') === 'cli';
-      if (options.all && named) program.error('error: --all and --entities exclude each other');
       if (options.refresh && options.strategy === 'walk')
         program.error('error: --refresh and --strategy walk exclude each other');
       if (options.entities.length === 0) program.error('error: say --all or --entities <types...>');
       onRequest({ command: 'populate', options });
-    });
-  program.hook('preSubcommand', () => {
-    const misplaced = program.options.find(
-      (option) => program.getOptionValueSource(option.attributeName() as keyof PopulateOptions) === 'cli',
-    );
-    // Commander would drop it without a word.
-    if (misplaced) program.error(`error: option '${misplaced.flags}' has to stand after the command's name`);
-  });
-  program.addCommand(verifyCommand().action((options) => onRequest({ command: 'verify', options })));
-  program
-    .command('status')
-    .description('what runs now, when each type was last completed, what --resume would do')
-    .option('--json', 'for scripts', false)
-    .action((options) => onRequest({ command: 'status', options }));
+    })
+    .hook('preSubcommand', () => {
+      const misplaced = program.options.find(
+        (option) => program.getOptionValueSource(option.attributeName() as keyof PopulateOptions) === 'cli',
+      );
+      // Commander would drop it without a word.
+      if (misplaced) program.error(`error: option '${misplaced.flags}' has to stand after the command's name`);
+    })
+    .hook('preAction', (_, command) => {
+      refuseArguments(command);
+      const named = command.getOptionValueSource('entities') === 'cli';
+      if (command.opts().all && named) program.error('error: --all and --entities exclude each other');
+    })
+    .addCommand(verify)
+    .addCommand(status);
   // That a flag is off unless it is given goes without saying.
   const optionDescription: Help['optionDescription'] = (option) =>
     option.isBoolean() ? option.description : new Help().optionDescription(option);
-  for (const command of [program, ...program.commands]) command.exitOverride().configureHelp({ optionDescription });
+  for (const command of [program, verify, status]) {
+    command
+      .allowExcessArguments()
+      .exitOverride()
+      .configureHelp({ optionDescription })
+      // Who asks for the request tells what is wrong with it.
+      .configureOutput({ writeErr: () => {} });
+  }
   return program;
+}
+
+/** Commander would only count them. */
+function refuseArguments(command: { args: string[]; error(message: string): never }): void {
+  const [given] = command.args;
+  if (given === undefined) return;
+  const isLike = (name: string) => name[0] === given[0]?.toLowerCase();
+  const type = entityTypes.find(({ name }) => isLike(name));
+  const meant = type ? `--entities ${type.name}` : ['verify', 'status', 'help'].find(isLike);
+  const advice = meant ? `Did you mean ${meant}?` : 'The commands are verify, status and help.';
+  command.error(`error: unknown command '${given}'. ${advice}`);
 }
 
 /**
  * The request in the arguments; undefined when they only asked for help, which has then been printed.
- * @throws FatalError (usage), its problem already printed
+ * @throws FatalError (usage) that says what is wrong
  */
 export function parseCommandLine(argv: readonly string[]): Request | undefined {
   let request: Request | undefined;
@@ -123,7 +180,9 @@ export function parseCommandLine(argv: readonly string[]): Request | undefined {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return undefined;
-    throw new FatalError(exitCodes.usage, '', { cause: error });
+    // It is about a command that there is not.
+    const what = error.code === 'commander.help' ? 'error: The commands are verify, status and help.' : error.message;
+    throw new FatalError(exitCodes.usage, `${what}\nSee populate-all-statistics --help.`, { cause: error });
   }
   return request;
 }
@@ -151,14 +210,18 @@ function requestsPerSecond(value: string): number {
   return rate;
 }
 
-/** Adds a named type to those named before, in their own order. The default does not count as named. */
+/** Adds the named types, one or several with commas, to those named before, in their own order. */
 function entityTypeNames(value: string, previous: readonly EntityType[]): readonly EntityType[] {
-  const type = entityTypes.find(({ name }) => name === value);
-  if (type === undefined) {
-    const meant = entityTypes.find(({ name }) => name[0] === value[0]?.toLowerCase());
-    const names = entityTypes.map(({ name }) => name).join(', ');
-    throw new InvalidArgumentError(meant ? `Did you mean ${meant.name}?` : `The types are ${names}.`);
+  // The default does not count as named.
+  const named = new Set(previous === entityTypes ? [] : previous);
+  for (const name of value.split(',').map((part) => part.trim())) {
+    const type = entityTypes.find((one) => one.name === name);
+    if (type === undefined) {
+      const meant = entityTypes.find((one) => one.name[0] === name[0]?.toLowerCase());
+      const names = entityTypes.map((one) => one.name).join(', ');
+      throw new InvalidArgumentError(meant ? `Did you mean ${meant.name}?` : `The types are ${names}.`);
+    }
+    named.add(type);
   }
-  const named = new Set(previous === entityTypes ? [type] : [...previous, type]);
   return entityTypes.filter((one) => named.has(one));
 }

@@ -6,6 +6,7 @@ import { inspect } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { parseCommandLine } from './options.js';
+import { complain } from './show/progress.js';
 
 // On a machine with much memory V8 lets garbage pile up to several times what is in use, and each page of results
 // leaves about 10 MB of it. We are a guest on that machine and have time: collect early instead. Measured by
@@ -16,8 +17,13 @@ setFlagsFromString('--semi-space-growth-factor=1');
 /** No stack trace for what is not our own bug. */
 function explain(error: unknown): ExitCode {
   if (error instanceof FatalError) {
-    if (error.message !== '') console.error(error.message);
+    complain(error.message);
     return error.exitCode;
+  }
+  // What the system refuses: a folder that is gone, too many open files.
+  if (error instanceof Error && 'syscall' in error) {
+    complain(`${error.message}. See whether the folder is still there, the disk has space and you may use both.`);
+    return exitCodes.filesUnusable;
   }
   console.error('This is a bug of populate-all-statistics; nothing uncertain was written. Please report it:');
   console.error(traceOf(error));

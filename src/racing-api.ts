@@ -96,7 +96,10 @@ export function createRacingApi(options: RacingApiOptions) {
 }
 
 /** Asks for pages, each time once. `request` stands for all the times that a page is asked for. */
-function createAsking({ baseUrl, exchange, pace }: RacingApiOptions, outage: ReturnType<typeof createOutageWatch>) {
+function createAsking(
+  { baseUrl, exchange, pace, tell }: RacingApiOptions,
+  outage: ReturnType<typeof createOutageWatch>,
+) {
   let lastAnswered: [query: ResultsQuery, skip: number] | undefined;
 
   /** The answer to a request. A 429 is none: the pace holds everything back for as long as it takes. */
@@ -108,6 +111,8 @@ function createAsking({ baseUrl, exchange, pace }: RacingApiOptions, outage: Ret
         return exchange.send(url, hasLeft);
       };
       const answer = await pace.run(send, () => outage.holds(request));
+      if (answer)
+        tell({ kind: 'answer', request: `GET ${url}`, status: answer.status, seconds: answer.latencyMs / 1000 });
       if (answer !== undefined && answer.status !== 429) return answer;
     }
   }
@@ -238,7 +243,7 @@ function mayPass({ kind }: ResultsError): boolean {
 }
 
 /** Waits for the longer of Retry-After and our own backoff. A refused account (401, 403) is asked about once more. */
-function retryPolicy({ signal, firstRetryMs = 700 }: RacingApiOptions): RetryOptions {
+function retryPolicy({ signal, tell, firstRetryMs = 700 }: RacingApiOptions): RetryOptions {
   const startedAtMs = performance.now();
   let refusals = 0;
   const isRetried = (error: Error) =>
@@ -253,6 +258,7 @@ function retryPolicy({ signal, firstRetryMs = 700 }: RacingApiOptions): RetryOpt
       if (retriesLeft === 0 || !isRetried(error)) return;
       const ownMs = firstRetryMs * 2 ** (attemptNumber - 1) * (1 + Math.random());
       const waitMs = Math.max(ownMs, askedWaitMs(error, performance.now() - startedAtMs));
+      tell({ kind: 'waiting', seconds: waitMs / 1000, reason: error.message });
       await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
     },
   };

@@ -7,7 +7,7 @@ import { type Checkpoint, findCheckpoint, openCheckpoint } from './files/checkpo
 import { type EndedRun, lastFailures, lastSweep, saveReport, startReport } from './files/report.js';
 import { lockTypes } from './files/run-lock.js';
 import { makeFolder } from './files/whole-file.js';
-import { printable } from './format.js';
+import { firstSentence, printable } from './format.js';
 import { type GatherOptions, refresh, sweep, typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';
 import {
@@ -101,7 +101,10 @@ async function populateAnew(parts: RunParts): Promise<void> {
   } catch (error) {
     const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
     if (!refused || plan.alternative === undefined || begun || api.hasAnswered() || stop.signal.aborted) throw error;
-    tell({ kind: 'line', line: `Cannot ${plan.strategy}, so trying to ${plan.alternative}: ${error.message}` });
+    tell({
+      kind: 'line',
+      line: `Cannot ${plan.strategy}, so trying to ${plan.alternative}: ${firstSentence(error.message)}.`,
+    });
     await populateBy(plan.alternative, choosing, parts);
   }
 }

@@ -8,6 +8,8 @@ import type { RacingApi } from './racing-api.js';
 import { statisticsColumns, statisticsWindow, utcDate } from './statistics.js';
 import { askEach, walkedRow } from './walk.js';
 
+type SampleOptions = Pick<VerifyOptions, 'entities' | 'sample'>;
+
 export interface VerificationParts {
   api: RacingApi;
   database: Database;
@@ -32,7 +34,7 @@ interface Verdict extends Candidate {
  * shows the differences. Returns the exit code.
  * @throws FatalError
  */
-export async function verifyStatistics(options: VerifyOptions, parts: VerificationParts): Promise<ExitCode> {
+export async function verifyStatistics(options: SampleOptions, parts: VerificationParts): Promise<ExitCode> {
   const { api, stop, tell } = parts;
   const candidates = await drawSample(options, parts);
   tell({ kind: 'line', line: `Checking ${formatEntities(candidates.length)} against their own results.` });
@@ -55,7 +57,7 @@ export async function verifyStatistics(options: VerifyOptions, parts: Verificati
 }
 
 /** So many of the entities with statistics, each as likely as another. */
-async function drawSample({ entities: types, sample }: VerifyOptions, parts: VerificationParts): Promise<Candidate[]> {
+async function drawSample({ entities: types, sample }: SampleOptions, parts: VerificationParts): Promise<Candidate[]> {
   const candidates: Candidate[] = [];
   for (const type of types) {
     for await (const page of parts.database.entities(type)) {

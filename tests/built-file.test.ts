@@ -31,7 +31,7 @@ describe('the built file', () => {
 
   it.each([
     [['--help'], '--entities <types...>'],
-    [['status'], 'last run        none'],
+    [['status'], 'No run yet.'],
   ])('alone in a folder: %j', (args, told) => {
     const { status, stdout, stderr } = start(join(folder, name), args, { cwd: folder });
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -43,6 +43,28 @@ describe('the built file', () => {
     const link = join(temporary, 'populate-all-statistics');
     fs.symlinkSync(built, link);
     expect(start(link, ['--version'])).toMatchObject({ status: 0, stdout: `${packageJson.version}\n` });
+  });
+
+  it('on a Node that is too old says which one it needs', () => {
+    const first = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.18.3' } });
+      Object.defineProperty(process, 'version', { value: 'v20.18.3' });`;
+    const stderr = 'populate-all-statistics needs Node.js 20.19 or newer; this is v20.18.3.\n';
+    expect(start(built, ['--version'], { first })).toMatchObject({ status: 2, stdout: '', stderr });
+    // It would not even load there if it named what older ones lack.
+    expect(fs.readFileSync(built, 'utf8')).not.toMatch(/import *{[^}]*styleText[^}]*} *from/);
+  });
+
+  it('in a folder that is gone is a sentence', () => {
+    const gone = fs.mkdtempSync(join(temporary, 'gone-'));
+    const shell = spawnSync('sh', [
+      '-c',
+      'cd "$0" && rmdir "$0" && exec "$1" "$2" --all',
+      gone,
+      process.execPath,
+      built,
+    ]);
+    expect(shell.status).toBe(8);
+    expect(shell.stderr.toString()).toMatch(/^ENOENT.*See whether the folder is still there/);
   });
 
   it('loads what asks the API and the database only where it is needed', () => {
@@ -60,7 +82,7 @@ describe('the built file', () => {
     const { status, stderr } = start(built, ['status'], { first });
     expect(status).toBe(1);
     expect(stderr).toContain('This is a bug of populate-all-statistics');
-    const [, file = '', line] = /at savedReports \((src\/[\w/-]+\.ts):(\d+):\d+\)/.exec(stderr) ?? [];
+    const [, file = '', line] = /at fileNames \((src\/[\w/-]+\.ts):(\d+):\d+\)/.exec(stderr) ?? [];
     expect(fs.readFileSync(join(root, file), 'utf8').split('\n')[Number(line) - 1]).toContain('readdirSync(');
     expect(stderr).toMatch(/at status \(src\/commands\.ts:\d+:\d+\)/);
   });

@@ -21,9 +21,13 @@ function parse(...args: string[]): Request | undefined {
   return parseCommandLine(['node', 'populate-all-statistics', ...args]);
 }
 
+/** Refused in the error alone, which whoever has asked tells. */
 function expectRefused(args: string[], ...told: string[]): void {
-  expect(() => parse(...args)).toThrow(expect.objectContaining({ exitCode: exitCodes.usage }));
-  for (const text of told) expect(printed).toContain(text);
+  for (const text of [...told, '\nSee populate-all-statistics --help.']) {
+    const message = expect.stringContaining(text);
+    expect(() => parse(...args)).toThrow(expect.objectContaining({ exitCode: exitCodes.usage, message }));
+  }
+  expect(printed).toBe('');
 }
 
 const [jockeys, trainers, owners] = entityTypes;
@@ -32,13 +36,16 @@ const defaults = {
   dryRun: false,
   skipExisting: false,
   resume: false,
+  refresh: false,
   clearCheckpoints: false,
   strategy: 'auto',
   rate: 2,
   force: false,
   quiet: false,
-  refresh: false,
+  verbose: false,
+  json: false,
   html: false,
+  logDir: 'logs',
 };
 
 describe('an option', () => {
@@ -48,6 +55,11 @@ describe('an option', () => {
     [['--entities', 'owners', 'jockeys'], { entities: [jockeys, owners] }],
     [['--entities', 'owners', 'owners', 'trainers', 'owners'], { entities: [trainers, owners] }],
     [['--entities', 'owners', '--entities', 'trainers'], { entities: [trainers, owners] }],
+    [['--entities', 'owners,trainers', 'jockeys'], { entities: [jockeys, trainers, owners] }],
+    [['--entities=owners, trainers'], { entities: [trainers, owners] }],
+    [['--all', '--refresh'], { refresh: true }],
+    [['--all', '-n', '-q', '-v'], { dryRun: true, quiet: true, verbose: true }],
+    [['--all', '--json', '--log-dir', '/var/log/racing'], { json: true, logDir: '/var/log/racing' }],
     [['--all', '--limit', '1'], { limit: 1 }],
     [['--all', '--strategy', 'walk'], { strategy: 'walk' }],
     [['--all', '--strategy', 'sweep'], { strategy: 'sweep' }],
@@ -81,19 +93,30 @@ describe('an option', () => {
   it.each([
     [['--entities', 'jocky'], 'Did you mean jockeys?'],
     [['--entities', 'jockeys', 'Owner'], 'Did you mean owners?'],
+    [['--entities', 'jockeys,'], 'The types are jockeys, trainers, owners.'],
     [['--entities', 'horses'], 'The types are jockeys, trainers, owners.'],
     [['--dry-run'], 'say --all or --entities'],
     [['--all', '--entities', 'owners'], 'exclude each other'],
     [['--all', '--limit'], 'argument missing'],
     [['--all', '--limt', '3'], 'Did you mean --limit?'],
     [['--all', '--skip-existing', '--stale-after', '7d'], 'cannot be used with'],
+    [['--all', '--refresh', '--strategy', 'walk'], 'exclude each other'],
+    [['--all', '--refresh', '--resume'], 'cannot be used with'],
     [['--all', '--strategy', 'run'], 'auto, walk, sweep'],
-    [['--all', 'jockeys'], 'arguments'],
+    [[], 'say --all or --entities'],
+    [['stauts'], "unknown command 'stauts'. Did you mean status?"],
+    [['jockeys'], 'Did you mean --entities jockeys?'],
+    [['--all', 'jockeys'], 'Did you mean --entities jockeys?'],
+    [['populate'], 'The commands are verify, status and help.'],
+    [['help', 'stauts'], 'The commands are verify, status and help.'],
     [['verify', '--sample', '0'], 'a whole number from 1'],
     [['verify', '--rate', '0'], 'a number from 0.1'],
     [['verify', '--entities', 'jocky'], 'Did you mean jockeys?'],
-    [['verify', '--limit', '5'], "unknown option '--limit'"],
-    [['verify', 'jockeys'], 'arguments'],
+    [['verify', '--smaple', '5'], 'Did you mean --sample?'],
+    [['verify', 'jockeys'], 'Did you mean --entities jockeys?'],
+    [['verify', '--all', '--entities', 'owners'], 'exclude each other'],
+    [['status', '--json', '--check'], 'cannot be used with'],
+    [['status', '--max-age', 'day'], '30m, 12h, 7d'],
     [['--rate', '1', 'verify'], "'--rate <n>' has to stand after"],
     [['--all', 'status'], "'--all' has to stand after"],
   ])('among %j that makes no sense is refused', (args, told) => {
@@ -102,18 +125,30 @@ describe('an option', () => {
 });
 
 it.each([
-  [[], { entities: entityTypes, sample: 200, rate: 2 }],
+  [[], {}],
+  [['--all'], { all: true }],
+  [['--limit', '7', '-v'], { sample: 7, verbose: true }],
   [
-    ['--entities', 'owners', 'jockeys', '--sample', '50', '--rate', '5'],
-    { entities: [jockeys, owners], sample: 50, rate: 5 },
+    ['--entities', 'owners', 'jockeys', '--sample', '50', '--rate', '5', '--log-dir', 'other'],
+    { entities: [jockeys, owners], sample: 50, rate: 5, logDir: 'other' },
   ],
-])('verify has options of its own: %j', (args, options) => {
-  expect(parse('verify', ...args)).toEqual({ command: 'verify', options });
+])('verify has options of its own: %j', (args, changed) => {
+  const usual = { all: false, entities: entityTypes, sample: 200, rate: 2, verbose: false, logDir: 'logs' };
+  expect(parse('verify', ...args)).toEqual({ command: 'verify', options: { ...usual, ...changed } });
 });
 
-it('status has --json', () => {
-  expect(parse('status')).toEqual({ command: 'status', options: { json: false } });
-  expect(parse('status', '--json')).toEqual({ command: 'status', options: { json: true } });
+it.each([
+  [[], {}],
+  [['--json'], { json: true }],
+  [['--all', '--check'], { all: true, check: true }],
+  [
+    ['--entities', 'owners', '--max-age', '2h', '--log-dir', 'other'],
+    { entities: [owners], check: true, maxAge: { text: '2h', ms: 7_200_000 }, logDir: 'other' },
+  ],
+])('status has options of its own: %j', (args, changed) => {
+  const maxAge = { text: '26h', ms: 93_600_000 };
+  const usual = { all: false, entities: entityTypes, check: false, maxAge, json: false, logDir: 'logs' };
+  expect(parse('status', ...args)).toEqual({ command: 'status', options: { ...usual, ...changed } });
 });
 
 const program = createProgram(() => {});
@@ -130,6 +165,11 @@ describe('--help', () => {
     },
   );
 
+  it.each([[['help']], [['help', 'status']]])('is what %j tells too', (args) => {
+    expect(parse(...args)).toBeUndefined();
+    expect(printed).toContain(`Usage: populate-all-statistics ${args[1] ?? '[options]'}`);
+  });
+
   it('tells every exit code', () => {
     parse('--help');
     const told = printed.slice(printed.indexOf('Exit codes:'));
@@ -143,11 +183,11 @@ describe('the documentation', () => {
   const operators = read('docs/operators.md');
 
   it('explains every option', () => {
-    const options = program.options.map(({ long, flags }) => (flags.includes('<') ? flags : `${long}`));
-    const commands = program.commands.map(
-      (command) => `${command.name()} ${command.options.map(({ flags }) => `[${flags}]`).join(' ')}`,
-    );
-    for (const option of [...options, ...commands]) expect(readme).toContain(`\`${option}\``);
+    for (const { flags } of program.options) expect(readme).toMatch(new RegExp(`^\\| .*\`${flags}\``, 'm'));
+    for (const command of program.commands) {
+      const row = new RegExp(`^\\| \`${command.name()} .*$`, 'm').exec(readme)?.[0];
+      for (const { flags } of command.options) expect(row).toContain(flags);
+    }
   });
 
   it('names no option that there is not', () => {
@@ -172,8 +212,10 @@ describe('the documentation', () => {
       read('src/config.ts')
         .match(/^ +[A-Z_]+(?=: )/gm)
         ?.map((name) => name.trim()) ?? [];
-    expect(variables).toHaveLength(9);
+    expect(variables).toHaveLength(10);
+    parse('--help');
     for (const variable of variables) {
+      expect(printed).toMatch(new RegExp(`\\b${variable}\\b`));
       expect(readme).toContain(variable);
       expect(read('.env.example')).toContain(`${variable}=`);
     }

@@ -117,7 +117,7 @@ describe('what a run leaves', () => {
     const [report = ''] = readdirSync(logs()).filter((name) => /^statistics_population_report_.*json$/.test(name));
     const page = readFileSync(logs(report.replace('json', 'html')), 'utf8');
     expect(page).toContain(`title="${winner?.id}"`);
-    expect(page).toContain('walking jockeys');
+    expect(page).toContain('walking');
 
     await runHere({ resume: true, limit: 1 });
     expect(latestReport(world).failures).toMatchObject([{ id }]);
@@ -151,6 +151,63 @@ describe('what a run leaves', () => {
       await world.database.query('alter table ra_jockeys drop column total_rides, drop column win_rate');
     }
   });
+});
+
+describe('what a run tells', () => {
+  it('with failures on stderr too, with what to do next', async () => {
+    const id = breakOneJockey();
+    const { code, stdout, stderr } = await runJockeys();
+    expect(code).toBe(3);
+    expect(stdout).toContain(id);
+    expect(stderr).toBe('1 entity failed; its row stays as before. Run again with --resume to try it again.\n');
+  });
+
+  it.each(['auto', 'sweep'])('of a refused account once, whatever was tried by %s, and no zeros', async (strategy) => {
+    inject(world, status(401), () => true);
+    const { code, stdout, stderr } = await runJockeys(['--strategy', strategy]);
+    expect(code).toBe(5);
+    const paragraphs = `${stdout}${stderr}`.match(/Check RACING_API_USERNAME/g);
+    expect(paragraphs).toHaveLength(1);
+    expect(stderr).toContain('Check RACING_API_USERNAME');
+    expect(stdout).not.toMatch(/written|--resume/);
+  });
+
+  it('with --json on stdout is the report alone', async () => {
+    const { code, stdout, stderr } = await runJockeys(['--json', '--log-dir', 'elsewhere']);
+    expect(code).toBe(0);
+    expect(stderr).toContain('14 written in ');
+    const [name = ''] = readdirSync(join(world.folder, 'elsewhere')).filter((file) => file.includes('report'));
+    expect(stdout).toBe(readFileSync(join(world.folder, 'elsewhere', name), 'utf8'));
+    expect(existsSync(logs())).toBe(false);
+  });
+
+  it('with --verbose is each request and each retry', async () => {
+    inject(world, status(503), (call) => call.number === 2);
+    const { stdout } = await runJockeys(['-v']);
+    expect(stdout.match(/GET http\S+\/v1\S+: 200 in \d+\.\d\ds/g)?.length).toBeGreaterThan(0);
+    expect(stdout).toMatch(/: 503 in .*\n.*Again in \d\.\ds: the API answered 503/);
+    expect(stdout).toMatch(/(POST|GET|PATCH) \S+\/rest\/v1\/\S+: 20\d in/);
+    for (const secret of Object.values(world.environment).slice(1)) {
+      if (!secret.startsWith('http')) expect(stdout).not.toContain(secret);
+    }
+  });
+
+  it('to a disk that is full does not stop it', async () => {
+    const args = ['--entities', 'jockeys', '--rate', '1000'];
+    const ended = await startCommand(args, world.folder, world.environment, 'exec > /dev/full; ').ended;
+    expect(ended).toMatchObject({ code: 0, stderr: '' });
+    expect(await writtenIds(world, jockeys)).toHaveLength(14);
+  });
+});
+
+it('status --check ends with 0 or 12', async () => {
+  expect(await world.run(['status', '--check'])).toMatchObject({ code: 12, stderr: '' });
+  await runHere();
+  const healthy = await world.run(['status', '--check', '--entities', 'jockeys']);
+  expect(healthy).toEqual({ code: 0, signal: null, stdout: 'All is well: last success just now.\n', stderr: '' });
+  inject(world, status(401), () => true);
+  await runHere();
+  expect(await world.run(['status', '--max-age', '1h'])).toMatchObject({ code: 12 });
 });
 
 it.each([
@@ -231,6 +288,8 @@ it('status needs no configuration and changes no file', async () => {
     last_completed: { exit_code: 0, successful: 14 },
     resume: { written: 14 },
   });
-  expect((await world.run(['status'], blank)).stdout).toContain('14 of 14 written');
+  expect((await world.run(['status'], blank)).stdout).toContain(
+    'jockeys: Last full run just now: 14 written, 0 failed.',
+  );
   expect(readdirSync(logs())).toEqual(before);
 });

@@ -38,16 +38,44 @@ it('has the documented defaults, also for what is blank', () => {
     expect(load(variables)).toEqual({
       racingApi: { baseUrl: 'https://api.theracingapi.com/v1', username: 'canary-user', password: 'canary:password' },
       supabase: { url: 'https://project.supabase.co', serviceKey: 'sb_secret_canary' },
-      notifications: { email: null, heartbeatUrl: null },
+      notifications: { on: 'failure', email: null, webhookUrl: null, heartbeatUrl: null },
     });
   }
 });
 
-it('tells every problem at once, and the files it looked for', () => {
-  const names = [...Object.keys(complete), 'RACING_API_BASE_URL', 'SMTP_URL', 'HEARTBEAT_URL'];
+it('tells every problem at once, and which files it has read', () => {
+  const names = [...Object.keys(complete), 'RACING_API_BASE_URL', 'SMTP_URL', 'HEARTBEAT_URL', 'NOTIFY_WEBHOOK_URL'];
   const message = problem(Object.fromEntries(names.map((name) => [name, 'canary\nX-Header: 1'])));
   for (const name of names) expect(message).toContain(`  ${name} contains a line break`);
-  expect(message).toContain(`.env.local and .env in ${folder()}.`);
+  expect(message).toMatch(/^The configuration cannot be used:/);
+  expect(message).toContain(`Read: the environment (no .env.local, no .env) in ${folder()}.`);
+  expect(message).toContain('make a file .env there');
+  for (const name of ['.env', '.env.example']) writeEnv(name, '');
+  const missing = problem({ SUPABASE_URL: undefined, RACING_API_PASSWORD: '' });
+  expect(missing).toMatch(
+    /^The configuration is not complete:\n {2}RACING_API_PASSWORD is missing\n {2}SUPABASE_URL is/,
+  );
+  expect(missing).toContain(`Read: the environment, .env (no .env.local) in ${folder()}.`);
+  expect(missing).toContain('copy .env.example to .env');
+});
+
+describe('a variable by another name that people know', () => {
+  const none = { SUPABASE_URL: '', SUPABASE_SERVICE_KEY: undefined };
+  const others = {
+    NEXT_PUBLIC_SUPABASE_URL: 'https://other.supabase.co',
+    SUPABASE_SERVICE_ROLE_KEY: 'sb_secret_other',
+  };
+
+  it('is taken where ours is not set', () => {
+    const other = { url: 'https://other.supabase.co', serviceKey: 'sb_secret_other' };
+    expect(load({ ...none, ...others }).supabase).toEqual(other);
+    expect(load(others).supabase).toEqual({ url: complete.SUPABASE_URL, serviceKey: complete.SUPABASE_SERVICE_KEY });
+  });
+
+  it('is the one that an error names', () => {
+    const told = problem({ ...none, ...others, SUPABASE_SERVICE_ROLE_KEY: 'sb_publishable_canary' });
+    expect(told).toContain('  SUPABASE_SERVICE_ROLE_KEY is a publishable');
+  });
 });
 
 describe('an .env file', () => {
@@ -131,11 +159,16 @@ it.each([
 
 const email = { to: mail.NOTIFY_EMAIL_TO, smtpUrl: mail.SMTP_URL };
 it.each<[Variables, object]>([
-  [mail, { email: { ...email, on: 'failure' } }],
-  [{ ...mail, NOTIFY_ON: 'failure' }, { email: { ...email, on: 'failure' } }],
-  [{ ...mail, NOTIFY_ON: 'always' }, { email: { ...email, on: 'always' } }],
+  [mail, { email }],
+  [{ ...mail, NOTIFY_ON: 'failure' }, { email }],
+  [
+    { ...mail, NOTIFY_ON: 'always' },
+    { email, on: 'always' },
+  ],
+  [{ NOTIFY_WEBHOOK_URL: 'https://chat.test/hooks/1' }, { webhookUrl: 'https://chat.test/hooks/1' }],
   [{ HEARTBEAT_URL: 'https://hc.test/ping/1?create=1' }, { heartbeatUrl: 'https://hc.test/ping/1?create=1' }],
   [{ HEARTBEAT_URL: 'http://127.0.0.1:8000/ping' }, { heartbeatUrl: 'http://127.0.0.1:8000/ping' }],
 ])('with %j notifications go to %j alone', (variables, expected) => {
-  expect(load(variables).notifications).toEqual({ email: null, heartbeatUrl: null, ...expected });
+  const none = { on: 'failure', email: null, webhookUrl: null, heartbeatUrl: null };
+  expect(load(variables).notifications).toEqual({ ...none, ...expected });
 });

@@ -1,6 +1,16 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { formatCount, formatDuration, formatEntities, formatRate, printable } from '../src/format.js';
+import {
+  firstSentence,
+  formatAgo,
+  formatCount,
+  formatDuration,
+  formatEntities,
+  formatRate,
+  formatTable,
+  printable,
+  wrapped,
+} from '../src/format.js';
 
 it.each([
   ['a count', formatCount, { '0': 0, '999': 999, '1,000': 1000, '54,429': 54_429 }],
@@ -12,6 +22,8 @@ it.each([
   ['a duration in minutes', formatDuration, { '59s': 59.4, '1m 00s': 59.6, '1m 08s': 68, '59m 59s': 3599.4 }],
   ['a duration in hours', formatDuration, { '1h 00m': 3599.6, '1h 02m': 3720, '7h 33m': 27_214.5 }],
   ['a duration in days', formatDuration, { '1d 00h': 86_399.9, '4d 12h': 4.5 * 86_400 }],
+  ['how long ago', formatAgo, { 'just now': 59, '1 min ago': 119, '2 min ago': 120, '119 min ago': 7_199 }],
+  ['how many hours or days ago', formatAgo, { '5 h ago': 18_000, '47 h ago': 172_799, '3 d ago': 300_000 }],
 ] as const)('%s reads right', (_, format, figures) => {
   for (const [text, figure] of Object.entries(figures)) expect(format(figure)).toBe(text);
 });
@@ -33,3 +45,33 @@ it.each([
   ['  padded\t', 'padded'],
   ['', ''],
 ])('of %j is printable %j', (text, clean) => expect(printable(text)).toBe(clean));
+
+it.each([
+  ['', 10, ''],
+  ['one two three', 20, 'one two three'],
+  ['one two three', 7, 'one two\nthree'],
+  ['  one two three', 8, '  one\n  two\n  three'],
+  ['about 1m 06s at 2', 9, 'about\n1m 06s at\n2'],
+  ['see logs/a_report.json', 14, 'see logs/\na_report.json'],
+  ['see logs/a_report.json', 9, 'see logs/\na_\nreport.json'],
+  ['first\nsecond line', 8, 'first\nsecond\nline'],
+])('%j in %i columns is %j', (text, columns, lines) => {
+  expect(wrapped(text, columns)).toBe(lines);
+});
+
+it.each([
+  [20, 'name  rides  wins\nEmma     87     9'],
+  [16, 'name  rides\nEmma     87'],
+  [5, 'name\nEmma'],
+  [3, 'name\nEmma'],
+])('a table in %i columns leaves out what does not fit', (columns, table) => {
+  const rows = [
+    ['name', 'rides', 'wins'],
+    ['Emma', '87', '9'],
+  ];
+  expect(formatTable(rows, columns)).toBe(table);
+});
+
+it('a first sentence ends at a full stop before a space or a line, not in a number', () => {
+  expect(['It is 1.5. So.', 'One\ntwo', ' none '].map(firstSentence)).toEqual(['It is 1.5', 'One', 'none']);
+});

@@ -6,10 +6,10 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SMTPServer, type SMTPServerOptions, type SMTPServerSession } from 'smtp-server';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { NotificationConfig } from '../src/config.js';
 import { type ExitCode, exitCodes } from '../src/errors.js';
-import type { EndedRun, Report } from '../src/files/report.js';
+import type { EndedRun, Report, SavedReport } from '../src/files/report.js';
 import { createNotifications } from '../src/show/notifications.js';
 import { summaryTable } from '../src/show/summary.js';
 import { failures, reportWith } from './sample-report.js';
@@ -85,25 +85,35 @@ function smtp(port: number, { scheme = 'smtp', user = 'robot@example.com', trust
 }
 
 /** Notifies of one run; returns the warnings after a search for secrets and for more than one line. */
-async function notify(config: Partial<NotificationConfig>, ended = outcome(), timeoutMs = 30_000) {
+async function notify(
+  config: Partial<NotificationConfig>,
+  ended = outcome(),
+  timeoutMs = 30_000,
+  before?: SavedReport,
+) {
   const warned: string[] = [];
-  const whole = { email: null, heartbeatUrl: null, ...config };
+  const whole: NotificationConfig = { on: 'failure', email: null, webhookUrl: null, heartbeatUrl: null, ...config };
   const notifications = createNotifications(whole, (line) => warned.push(line), timeoutMs);
   // Nothing is waited for.
   expect(notifications.started()).toBeUndefined();
-  await notifications.ended(ended);
+  await notifications.ended(ended, before);
   for (const secret of ['\n', ...spellings]) expect(warned.join(' ')).not.toContain(secret);
   return warned;
 }
 
 type Email = NonNullable<NotificationConfig['email']>;
-type Mailing = Partial<Email> & { server?: SMTPServerOptions; url?: typeof smtp; timeoutMs?: number };
+type Mailing = Partial<Email> & {
+  on?: NotificationConfig['on'];
+  server?: SMTPServerOptions;
+  url?: typeof smtp;
+  timeoutMs?: number;
+};
 
 /** Tells a mail server of its own of one run. */
-async function mailed(ended: EndedRun, { server = {}, url = smtp, timeoutMs, ...who }: Mailing = {}) {
+async function mailed(ended: EndedRun, { on = 'always', server = {}, url = smtp, timeoutMs, ...who }: Mailing = {}) {
   const { mails, port } = await startMailServer(server);
-  const email: Email = { to: recipient, smtpUrl: url(port), on: 'always', ...who };
-  return { warned: await notify({ email }, ended, timeoutMs), mails, mail: mails[0] };
+  const email: Email = { to: recipient, smtpUrl: url(port), ...who };
+  return { warned: await notify({ on, email }, ended, timeoutMs), mails, mail: mails[0] };
 }
 
 const warningsOf = (what: string, reason: string) => [`${what} failed: ${reason}. The run is not affected.`];
@@ -213,10 +223,10 @@ describe('the e-mail', () => {
     const stopped_by = 'Interrupted by SIGINT. Run again with --resume to go on.';
     const failed = failures(25, { name: 'Zoë Ó Sé 山田 🐎', reason: 'é'.repeat(2_000) });
     const { mail } = await mailed(outcome({ exit_code: exitCodes.interrupted, stopped_by, failures: failed }, 0));
-    expect(mail?.subject).toContain(' (exit 130): Interrupted by SIGINT (0 written, 25 failed)');
+    expect(mail?.subject).toContain(' (exit 130): Interrupted by SIGINT; 0 written, 25 failed, 54,404 not done');
     const shown = failed.slice(0, 20).map(({ id, name, reason }) => `  ${id} ${name}: ${reason}\n`);
     expect(mail?.body).toBe(
-      `${stopped_by}\n\n0 written, 25 failed in 1m 11s, started 2026-11-23T05:00:12.345Z.\n\n` +
+      `${stopped_by}\n\n0 written, 25 failed, 54,404 not done in 1m 11s, started 2026-11-23T05:00:12.345Z.\n\n` +
         `Next step: run again with --resume to try the 25 failed ones again.\n\n${summary}\n\n` +
         `Failed:\n${shown.join('')}  and 5 more, in the report\n\nReport: ${resolve(reportPath)} on ${hostname()}\n`,
     );
@@ -234,10 +244,15 @@ describe('the e-mail', () => {
   it.each<[string, ExitCode, string | null, number]>([
     [': 54,429 written in 1m 11s', 0, null, 54_429],
     [' FAILED (exit 5): The Racing API refuses the account (401)', 5, refusal, 0],
-    [' FAILED (exit 130): Interrupted by SIGINT (12,000 written)', 130, 'Interrupted by SIGINT. Go.', 12e3],
+    [
+      ' FAILED (exit 130): Interrupted by SIGINT; 12,000 written, 42,429 not done',
+      130,
+      'Interrupted by SIGINT. Go.',
+      12e3,
+    ],
     [' FAILED (exit 8): a.json cannot be written: ENOSPC', 8, 'a.json cannot be written: ENOSPC', 0],
     [` FAILED (exit 6): ${'database '.repeat(7)}database…`, 6, 'database '.repeat(50), 0],
-    [' FAILED (exit 4): 0 written', 4, '', 0],
+    [' FAILED (exit 4): 0 written, 54,429 not done', 4, '', 0],
     [' FAILED (exit 7): Rows of Zoë are twice', 7, 'Rows of\u202e\u0000\tZoë are twice', 0],
   ])('has the subject "%s"', async (subject, exit_code, stopped_by, written) => {
     const { mail } = await mailed(outcome({ exit_code, stopped_by }, written));
@@ -256,6 +271,45 @@ describe('the e-mail', () => {
     expect(sent).toMatchObject({ warned: [], mails: [{ from: 'robot@example.com', to: [recipient] }] });
     expect(mail?.headers.match(/^[\w-]+(?=:)/gm)).toHaveLength(9);
     expect(mail?.body.match(/^ {2}\S.*$/gm)).toHaveLength(1);
+  });
+});
+
+describe('the webhook', () => {
+  const told: string[] = [];
+  const hears: RequestListener = async (request, response) => {
+    told.push(`${request.headers['content-type']} ${await text(request)}`);
+    response.end('ok');
+  };
+  const webhookUrl = async (answer = hears) => (await startMonitor(answer)).heartbeatUrl;
+  beforeEach(() => void told.splice(0));
+
+  const before = (exit_code: number, successful: number, failed: number): SavedReport => ({
+    timestamp: '2026-06-30T05:00:00.000Z',
+    mode: 'production',
+    statistics: { owners: { total: 54_429, processed: successful + failed, successful, failed } },
+    exit_code,
+    path: 'logs/before.json',
+  });
+  it.each<[string, EndedRun, SavedReport | undefined]>([
+    [': 54,429 written in 1m 11s', outcome(), undefined],
+    [': 54,429 written in 1m 11s (as the run before)', outcome(), before(0, 54_429, 0)],
+    [': 54,429 written in 1m 11s (before: exit 3, 54,426 written, 3 failed)', outcome(), before(3, 54_426, 3)],
+    [' FAILED (exit 3): 54,426 written, 3 failed (before: 54,428 written, 1 failed)', someFailed, before(3, 54_428, 1)],
+  ])('tells in one line "%s"', async (line, ended, last) => {
+    const config = { on: 'always', webhookUrl: await webhookUrl() } as const;
+    expect(await notify(config, ended, 30_000, last)).toEqual([]);
+    expect(told).toEqual([`application/json ${JSON.stringify({ text: `populate-all-statistics${line}` })}`]);
+  });
+
+  it('on failure alone is silent after a success', async () => {
+    expect(await notify({ webhookUrl: await webhookUrl() })).toEqual([]);
+    expect(told).toEqual([]);
+  });
+
+  it('that refuses is one warning', async () => {
+    const refuses = await webhookUrl((_, response) => response.writeHead(404).end());
+    const reason = 'the server answered 404';
+    expect(await notify({ webhookUrl: refuses }, someFailed)).toEqual(warningsOf('The webhook to 127.0.0.1', reason));
   });
 });
 
@@ -297,7 +351,7 @@ describe('an e-mail that cannot be sent is one warning', () => {
 
   it('for a port that nobody listens at, and keeps nothing from the heartbeat', async () => {
     const { requests, heartbeatUrl } = await startMonitor();
-    const email: Email = { to: recipient, smtpUrl: smtp(closedPort), on: 'always' };
+    const email: Email = { to: recipient, smtpUrl: smtp(closedPort) };
     const warned = await notify({ email, heartbeatUrl }, someFailed);
     expect(warned).toEqual(warnings('no connection (ECONNREFUSED)'));
     expect(requests).toEqual([`GET /${token}/start`, `GET /${token}/fail?exit_code=3`]);

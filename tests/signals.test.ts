@@ -19,12 +19,16 @@ function answerOnly(count: number): void {
   world.api.options.intercept = (call, _response, next) => (call.number <= count ? next() : undefined);
 }
 
-/** Sends the signal; fails unless the run ends with the code, on stderr and in its report telling why. */
-async function stop(running: RunningCommand, { signal, code }: Stop): Promise<void> {
+/** Sends the signal; fails unless the run ends with the code, on stderr and in its report telling why and what next. */
+async function stop(
+  running: RunningCommand,
+  { signal, code }: Stop,
+  advice = 'Run again with --resume to go on.',
+): Promise<void> {
   running.child.kill(signal);
   const { stderr, ...ended } = await running.ended;
   expect(ended).toMatchObject({ code, signal: null });
-  expect(stderr).toContain(`Interrupted by ${signal}. Run again with --resume`);
+  expect(stderr).toBe(`Interrupted by ${signal}. ${advice}\n`);
   const stoppedBy = reports(world).find(({ exit_code }) => exit_code === code)?.stopped_by;
   expect(stoppedBy).toContain(`Interrupted by ${signal}`);
 }
@@ -54,7 +58,7 @@ describe('the first signal', () => {
     const running = world.start(sweep);
     await until('requests that wait', () => world.api.calls.length > 2);
     await running.printed('owners: 60 selected');
-    await stop(running, interrupted);
+    await stop(running, interrupted, 'Nothing was changed.');
     for (const type of entityTypes) expect(await savedEntities(type)).toBe(0);
   });
 
@@ -74,6 +78,19 @@ describe('the first signal', () => {
     for (const type of entityTypes) expect(await savedEntities(type)).toBe(world.season[type.name].length);
     await expectNaiveRows(world);
   });
+});
+
+it('a run that has nothing to write ends at once, though the database does not answer', async () => {
+  let hanging = 0;
+  world.database.intercept = () => {
+    hanging += 1;
+  };
+  const running = world.start(sweep);
+  await until('a request that hangs', () => hanging > 0);
+  await stop(running, terminated, 'Nothing was changed.');
+  expect(latestReport(world)).toMatchObject({ exit_code: 143 });
+  // Its last writes could take seven seconds.
+  expect(latestReport(world).overall.duration).toBeLessThan(6);
 });
 
 it('a run whose writes hang ends in time with a report, after a second signal at once without one', async () => {

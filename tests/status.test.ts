@@ -1,11 +1,12 @@
-import { readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type EntityTypeName, entityTypes } from '../src/entity-types.js';
 import { exitCodes } from '../src/errors.js';
 import { openCheckpoint } from '../src/files/checkpoint.js';
 import { type Report, saveReport } from '../src/files/report.js';
 import { lockTypes } from '../src/files/run-lock.js';
-import { describeStatus, readStatus } from '../src/show/status.js';
+import { checkStatus, describeStatus, readStatus } from '../src/show/status.js';
 import { jockeys, typeNamed } from './faults.js';
 import { reportWith } from './sample-report.js';
 import { ownFolder } from './watching.js';
@@ -15,44 +16,68 @@ const folder = ownFolder();
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date', 'performance'] }));
 afterEach(() => void vi.useRealTimers());
 
-/** Saves a report of jockeys: one of ten failed, by default all others were written. */
-function saveRun(day: string, more: Partial<Report> = {}, processed = 10): string {
-  const figures = { total: 10, processed, successful: processed - 1, failed: 1, skipped: 0, duration: 1, rate: 10 };
-  const report = reportWith({ timestamp: `${day}T05:00:00.000Z`, statistics: { jockeys: figures }, ...more });
-  return saveReport(folder(), report).reportPath ?? '';
+const read = (...types: EntityTypeName[]) =>
+  readStatus(folder(), now, types.length > 0 ? types.map(typeNamed) : entityTypes);
+/** What people read, but for the last line: where the files are. */
+function told(...types: EntityTypeName[]): string[] {
+  const lines = describeStatus(read(...types), folder(), now).split('\n');
+  expect(lines.length).toBeLessThan(10);
+  expect(lines.pop()).toBe(`Files: ${resolve(folder())}`);
+  return lines;
 }
+const check = (hours = 26) => checkStatus(read(), { text: `${hours}h`, ms: hours * 3_600_000 }, now);
 
-it('of a folder without files is empty, also of one that is not there', () => {
+/** Figures of a type of which one failed, all others by default were written. */
+const figures = (total = 10, processed = total, failed = 1) => {
+  return { total, processed, successful: processed - failed, failed, skipped: 0, duration: 1, rate: 10 };
+};
+/** Saves the report of a run that ended at an hour of a day; by default of jockeys alone. */
+function saveRun(time: string, more: Partial<Report> = {}, ofJockeys = figures()): string {
+  const report = reportWith({ timestamp: `${time}:00:00.000Z`, entity_types: ['jockeys'], ...more });
+  return saveReport(folder(), { ...report, statistics: more.statistics ?? { jockeys: ofJockeys } }).reportPath ?? '';
+}
+/** A run of all types in which everything was written. */
+function saveFull(time: string, more: Partial<Report> = {}): string {
+  const statistics = {
+    jockeys: figures(3_483, 3_483, 0),
+    trainers: figures(2_781, 2_781, 0),
+    owners: figures(48_165, 48_165, 0),
+  };
+  return saveRun(time, { entity_types: ['jockeys', 'trainers', 'owners'], statistics, ...more });
+}
+/** A run of all types that ended before it had selected anything. */
+const refused = 'The Racing API refuses the account (401). Check RACING_API_PASSWORD.';
+const saveRefused = (time: string) => saveFull(time, { statistics: {}, exit_code: 5, stopped_by: refused });
+
+it('of a folder without files is empty and says where it has looked, also where there is none', () => {
+  const none = { running: null, last_run: null, last_completed: null, last_full: null, last_success: null };
   for (const directory of [folder(), folder('none')]) {
     const status = readStatus(directory, now);
-    for (const { name } of entityTypes)
-      expect(status[name]).toEqual({ running: null, last_run: null, last_completed: null, resume: null });
-    expect(describeStatus(status)).toContain(
-      'jockeys\n  running         no\n  last run        none\n  --resume        would start from the beginning: no checkpoint',
+    for (const { name } of entityTypes) expect(status[name]).toEqual({ ...none, failing_since: null, resume: null });
+    expect(describeStatus(status, directory, now)).toBe(
+      `No run yet.\nNext: populate-all-statistics --all\nFiles: ${resolve(directory)}`,
     );
   }
   expect(readdirSync(folder())).toEqual([]);
+  expect(check()).toEqual({ isWell: false, line: 'Not well: jockeys, trainers, owners: no run yet.' });
 });
 
 it('tells the run that processes a type, from its lock', () => {
-  const since = '2026-07-01T11:59:00.000Z';
+  const since = '2026-07-01T11:50:00.000Z';
   const lock = lockTypes(folder(), [jockeys], since);
-  expect(readStatus(folder(), now).jockeys.running).toMatchObject({ rate: 0, seconds_left: null });
-  expect(describeStatus(readStatus(folder(), now))).toContain(' selecting 0/0, 0.00/s\n');
+  expect(read().jockeys?.running).toMatchObject({ rate: 0, seconds_left: null });
+  expect(told()[0]).toBe(`jockeys: Running as pid ${process.pid}, began 10 min ago: selecting.`);
   vi.setSystemTime('2026-07-01T11:59:30Z');
   lock.take({ kind: 'gathering', strategy: 'walk' });
-  lock.take({ kind: 'phase', label: 'walking jockeys', done: 0, total: 180 });
+  lock.take({ kind: 'phase', label: 'walking', done: 0, total: 180 });
   vi.advanceTimersByTime(2_000);
-  lock.take({ kind: 'step', label: 'walking jockeys', done: 60, total: 180 });
-  const status = readStatus(folder(), now);
-  const phase = { phase: 'walking jockeys', done: 60, total: 180, rate: 2, seconds_left: 60 };
-  expect(status.jockeys.running).toEqual({ pid: process.pid, since, strategy: 'walk', ...phase });
-  expect(status.owners.running).toBeNull();
-  expect(describeStatus(status)).toContain(
-    `pid ${process.pid} since ${since}, walk\n                  walking jockeys 60/180, 2.00/s, 1m 00s left\n`,
-  );
+  lock.take({ kind: 'step', label: 'walking', done: 60, total: 180 });
+  const phase = { phase: 'walking', done: 60, total: 180, rate: 2, seconds_left: 60 };
+  expect(read().jockeys?.running).toEqual({ pid: process.pid, since, strategy: 'walk', ...phase });
+  expect(read().owners?.running).toBeNull();
+  expect(told()[0]).toContain('walking 60/180, 1m 00s left');
   lock.release();
-  expect(readStatus(folder(), now).jockeys.running).toBeNull();
+  expect(read().jockeys?.running).toBeNull();
 });
 
 describe('the lock of a run', () => {
@@ -81,49 +106,144 @@ describe('the lock of a run', () => {
   it.each([
     ['', 'Another run for jockeys is just starting: try again in a few seconds.'],
     [bare, `Another run is processing jockeys: pid ${process.pid}. ${advice}`],
-  ])('that holds only %j says so much, and is no run for status', (content, told) => {
+  ])('that holds only %j says so much, and is no run for status', (content, expected) => {
     vi.useRealTimers();
     writeFileSync(folder('run_jockeys.lock'), content);
-    expect(() => secondRun('jockeys')).toThrow(refusal(told));
-    expect(readStatus(folder(), now).jockeys.running).toBeNull();
+    expect(() => secondRun('jockeys')).toThrow(refusal(expected));
+    expect(read().jockeys?.running).toBeNull();
+  });
+});
+
+describe('after full runs', () => {
+  it('the last one is told in one line, and all is well', () => {
+    saveFull('2026-06-30T05');
+    saveFull('2026-07-01T07');
+    expect(told()).toEqual(['Last full run 5 h ago: 54,429 written, 0 failed.']);
+    expect(check()).toEqual({ isWell: true, line: 'All is well: last success 5 h ago.' });
+    expect(check(4)).toEqual({
+      isWell: false,
+      line: 'Not well: jockeys, trainers, owners: last success 5 h ago, allowed are 4h.',
+    });
+  });
+
+  it('one that is too old is stale', () => {
+    saveFull('2026-06-29T07');
+    expect(told()).toEqual([
+      'Last full run 2 d ago: 54,429 written, 0 failed. Stale: see whether the daily run is scheduled.',
+    ]);
+    expect(check().isWell).toBe(false);
+  });
+
+  it('runs that fail before they have selected are told, and since when', () => {
+    saveFull('2026-06-29T05');
+    saveRefused('2026-06-30T05');
+    saveRefused('2026-07-01T05');
+    saveFull('2026-07-01T06', { mode: 'dry_run' });
+    expect(told().slice(1)).toEqual([
+      'Last run 7 h ago FAILED with exit code 5, the first of several 31 h ago: 0 written, 0 failed.',
+      refused,
+    ]);
+    expect(read().owners).toMatchObject({ failing_since: '2026-06-30T05:00:00.000Z', last_run: { exit_code: 5 } });
+    const types = 'jockeys, trainers, owners';
+    expect(check(99).line).toBe(`Not well: ${types}: failing since 31 h ago, exit code 5, last success 2 d ago.`);
+  });
+
+  it('single failures have a next step', () => {
+    const report = saveFull('2026-07-01T05', {
+      exit_code: 3,
+      statistics: { owners: figures(48_165, 48_165, 2) },
+      entity_types: ['owners'],
+    });
+    expect(told('owners')).toEqual([
+      'Last full run 7 h ago: 48,163 written, 2 failed.',
+      'Last run 7 h ago FAILED with exit code 3: 48,163 written, 2 failed.',
+      `Next: run again with --resume. The reasons are in ${report}`,
+    ]);
+  });
+
+  const limited = { skip_existing: false, stale_after: null, resume: false, limit: 10 };
+  const ofNewOnes = { ...limited, skip_existing: true, limit: null };
+  it.each([limited, ofNewOnes])('one of a few is the last run, and neither a full one nor a success: %j', (options) => {
+    saveFull('2026-06-30T05');
+    saveRun('2026-07-01T11', { options }, figures(10, 10, 0));
+    expect(told()).toEqual([
+      'Last full run 31 h ago: 54,429 written, 0 failed. Stale: see whether the daily run is scheduled.',
+      'jockeys: Last run 60 min ago: 10 written, 0 failed.',
+    ]);
+    expect(check().line).toContain('allowed are 26h');
+  });
+
+  it('a refresh is the last success', () => {
+    saveFull('2026-06-30T05');
+    const refresh = reportWith({
+      timestamp: '2026-07-01T11:55:00.000Z',
+      strategy: 'refresh',
+      statistics: { owners: figures(7, 7, 0) },
+    });
+    writeFileSync(folder('statistics_refresh_report.json'), JSON.stringify(refresh));
+    expect(told()).toContain('Last run 5 min ago: 7 written, 0 failed.');
+    expect(check()).toEqual({ isWell: true, line: 'All is well: last success 5 min ago.' });
+    expect(read().owners?.last_completed?.ended).toBe('2026-06-30T05:00:00.000Z');
   });
 });
 
 it('tells the last run and, where that did not reach its end, the last completed one', () => {
-  saveRun('2026-06-28');
-  const completed = saveRun('2026-06-29');
-  const last = saveRun('2026-06-30', { exit_code: 4, stopped_by: 'The API is gone.' }, 4);
-  saveRun('2026-07-01', { mode: 'dry_run' });
-  const status = readStatus(folder(), now);
+  saveRun('2026-06-28T05');
+  const completed = saveRun('2026-06-29T05');
+  const last = saveRun('2026-06-30T05', { exit_code: 4, stopped_by: 'The API is gone.' }, figures(10, 4));
+  saveRun('2026-07-01T05', { mode: 'dry_run' });
+  const { jockeys: status, owners } = read();
   const first = { ended: '2026-06-29T05:00:00.000Z', exit_code: 0, stopped_by: null, report: completed };
-  expect(status.jockeys.last_completed).toEqual({ ...first, total: 10, successful: 9, failed: 1 });
-  expect(status.jockeys.last_run).toMatchObject({ report: last, exit_code: 4, total: 10, successful: 3, failed: 1 });
-  expect(status.owners.last_run).toBeNull();
-  expect(describeStatus(status).split('\n').slice(2, 5)).toEqual([
-    '  last run        2026-06-30T05:00:00.000Z, exit code 4: 3 of 10 written, 1 failed',
-    '                  The API is gone.',
-    '  last completed  2026-06-29T05:00:00.000Z, exit code 0: 9 of 10 written, 1 failed',
+  const of_all = { successful: 9, failed: 1 };
+  expect(status?.last_completed).toEqual({ ...first, total: 10, successful: 9, failed: 1, of_all });
+  expect(status?.last_run).toMatchObject({ report: last, exit_code: 4, total: 10, successful: 3, failed: 1 });
+  expect(owners?.last_run).toBeNull();
+  expect(told()).toEqual([
+    expect.stringContaining('jockeys: Last full run 2 d ago: 9 written, 1 failed. Stale'),
+    'trainers, owners: No full run yet.',
+    'jockeys: Last run 31 h ago FAILED with exit code 4: 3 written, 1 failed.',
+    'The API is gone.',
   ]);
 });
 
 it('reads reports of the original program', () => {
-  const figures = { total: 2, processed: 2, successful: 2, failed: 0, duration: 14.67, rate: 0.14 };
   const ended = '2025-10-19T14:17:14.492810';
-  const original = { timestamp: ended, mode: 'production', statistics: { jockeys: figures } };
+  const original = { timestamp: ended, mode: 'production', statistics: { jockeys: figures(2, 2, 0) } };
   writeFileSync(folder('statistics_population_report_20251019_141714.json'), JSON.stringify(original));
-  const status = readStatus(folder(), now);
-  expect(status.jockeys.last_completed).toMatchObject({ ended, exit_code: null, successful: 2 });
-  expect(describeStatus(status)).toContain(`  last run        ${ended}: 2 of 2 written, 0 failed\n  --resume`);
+  expect(read().jockeys?.last_completed).toMatchObject({ ended, exit_code: null, successful: 2 });
+  expect(told('jockeys')[0]).toMatch(/^Last full run 25\d d ago: 2 written, 0 failed/);
 });
 
-it('tells what --resume would do', () => {
-  vi.setSystemTime(now);
-  const checkpoint = openCheckpoint(folder(), jockeys, undefined, () => {});
-  checkpoint.add(['jky_1', 'jky_2'], 0);
-  writeFileSync(folder('checkpoint_owners.json'), '{"torn');
-  const status = readStatus(folder(), now);
-  expect(status.jockeys.resume).toEqual({ written: 2, saved: now.toISOString() });
-  expect(status.owners.resume).toEqual({ unusable: 'it is not a whole checkpoint' });
-  expect(describeStatus(status)).toContain(`would leave out 2 written, saved ${now.toISOString()}`);
-  expect(describeStatus(status)).toContain('would refuse: the checkpoint cannot be used, it is not a whole');
+describe('a checkpoint', () => {
+  it('is told where a run has left something to do', () => {
+    vi.setSystemTime(now);
+    const checkpoint = openCheckpoint(folder(), jockeys, undefined, () => {});
+    checkpoint.add(['jky_1', 'jky_2'], 0);
+    expect(read().jockeys?.resume).toEqual({ written: 2, saved: now.toISOString() });
+    expect(told()).toContain('jockeys: --resume would leave out 2 that are written.');
+    saveFull('2026-07-01T11');
+    expect(told()).toHaveLength(1);
+  });
+
+  it('that cannot be used hides nothing else', () => {
+    saveFull('2026-07-01T11');
+    writeFileSync(folder('checkpoint_owners.json'), '{"torn');
+    mkdirSync(folder('checkpoint_jockeys.json'));
+    symlinkSync('checkpoint_trainers.json', folder('checkpoint_trainers.json'));
+    expect(read().owners?.resume).toEqual({ unusable: 'it is not a whole checkpoint' });
+    expect(told()).toEqual([
+      'Last full run 60 min ago: 54,429 written, 0 failed.',
+      'jockeys: The checkpoint cannot be used: it is a folder',
+      expect.stringMatching(/^trainers: The checkpoint cannot be used: .* cannot be read: ELOOP/),
+      'owners: The checkpoint cannot be used: it is not a whole checkpoint',
+    ]);
+  });
+});
+
+it('of something that is no folder is a sentence', () => {
+  writeFileSync(folder('logs'), '');
+  const message = expect.stringMatching(/logs.*ENOTDIR.*move that away, or choose another folder with --log-dir/);
+  expect(() => readStatus(folder('logs'), now)).toThrow(
+    expect.objectContaining({ exitCode: exitCodes.filesUnusable, message }),
+  );
 });

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { neededProgram } from './needed-program.js';
 import { until } from './watching.js';
 import { command, sharedWorld, startWorld } from './world.js';
@@ -22,27 +22,33 @@ function ask(...args: string[]): string {
 /** Starts the command in a terminal that stays open after it, and shows its exit code; waits for the bar. */
 async function startCommand(columns: number): Promise<void> {
   const shell = `'${process.execPath}' '${command}' ${walk}; echo "exit code $?"; exec sleep 60`;
-  ask('new-session', '-d', '-x', String(columns), '-y', '20', '-c', world.folder, shell);
+  ask('new-session', '-d', '-x', String(columns), '-y', '40', '-c', world.folder, shell);
+  onTestFinished(() => void ask('kill-session'));
   await until('the bar', () => /[1-3]\d\/40 \d+%/.test(screen()));
 }
 const screen = () => ask('capture-pane', '-p').trimEnd();
+/** As the terminal has them when it has broken those that are too long. */
+const lines = () => screen().split('\n');
 
 describe.skipIf(tmux === undefined)(`a terminal${tmux ? '' : ' (skipped: no tmux in PATH)'}`, () => {
-  afterAll(() => void ask('kill-server'));
-
-  it('that is narrow shows one bar, which grows, and then how the run ended', async () => {
-    await startCommand(40);
-    expect(screen().match(/^walking jockeys \d+\/40 \d+%.*$/gm)).toHaveLength(1);
+  it.each([100, 80, 50, 30])('of %i columns shows one line that grows and becomes its outcome', async (columns) => {
+    await startCommand(columns);
+    expect(screen().match(/^walking.* \d+\/40 \d+%.*$/gm)).toHaveLength(1);
     await until('the end', () => screen().includes('exit code 0'));
-    expect(screen().match(/^walking jockeys.* 40\/40 100%/gm)).toHaveLength(1);
-    ask('kill-session');
+    expect(screen()).not.toMatch(/^walking/m);
+    expect(screen().match(/^✓ walking.* 40\/40 in/gm)).toHaveLength(1);
+    expect(lines().join(' ').replaceAll(/ +/g, ' ')).toContain('40 requests,');
+    // None was broken by the terminal, which would have filled its last column.
+    for (const line of lines()) expect(line.length).toBeLessThan(columns);
   });
 
-  it('that is wide shows blocks, and its Ctrl-C ends the run in good order', async () => {
+  it('shows blocks, and its Ctrl-C ends the run in good order', async () => {
     await startCommand(100);
-    expect(screen().match(/^walking jockeys █+░+ \d+\/40 \d+% · .*left.*$/gm)).toHaveLength(1);
+    expect(screen().match(/^walking.* █+░+ \d+\/40 \d+% · .*left · \ds so far.*$/gm)).toHaveLength(1);
     ask('send-keys', 'C-c');
     await until('the end', () => screen().includes('exit code 130'));
     expect(screen()).toContain('SIGINT: writing what is gathered, then ending.');
+    expect(screen()).toMatch(/^✗ walking.* \d+\/40, stopped after/m);
+    expect(lines().slice(-2)).toEqual(['Interrupted by SIGINT. Run again with --resume to go on.', 'exit code 130']);
   });
 });

@@ -2,11 +2,11 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import * as z from 'zod';
 import type { EntityTypeName } from '../entity-types.js';
-import { type ExitCode, exitCodes, FatalError } from '../errors.js';
+import { type ExitCode, errorCode, exitCodes, FatalError } from '../errors.js';
 import type { Batch, Failure, RunEvent, Strategy, Written } from '../events.js';
 import type { PopulateOptions } from '../options.js';
 import { columnOf, lastDateColumn } from '../statistics.js';
-import { claimFile, removeQuietly, writeWholeFile } from './whole-file.js';
+import { claimFile, filesUnusable, removeQuietly, writeWholeFile } from './whole-file.js';
 
 /** A type's part of the report; durations in seconds, rate in entities a second. */
 export interface TypeStatistics {
@@ -160,6 +160,8 @@ function exitCodeOf(failures: readonly Failure[], stop: AbortSignal): ExitCode {
 const savedReportSchema = z.object({
   timestamp: z.string(),
   mode: z.string(),
+  entity_types: z.array(z.string()).optional(),
+  options: z.object({ skip_existing: z.boolean(), limit: z.number().nullable() }).partial().optional(),
   statistics: z.partialRecord(
     z.enum(['jockeys', 'trainers', 'owners']),
     z.object({ total: z.number(), processed: z.number(), successful: z.number(), failed: z.number() }),
@@ -184,18 +186,40 @@ export function lastFailures(directory: string): Set<string> {
   return new Set(reports.flatMap(({ failures = [] }) => failures.map(({ id }) => id)));
 }
 
-/** The reports in a folder, newest first; files that are none are passed over. */
+/** The reports in a folder, newest first; files that are none are passed over. Throws FatalError (files unusable). */
 export function* savedReports(directory: string): Generator<SavedReport> {
-  const names = existsSync(directory) ? readdirSync(directory) : [];
-  const reports = names.filter((name) => savedName.exec(name)?.[2] === 'json');
-  for (const name of reports.sort().reverse()) {
-    const path = join(directory, name);
-    try {
-      yield { ...savedReportSchema.parse(JSON.parse(readFileSync(path, 'utf8'))), path };
-    } catch {
-      // Another program's file, or one that is being written.
-    }
+  for (const name of fileNames(directory).sort().reverse()) {
+    if (savedName.exec(name)?.[2] !== 'json') continue;
+    const report = readReport(join(directory, name));
+    if (report) yield report;
   }
+}
+
+/** The report at `path`; undefined if it is another program's file, or one that is being written. */
+export function readReport(path: string): SavedReport | undefined {
+  try {
+    return { ...savedReportSchema.parse(JSON.parse(readFileSync(path, 'utf8'))), path };
+  } catch {
+    return undefined;
+  }
+}
+
+function fileNames(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return [];
+    if (errorCode(error) === undefined) throw error;
+    throw filesUnusable(`The folder ${directory} cannot be read`, error);
+  }
+}
+
+/** The last run before the one whose report is at `path`; undefined if there is none. */
+export function runBefore(directory: string, path: string | null): SavedReport | undefined {
+  for (const report of savedReports(directory)) {
+    if (report.mode === 'production' && report.path !== path) return report;
+  }
+  return undefined;
 }
 
 /** How many requests the last complete sweep took, and of how many entities it was; undefined if there is none. */
@@ -279,9 +303,11 @@ export function saveReport(directory: string, report: Report, page?: MakePage): 
   }
 }
 
-/** In place of that of the refresh before: there may be one every five minutes. */
+/** Of each refresh in place of the one before: there may be one every five minutes. */
+export const refreshReport = 'statistics_refresh_report.json';
+
 function writeRefreshReport(directory: string, report: Report): string {
-  const path = join(directory, 'statistics_refresh_report.json');
+  const path = join(directory, refreshReport);
   writeWholeFile(path, textOf(report));
   return path;
 }

@@ -66,12 +66,17 @@ export function makeFolder(path: string): void {
   }
 }
 
+const advices: [codes: RegExp, advice: string][] = [
+  [/ENOSPC|EDQUOT/, 'Free some space.'],
+  [/EACCES|EPERM|EROFS/, 'Correct the permissions, or run as the user whose files these are.'],
+  [/EMFILE/, 'Too many files are open: raise the limit (ulimit -n).'],
+  [/ENOTDIR|EEXIST|EISDIR/, 'Something else has its name: move that away, or choose another folder with --log-dir.'],
+];
+
 /** The error for a file or folder that we need and cannot use. */
 export function filesUnusable(what: string, error: unknown): FatalError {
   const reason = error instanceof Error ? error.message : String(error);
-  return new FatalError(
-    exitCodes.filesUnusable,
-    `${what}: ${reason}. Free some space or correct the permissions, then run again with --resume.`,
-    { cause: error },
-  );
+  const code = String(errorCode(error));
+  const advice = advices.find(([codes]) => codes.test(code))?.[1] ?? 'See whether the disk is in order.';
+  return new FatalError(exitCodes.filesUnusable, `${what}: ${reason}. ${advice}`, { cause: error });
 }

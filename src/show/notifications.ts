@@ -4,11 +4,13 @@ import { fetch } from 'undici';
 import { isLoopback, type NotificationConfig } from '../config.js';
 import { exitCodes } from '../errors.js';
 import type { Failure } from '../events.js';
-import type { EndedRun, Report } from '../files/report.js';
-import { formatCount, formatDuration, printable } from '../format.js';
+import type { EndedRun, Report, SavedReport } from '../files/report.js';
+import { firstSentence, formatCount, formatDuration, printable } from '../format.js';
 import { countsOf, summaryTable } from './summary.js';
 
 const program = 'populate-all-statistics';
+
+const nobody: NotificationConfig = { on: 'failure', email: null, webhookUrl: null, heartbeatUrl: null };
 
 /**
  * Tells people and monitors of a run. That it cannot is a warning and changes nothing else: `warn` takes one line for
@@ -16,7 +18,7 @@ const program = 'populate-all-statistics';
  * notification, from the look-up of the host to the last answer.
  */
 export function createNotifications(
-  { email, heartbeatUrl }: NotificationConfig,
+  { on, email, webhookUrl, heartbeatUrl }: NotificationConfig = nobody,
   warn: (line: string) => void,
   timeoutMs = 10_000,
 ) {
@@ -25,14 +27,19 @@ export function createNotifications(
   async function sendHeartbeat(allowedMs: number, report?: Report): Promise<void> {
     if (heartbeatUrl === null) return;
     const what = `The heartbeat to ${hostOf(heartbeatUrl)}`;
-    await attempt(what, allowedMs, warn, async (signal) => ping(pingUrl(heartbeatUrl, report), signal));
+    await attempt(what, allowedMs, warn, async (signal) => ask(pingUrl(heartbeatUrl, report), signal));
   }
 
-  async function sendEmail(allowedMs: number, run: EndedRun): Promise<void> {
-    const succeeded = run.report.exit_code === exitCodes.allWritten;
-    if (email === null || (email.on === 'failure' && succeeded)) return;
+  async function sendEmail(allowedMs: number, run: EndedRun, subject: string): Promise<void> {
+    if (email === null) return;
     const what = `The e-mail through ${hostOf(email.smtpUrl)}`;
-    await attempt(what, allowedMs, warn, (signal) => mail(email, run, signal, allowedMs));
+    await attempt(what, allowedMs, warn, (signal) => mail(email, run, subject, signal, allowedMs));
+  }
+
+  async function sendWebhook(allowedMs: number, text: string): Promise<void> {
+    if (webhookUrl === null) return;
+    const what = `The webhook to ${hostOf(webhookUrl)}`;
+    await attempt(what, allowedMs, warn, (signal) => ask(webhookUrl, signal, { text }));
   }
 
   return {
@@ -40,15 +47,18 @@ export function createNotifications(
     started: () => {
       startSent = sendHeartbeat(timeoutMs);
     },
-    /** Resolves when everything was sent or has failed; never rejects. */
-    ended: async (run: EndedRun) => {
+    /** Resolves when everything was sent or has failed; never rejects. `before` is the run before, if that is known. */
+    ended: async (run: EndedRun, before?: SavedReport) => {
       const { exit_code } = run.report;
       // A stopped run has ten seconds in all, most of them for its last writes.
       const interrupted = exit_code === exitCodes.interrupted || exit_code === exitCodes.terminated;
       const allowedMs = interrupted ? Math.min(timeoutMs, 1_000) : timeoutMs;
       // A monitor that heard the start last would take the run for one that still runs.
       const heartbeat = startSent.then(() => sendHeartbeat(allowedMs, run.report));
-      await Promise.all([heartbeat, sendEmail(allowedMs, run)]);
+      const isTold = on === 'always' || exit_code !== exitCodes.allWritten;
+      const line = headlineOf(run.report, before);
+      const told = isTold ? [sendEmail(allowedMs, run, line), sendWebhook(allowedMs, line)] : [];
+      await Promise.all([heartbeat, ...told]);
     },
   };
 }
@@ -79,8 +89,11 @@ function pingUrl(heartbeatUrl: string, report?: Report): string {
   return url.href;
 }
 
-async function ping(url: string, signal: AbortSignal): Promise<string | undefined> {
-  const response = await fetch(url, { headers: { 'user-agent': program }, signal });
+/** Asks a monitor, or gives a message to a chat in the form of https://api.slack.com/messaging/webhooks. */
+async function ask(url: string, signal: AbortSignal, message?: { text: string }): Promise<string | undefined> {
+  const headers = { 'user-agent': program, ...(message && { 'content-type': 'application/json' }) };
+  const sent = message ? { method: 'POST', body: JSON.stringify(message) } : {};
+  const response = await fetch(url, { headers, signal, ...sent });
   // The status is the whole answer; a body that is left unread would keep the connection.
   await response.body?.cancel();
   return response.ok ? undefined : `the server answered ${response.status}`;
@@ -89,6 +102,7 @@ async function ping(url: string, signal: AbortSignal): Promise<string | undefine
 async function mail(
   { to, smtpUrl }: NonNullable<NotificationConfig['email']>,
   run: EndedRun,
+  subject: string,
   signal: AbortSignal,
   timeoutMs: number,
 ): Promise<string | undefined> {
@@ -109,7 +123,7 @@ async function mail(
     const { rejected } = await transport.sendMail({
       from: /^[^\s@<>,;"]+@[^\s@<>,;"]+$/.test(user) ? user : recipients[0],
       to: recipients,
-      subject: subjectOf(run.report),
+      subject,
       text: bodyOf(run),
       // Keeps the table's lines as they are, whatever their length and letters.
       textEncoding: 'quoted-printable',
@@ -150,18 +164,37 @@ const failuresShown = 20;
 const longestHeadline = 72;
 const columns = 100;
 
-/** The outcome in one short line. */
-function subjectOf({ exit_code, stopped_by, overall }: Report): string {
-  const figures = countsOf(overall);
-  if (exit_code === exitCodes.allWritten) return `${program}: ${figures} in ${formatDuration(overall.duration)}`;
+/** In one line what a person must know: the outcome, and what is otherwise than in the run before. */
+function headlineOf(report: Report, before: SavedReport | undefined): string {
+  const { exit_code, stopped_by, overall } = report;
+  const figures = countsOf(report);
+  const change = before ? ` (${changeSince(report, before)})` : '';
+  if (exit_code === exitCodes.allWritten) {
+    return `${program}: ${figures} in ${formatDuration(overall.duration)}${change}`;
+  }
   const cause = headline(stopped_by ?? '');
-  const outcome = cause === '' ? figures : overall.total_processed > 0 ? `${cause} (${figures})` : cause;
-  return `${program} FAILED (exit ${exit_code}): ${outcome}`;
+  const outcome = cause === '' ? figures : overall.total_processed > 0 ? `${cause}; ${figures}` : cause;
+  return `${program} FAILED (exit ${exit_code}): ${outcome}${change}`;
 }
+
+/** "before: exit 4, 12,000 written, 3 failed", of these what differs. */
+function changeSince({ exit_code, overall }: Report, { exit_code: code = 0, statistics }: SavedReport): string {
+  const sum = (key: 'successful' | 'failed') => Object.values(statistics).reduce((total, one) => total + one[key], 0);
+  const now = [
+    `exit ${exit_code}`,
+    countOf(overall.total_successful, 'written'),
+    countOf(overall.total_failed, 'failed'),
+  ];
+  const before = [`exit ${code}`, countOf(sum('successful'), 'written'), countOf(sum('failed'), 'failed')];
+  const changes = before.filter((figure, index) => figure !== now[index]);
+  return changes.length === 0 ? 'as the run before' : `before: ${changes.join(', ')}`;
+}
+
+const countOf = (count: number, what: string) => `${formatCount(count)} ${what}`;
 
 /** A message's first sentence; of a long one the first clause, cut between words where even that is long. */
 function headline(message: string): string {
-  const sentence = printable(message.trim().split(/\.(?=\s|$)|[\r\n]/)[0] ?? '');
+  const sentence = printable(firstSentence(message));
   const [clause = ''] = sentence.length > longestHeadline ? sentence.split(/[:;]\s/) : [sentence];
   if (clause.length <= longestHeadline) return clause;
   const start = Array.from(clause).slice(0, longestHeadline).join('');
@@ -174,7 +207,7 @@ function bodyOf({ report, reportPath }: EndedRun): string {
   const failed = formatCount(failures.length);
   const parts = [
     (stopped_by ?? '').split('\n').map(printable).join('\n'),
-    `${countsOf(overall)} in ${formatDuration(overall.duration)}, started ${started_at}.`,
+    `${countsOf(report)} in ${formatDuration(overall.duration)}, started ${started_at}.`,
     failures.length > 0 ? `Next step: run again with --resume to try the ${failed} failed ones again.` : '',
     summaryTable(report, columns),
     failureList(failures),

@@ -1,40 +1,104 @@
-import { styleText } from 'node:util';
-import { fractionOf, isOver, type Phase, type RunEvent, type Tell } from '../events.js';
-import { formatCount, formatDuration, formatRate } from '../format.js';
+// By its default export: where Node is too old to have styleText, the built file says so instead of failing to load.
+import util from 'node:util';
+import { fractionOf, isOver, type Phase, type RunEvent } from '../events.js';
+import { formatCount, formatDuration, wrapped } from '../format.js';
 
-export interface ScreenOptions {
+/** Where people read, a terminal, a file or a pipe, and what it can show. */
+export interface Abilities {
   output: { write(text: string): unknown; isTTY?: boolean; columns?: number };
+  /** Whether a line can be drawn anew. */
+  isAnimated: boolean;
+  isColored: boolean;
+}
+
+export interface ScreenOptions extends Abilities {
+  /** Whether each request and each retry gets a line. */
+  isVerbose: boolean;
   /** Milliseconds of a clock that is never set back. */
   clock: () => number;
   /** The time of day for the lines of a log. */
   now: () => Date;
-  /** Whether a terminal may get colours. */
-  color?: boolean;
 }
 
-/** What people see of a run while it works. */
-export interface Screen {
-  take: Tell;
-  /** How wide a line may be. */
-  columns(): number;
-  /** Takes what is drawn off the screen. */
-  close(): void;
+type Color = 'green' | 'yellow' | 'red';
+
+const tickMs = 1_000;
+
+export type Screen = ReturnType<typeof createScreen>;
+
+/**
+ * What people see of a run while it works: in a terminal a line a phase that redraws itself, every second at least, and
+ * becomes its outcome; elsewhere plain lines with the time, fewer as the run grows long.
+ */
+export function createScreen(options: ScreenOptions) {
+  const meter = createMeter(options.clock);
+  const paper = options.isAnimated ? terminal(options, meter) : log(options, meter);
+  let finished: string | undefined;
+  const end = (by: 'last step' | 'next phase' | 'end of all') => {
+    const phase = meter.phase();
+    paper.erase();
+    meter.forget();
+    if (phase === undefined) return;
+    const isFinished = by === 'last step' || (phase.total > 0 && isOver(phase));
+    finished = phase.label;
+    // What is not finished goes on beside the next phase.
+    if (by === 'next phase' && !isFinished) return;
+    paper.outcome(meter.outcome(phase, isFinished), !isFinished ? 'red' : phase.failed ? 'yellow' : 'green');
+  };
+  const ticking = setInterval(() => paper.goOn(true), tickMs).unref();
+  return {
+    /** Ends what is drawn. */
+    close: () => {
+      clearInterval(ticking);
+      end('end of all');
+    },
+    take: (event: RunEvent) => {
+      if (event.kind === 'over') return end('end of all');
+      if (event.kind === 'phase') {
+        end('next phase');
+        finished = undefined;
+      }
+      meter.take(event);
+      const line = lineOf(event, options.isVerbose);
+      if (line !== undefined) paper.line(line);
+      // A sweep that reads a window again goes on after what seemed its last step.
+      else if (event.kind === 'step' && isOver(event) && event.label !== finished) end('last step');
+      else if (event.kind === 'step') paper.goOn(false);
+      else if (event.kind === 'phase' || event.kind === 'pause') paper.goOn(true);
+    },
+  };
 }
 
-/** A bar that redraws itself in a terminal; elsewhere plain lines with the time, fewer as the run grows long. */
-export function createScreen(options: ScreenOptions): Screen {
-  return options.output.isTTY ? terminalScreen(options) : plainScreen(options);
+/** By the conventions of terminals: TERM=dumb, CI, and those that Node knows, NO_COLOR and FORCE_COLOR. */
+export function abilitiesOf(output: NodeJS.WriteStream, { TERM, CI = '' }: NodeJS.ProcessEnv): Abilities {
+  const isAnimated = output.isTTY && TERM !== 'dumb' && /^(|0|false)$/.test(CI);
+  return { output, isAnimated, isColored: util.styleText('red', '.', { stream: output }) !== '.' };
+}
+
+/** How wide a line may be: one that fills a terminal's last column would wrap. A terminal without a size has 80. */
+export function columnsOf({ isTTY, columns }: Abilities['output']): number {
+  return isTTY ? (columns || 80) - 1 : Number.POSITIVE_INFINITY;
+}
+
+/** Says on stderr, red in a terminal, what went wrong. */
+export function complain(message: string): void {
+  console.error(util.styleText('red', wrapped(message, columnsOf(process.stderr)), { stream: process.stderr }));
 }
 
 /** So long back goes what tells how many requests a second there are now. */
 const currentMs = 10_000;
+/** Who waits for so long wants to know for what. */
+const patienceMs = 3_000;
 
-/** Tells a phase in figures, for which it listens to the run's requests. */
+type Meter = ReturnType<typeof createMeter>;
+
+/** Follows the phases and tells the one that is under way in figures, for which it listens to the run's requests. */
 function createMeter(clock: () => number) {
-  let requests = 0;
+  let phase: Phase | undefined;
   let sinceMs = 0;
+  let requests = 0;
   let readings: { atMs: number; requests: number }[] = [];
-  let pause: string | undefined;
+  const hold = createHold(clock);
 
   /** Requests a second, of the phase's last ten seconds. */
   function requestRate(nowMs: number): number {
@@ -46,33 +110,71 @@ function createMeter(clock: () => number) {
 
   return {
     take: (event: RunEvent) => {
-      const { kind } = event;
-      if (kind === 'request') requests += 1;
-      if (kind === 'pause') pause = `paused for ${formatDuration(event.seconds)}, ${event.reason}`;
-      if (kind === 'request' || kind === 'phase') pause = undefined;
-      if (kind !== 'phase') return;
-      sinceMs = clock();
-      readings = [{ atMs: sinceMs, requests }];
+      hold.take(event);
+      if (event.kind === 'request') requests += 1;
+      if (event.kind === 'phase') [sinceMs, readings] = [clock(), [{ atMs: clock(), requests }]];
+      if (event.kind === 'phase' || event.kind === 'step') phase = event;
     },
-    figures: (phase: Phase) => {
-      const nowMs = clock();
-      const [done = '', ...others] = figuresOf(phase, Math.max((nowMs - sinceMs) / 1000, 0.001), requestRate(nowMs));
-      return pause === undefined ? [done, ...others] : [done, pause, ...others];
+    phase: () => phase,
+    forget: () => {
+      phase = undefined;
+    },
+    /** The first figures are the most telling. */
+    figures: (shown: Phase): string[] => {
+      const seconds = Math.max((clock() - sinceMs) / 1000, 0.001);
+      const [wait = [], ...reason] = hold.described();
+      const [count = [], ...others] = figuresOf(shown, seconds, requestRate(clock()));
+      return [wait, count, reason, ...others].flat();
+    },
+    /** The phase in one line when nothing more comes of it. */
+    outcome: (ended: Phase, isFinished: boolean): string =>
+      outcomeOf(ended, isFinished, formatDuration((clock() - sinceMs) / 1000)),
+  };
+}
+
+/** Follows what keeps a run from going on. */
+function createHold(clock: () => number) {
+  let hold: { kind: 'pause' | 'waiting'; sinceMs: number; untilMs: number; reason: string } | undefined;
+  let done = 0;
+  return {
+    take: (event: RunEvent) => {
+      const { kind } = event;
+      if (kind === 'pause' || kind === 'waiting') {
+        const { seconds, reason } = event;
+        const sinceMs = hold?.sinceMs ?? clock() + (kind === 'pause' ? 0 : patienceMs);
+        hold = { kind, sinceMs, untilMs: clock() + seconds * 1000, reason };
+      }
+      const goesOn = kind === 'phase' || (kind === 'step' && event.done !== done);
+      // A pause ends with the next request; a request that had no answer does not mend by being asked again.
+      if (goesOn || (kind === 'request' && hold?.kind === 'pause')) hold = undefined;
+      if (kind === 'phase' || kind === 'step') done = event.done;
+    },
+    described: (): string[] => {
+      if (hold === undefined || clock() < hold.sinceMs) return [];
+      const left = formatDuration(Math.max(0, Math.ceil((hold.untilMs - clock()) / 1000)), 0);
+      return [`${hold.kind === 'pause' ? 'paused for' : 'again in'} ${left}`, hold.reason];
     },
   };
 }
 
-/** The figures, the most telling first: that some have failed comes before how fast it goes. */
-function figuresOf(phase: Phase, seconds: number, requestRate: number): string[] {
-  const { done, total, failed, written = done - (failed ?? 0) } = phase;
-  const rate = done / seconds;
-  const left = done > 0 && done < total ? [`${formatDuration((total - done) / rate)} left`] : [];
-  const speed = rate > 0 ? [formatRate(rate)] : [];
-  if (requestRate > 0) speed.push(`${requestRate.toFixed(2)} req/s`);
-  const outcome = failed === undefined ? [] : [`${formatCount(written)} ok`, `${formatCount(failed)} failed`];
-  const percent = Math.floor(fractionOf(phase) * 100);
-  const rest = failed ? [...outcome, ...speed] : [...speed, ...outcome];
-  return [`${formatCount(done)}/${formatCount(total)} ${percent}%`, ...left, ...rest];
+/** That some have failed comes before how long it takes. */
+function figuresOf(phase: Phase, seconds: number, requestRate: number): string[][] {
+  const { done, total, failed, written } = phase;
+  const when = (holds: boolean, text: () => string) => (holds ? [text()] : []);
+  return [
+    when(total > 0, () => `${formatCount(done)}/${formatCount(total)} ${Math.floor(fractionOf(phase) * 100)}%`),
+    when(Boolean(failed), () => `${formatCount(failed ?? 0)} failed`),
+    when(done > 0 && done < total, () => `${formatDuration(((total - done) * seconds) / done)} left`),
+    [`${formatDuration(seconds, 0)} so far`],
+    when(requestRate > 0, () => `${requestRate.toFixed(1)} requests/s`),
+    when(written !== undefined, () => `${formatCount(written ?? 0)} written`),
+  ];
+}
+
+function outcomeOf({ label, done, total, failed }: Phase, isFinished: boolean, time: string): string {
+  const count = total > 0 ? ` ${formatCount(done)}/${formatCount(total)}` : '';
+  const failures = failed ? `, ${formatCount(failed)} failed` : '';
+  return isFinished ? `✓ ${label}${count} in ${time}${failures}` : `✗ ${label}${count}, stopped after ${time}`;
 }
 
 const eraseLine = '\r\u001b[2K';
@@ -80,55 +182,63 @@ const redrawMs = 100;
 const widestBar = 24;
 const narrowestBar = 6;
 
-function terminalScreen({ output, clock, color = false }: ScreenOptions): Screen {
-  const meter = createMeter(clock);
-  let phase: Phase | undefined;
-  let drawnAtMs = Number.NEGATIVE_INFINITY;
-  const columns = () => output.columns ?? 80;
+/** How lines and the phase under way are put before people: by escape sequences, or line after line. */
+type Paper = ReturnType<typeof terminal>;
 
-  const close = () => {
-    if (phase) output.write('\n');
-    phase = undefined;
+function terminal({ output, clock, isColored }: ScreenOptions, meter: Meter) {
+  const paint = (color: Color, text: string) =>
+    isColored ? util.styleText(color, text, { validateStream: false }) : text;
+  let isDrawn = false;
+  let drawnAtMs = Number.NEGATIVE_INFINITY;
+
+  /** Takes away what is drawn anew. */
+  const erase = () => {
+    if (isDrawn) output.write(eraseLine);
+    isDrawn = false;
   };
-  const draw = () => {
-    if (phase === undefined) return;
+  /** Shows the phase under way as it is now, if that is due: sooner where something `isNotable`. */
+  const goOn = (isNotable: boolean) => {
+    const phase = meter.phase();
+    if (phase === undefined || !(isNotable || clock() - drawnAtMs >= redrawMs)) return;
     drawnAtMs = clock();
-    // A line that fills the last column would wrap.
-    output.write(`${eraseLine}${barLine(phase, meter.figures(phase), columns() - 1, color)}`);
+    isDrawn = true;
+    const [label = '', bar = '', figures = ''] = barLine(phase, meter.figures(phase), columnsOf(output));
+    output.write(eraseLine + label + (bar && paint(phase.failed ? 'yellow' : 'green', bar)) + figures);
   };
-  return {
-    columns,
-    close,
-    take: (event) => {
-      meter.take(event);
-      if (event.kind === 'line') {
-        output.write(phase ? `${eraseLine}${event.line}\n` : `${event.line}\n`);
-        return draw();
-      }
-      if (event.kind === 'pause') draw();
-      if (event.kind === 'phase' || event.kind === 'over') close();
-      if (event.kind !== 'phase' && event.kind !== 'step') return;
-      phase = event;
-      const due = event.kind === 'phase' || isOver(phase) || clock() - drawnAtMs >= redrawMs;
-      if (due) draw();
-    },
+  const line = (text: string) => {
+    erase();
+    output.write(`${wrapped(text, columnsOf(output))}\n`);
+    goOn(true);
   };
+  const outcome = (text: string, color: Color) => {
+    const [mark = '', ...rest] = wrapped(text, columnsOf(output));
+    output.write(`${paint(color, mark)}${rest.join('')}\n`);
+  };
+  return { line, outcome, goOn, erase };
 }
 
-/** As many figures as fit into a line; the bar takes what they leave. */
-function barLine(phase: Phase, [first = '', ...rest]: string[], columns: number, color: boolean): string {
-  const { label, failed } = phase;
+/** The label, a bar and as many figures as fit into a line; the bar takes what they leave. */
+function barLine(phase: Phase, [first = '', ...rest]: string[], columns: number): string[] {
+  const { label, total } = phase;
   let figures = first;
   // Room for a bar comes before the lesser figures, unless the terminal is narrow.
-  const barRoom = columns >= 70 ? narrowestBar + 1 : 0;
+  const barRoom = columns >= 69 && total > 0 ? narrowestBar + 1 : 0;
   for (const part of rest) {
     if (label.length + 1 + barRoom + figures.length + 3 + part.length <= columns) figures += ` · ${part}`;
   }
   const room = Math.min(widestBar, columns - label.length - figures.length - 2);
-  if (room < narrowestBar) return `${label} ${figures}`.slice(0, columns).trimEnd();
+  if (total === 0 || room < narrowestBar) return [wrapped(`${label} ${figures}`, columns).split('\n')[0] ?? ''];
   const filled = Math.round(fractionOf(phase) * room);
-  const bar = ` ${'█'.repeat(filled).padEnd(room, '░')}`;
-  return `${label}${color ? styleText(failed ? 'yellow' : 'green', bar) : bar} ${figures}`.trimEnd();
+  return [label, ` ${'█'.repeat(filled).padEnd(room, '░')}`, ` ${figures}`];
+}
+
+/** The line that an event is worth. */
+function lineOf(event: RunEvent, isVerbose: boolean): string | undefined {
+  if (event.kind === 'line') return event.line;
+  if (!isVerbose) return undefined;
+  if (event.kind === 'answer') return `${event.request}: ${event.status} in ${event.seconds.toFixed(2)}s`;
+  if (event.kind === 'waiting') return `Again in ${formatDuration(event.seconds)}: ${event.reason}`;
+  return undefined;
 }
 
 /** At first a line for ten steps or five seconds; later each a sixtieth of the time so far, some 300 in 8 hours. */
@@ -136,38 +246,28 @@ const firstSteps = 10;
 const firstIntervalMs = 5_000;
 const shortestIntervalMs = 1_000;
 
-function plainScreen({ output, clock, now }: ScreenOptions): Screen {
-  const meter = createMeter(clock);
+function log({ output, clock, now }: ScreenOptions, meter: Meter): Paper {
   const startedAtMs = clock();
   let printedAtMs = startedAtMs;
-  let printedDone = 0;
-  let printedEnd = false;
-
-  const print = (line: string) => {
-    const time = now().toISOString().slice(0, 19);
-    output.write(line.replaceAll(/^(?=.)/gm, `${time}Z `).concat('\n'));
-  };
-  const isDue = (phase: Phase, nowMs: number) => {
-    const { done } = phase;
-    const sinceMs = nowMs - printedAtMs;
-    const thinnedMs = (nowMs - startedAtMs) / 60;
-    const bySteps = done - printedDone >= firstSteps && sinceMs >= Math.max(shortestIntervalMs, thinnedMs);
-    const byTime = sinceMs >= Math.max(firstIntervalMs, thinnedMs);
-    return bySteps || byTime || (isOver(phase) && done > 0 && !printedEnd);
+  let printed: Phase | undefined;
+  const line = (text: string) => {
+    const time = `${now().toISOString().slice(0, 19)}Z `;
+    output.write(`${wrapped(text, columnsOf(output) - time.length).replaceAll(/^(?=.)/gm, time)}\n`);
   };
   return {
-    columns: () => Number.POSITIVE_INFINITY,
-    close: () => {},
-    take: (event) => {
-      meter.take(event);
-      if (event.kind === 'line') return print(event.line);
-      if (event.kind !== 'phase' && event.kind !== 'step') return;
-      const nowMs = clock();
-      if (event.kind === 'step' && !isDue(event, nowMs)) return;
-      printedAtMs = nowMs;
-      printedDone = event.done;
-      printedEnd = isOver(event);
-      if (event.kind === 'step') print(`${event.label} ${meter.figures(event).join(' · ')}`);
+    line,
+    erase: () => {},
+    outcome: (text) => line(text.slice(2)),
+    goOn: () => {
+      const phase = meter.phase();
+      if (phase === undefined) return;
+      if (phase.label !== printed?.label) [printedAtMs, printed] = [clock(), phase];
+      const sinceMs = clock() - printedAtMs;
+      const thinnedMs = (clock() - startedAtMs) / 60;
+      const bySteps = phase.done - printed.done >= firstSteps && sinceMs >= Math.max(shortestIntervalMs, thinnedMs);
+      if (!bySteps && sinceMs < Math.max(firstIntervalMs, thinnedMs)) return;
+      [printedAtMs, printed] = [clock(), phase];
+      line(`${phase.label} ${meter.figures(phase).join(' · ')}`);
     },
   };
 }

@@ -1,8 +1,10 @@
+import { join, resolve } from 'node:path';
 import { type EntityType, type EntityTypeName, entityTypes } from '../entity-types.js';
+import { FatalError } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
-import { savedReports, type TypeStatistics } from '../files/report.js';
+import { readReport, refreshReport, type SavedReport, savedReports, type TypeStatistics } from '../files/report.js';
 import { activeRun } from '../files/run-lock.js';
-import { formatCount, formatDuration, formatRate } from '../format.js';
+import { formatAgo, formatCount, formatDuration } from '../format.js';
 
 /** What the local files tell about one entity type; instants are ISO text. */
 export interface TypeStatus {
@@ -10,6 +12,12 @@ export interface TypeStatus {
   last_run: LastRun | null;
   /** The last run in which every selected entity was processed. */
   last_completed: LastRun | null;
+  /** The same of a run that took the whole table. */
+  last_full: LastRun | null;
+  /** The last run, of more than a few, that ended with 0. */
+  last_success: LastRun | null;
+  /** The end of the first of the runs that have failed since. */
+  failing_since: string | null;
   /** What --resume would leave out. */
   resume: ReturnType<typeof resumable>;
 }
@@ -20,18 +28,24 @@ interface LastRun extends Pick<TypeStatistics, 'total' | 'successful' | 'failed'
   stopped_by: string | null;
   /** The path of its report. */
   report: string;
+  /** What it wrote, and what failed, of all its types. */
+  of_all: { successful: number; failed: number };
 }
 
-export type Status = Record<EntityTypeName, TypeStatus>;
+/** By type, of those that were asked for. */
+export type Status = Partial<Record<EntityTypeName, TypeStatus>>;
 
-/** Reads the locks, checkpoints and reports in `directory`; changes nothing. */
-export function readStatus(directory: string, now: Date): Status {
+/** Reads the locks, checkpoints and reports in `directory`; changes nothing. Throws FatalError (files unusable). */
+export function readStatus(directory: string, now: Date, types: readonly EntityType[] = entityTypes): Status {
+  const refresh = readReport(join(directory, refreshReport)) ?? [];
+  const reports = [...savedReports(directory)].concat(refresh);
+  reports.sort((a, b) => (a.timestamp < b.timestamp ? 1 : -1));
   const statusOf = (type: EntityType): TypeStatus => ({
     running: runningNow(directory, type, now),
-    ...lastRuns(directory, type),
+    ...lastRuns(reports, type),
     resume: resumable(directory, type),
   });
-  return Object.fromEntries(entityTypes.map((type) => [type.name, statusOf(type)])) as Status;
+  return Object.fromEntries(types.map((type) => [type.name, statusOf(type)]));
 }
 
 /** Its rate in steps a second of the phase. */
@@ -44,62 +58,131 @@ function runningNow(directory: string, type: EntityType, now: Date) {
   return { pid, ...note, rate, seconds_left: rate > 0 ? (note.total - note.done) / rate : null };
 }
 
-function lastRuns(directory: string, { name }: EntityType): Pick<TypeStatus, 'last_run' | 'last_completed'> {
-  let last_run: LastRun | null = null;
-  // The newest comes first.
-  for (const { mode, statistics, ...report } of savedReports(directory)) {
-    const figures = statistics[name];
-    if (mode !== 'production' || figures === undefined) continue;
-    const { total, processed, successful, failed } = figures;
-    const { timestamp: ended, exit_code = null, stopped_by = null, path } = report;
-    const run = { ended, exit_code, total, successful, failed, stopped_by, report: path };
-    last_run ??= run;
-    if (processed === total) return { last_run, last_completed: run };
+/** From the reports, newest first. */
+function lastRuns(reports: SavedReport[], { name }: EntityType): Omit<TypeStatus, 'running' | 'resume'> {
+  const found: Omit<TypeStatus, 'running' | 'resume'> = { ...noRuns };
+  for (const report of reports) {
+    const { timestamp: ended, exit_code = null, stopped_by = null, path, options } = report;
+    const figures = report.statistics[name];
+    // One that ended before it had selected has no figures.
+    if (report.mode !== 'production' || !(figures || report.entity_types?.includes(name))) continue;
+    const { total, processed, successful, failed } = figures ?? noFigures;
+    const sum = (key: 'successful' | 'failed') =>
+      Object.values(report.statistics).reduce((all, one) => all + one[key], 0);
+    const of_all = { successful: sum('successful'), failed: sum('failed') };
+    const run: LastRun = { ended, exit_code, total, successful, failed, stopped_by, report: path, of_all };
+    const takesAll = (options?.limit ?? null) === null && !options?.skip_existing;
+    const isCompleted = figures !== undefined && processed === total && report.strategy !== 'refresh';
+    found.last_run ??= run;
+    if (isCompleted) found.last_completed ??= run;
+    if (isCompleted && takesAll && total > 0) found.last_full ??= run;
+    if (!isFailed(run) && takesAll) found.last_success ??= run;
+    if (isFailed(found.last_run) && isFailed(run) && !found.last_success) found.failing_since = ended;
   }
-  return { last_run, last_completed: null };
+  return found;
+}
+
+const noRuns = { last_run: null, last_completed: null, last_full: null, last_success: null, failing_since: null };
+const noFigures = { total: 0, processed: 0, successful: 0, failed: 0 };
+
+/** A report of the original program has no exit code. */
+function isFailed({ exit_code, failed }: LastRun): boolean {
+  return exit_code === null ? failed > 0 : exit_code !== 0;
 }
 
 function resumable(directory: string, type: EntityType) {
-  const found = readCheckpoint(directory, type);
-  if (found === undefined || 'unusable' in found) return found ?? null;
-  return { written: found.ids.size, saved: found.timestamp ?? null };
+  try {
+    const found = readCheckpoint(directory, type);
+    if (found === undefined || 'unusable' in found) return found ?? null;
+    return { written: found.ids.size, saved: found.timestamp ?? null };
+  } catch (error) {
+    // One that cannot be read hides nothing else.
+    if (error instanceof FatalError) return { unusable: error.message };
+    throw error;
+  }
 }
 
-/** The status for people: a paragraph a type. */
-export function describeStatus(status: Status): string {
-  return entityTypes.map(({ name }) => [name, ...describeType(status[name])].join('\n')).join('\n\n');
+/** After so long a table that is written daily is stale. */
+const staleSeconds = 26 * 3600;
+
+/** The status for people, in a few lines: what is the same of several types is told once. */
+export function describeStatus(status: Status, directory: string, now: Date): string {
+  const types = Object.entries(status);
+  const isUnused = types.every(([, { running, last_run, resume }]) => !running && !last_run && !resume);
+  const described = [describeRunning, describeFullRun, describeLastRun, describeResume].flatMap((describe) =>
+    byValue(types, (one) => describe(one, now)).map(([text, names]) =>
+      names.length === types.length ? text : `${names.join(', ')}: ${text}`,
+    ),
+  );
+  const lines = isUnused ? ['No run yet.', 'Next: populate-all-statistics --all'] : described;
+  return [...lines, `Files: ${resolve(directory)}`].join('\n');
 }
 
-function describeType({ running, last_run, last_completed, resume }: TypeStatus): string[] {
-  const sameRun = last_completed?.report === last_run?.report;
-  return [
-    `  running         ${describeRunning(running)}`,
-    `  last run        ${describeRun(last_run)}`,
-    ...(sameRun ? [] : [`  last completed  ${describeRun(last_completed)}`]),
-    `  --resume        ${describeResume(resume)}`,
-  ];
+/** The distinct values of types, each with the types that have it, by name; null is none. */
+function byValue(types: [name: string, status: TypeStatus][], describe: (status: TypeStatus) => string | null) {
+  const names = new Map<string, string[]>();
+  for (const [name, status] of types) {
+    const value = describe(status);
+    if (value !== null) names.set(value, [...(names.get(value) ?? []), name]);
+  }
+  return [...names];
 }
 
-const indent = ' '.repeat(18);
-
-function describeRunning(run: TypeStatus['running']): string {
-  if (run === null) return 'no';
-  const { pid, since, strategy, phase, done, total, rate, seconds_left } = run;
+function describeRunning({ running }: TypeStatus, now: Date): string | null {
+  if (running === null) return null;
+  const { pid, since, phase, done, total, seconds_left } = running;
+  const count = total > 0 ? ` ${formatCount(done)}/${formatCount(total)}` : '';
   const left = seconds_left === null ? '' : `, ${formatDuration(seconds_left)} left`;
-  const progress = `${phase} ${formatCount(done)}/${formatCount(total)}, ${formatRate(rate)}${left}`;
-  return `pid ${pid} since ${since}${strategy ? `, ${strategy}` : ''}\n${indent}${progress}`;
+  return `Running as pid ${pid}, began ${ago(since, now)}: ${phase}${count}${left}.`;
 }
 
-function describeRun(run: LastRun | null): string {
-  if (run === null) return 'none';
-  const { ended, exit_code, total, successful, failed, stopped_by } = run;
-  const code = exit_code === null ? '' : `, exit code ${exit_code}`;
-  const figures = `${formatCount(successful)} of ${formatCount(total)} written, ${formatCount(failed)} failed`;
-  return `${ended}${code}: ${figures}${stopped_by === null ? '' : `\n${indent}${stopped_by}`}`;
+function secondsSince(instant: string, now: Date): number {
+  return Math.max(0, (now.getTime() - Date.parse(instant)) / 1000);
 }
 
-function describeResume(resume: TypeStatus['resume']): string {
-  if (resume === null) return 'would start from the beginning: no checkpoint';
-  if ('unusable' in resume) return `would refuse: the checkpoint cannot be used, ${resume.unusable}`;
-  return `would leave out ${formatCount(resume.written)} written, saved ${resume.saved ?? 'at an unknown time'}`;
+const ago = (instant: string, now: Date) => formatAgo(secondsSince(instant, now));
+const sumsOf = ({ of_all }: LastRun) =>
+  `${formatCount(of_all.successful)} written, ${formatCount(of_all.failed)} failed`;
+
+function describeFullRun({ last_full: run }: TypeStatus, now: Date): string {
+  if (run === null) return 'No full run yet.';
+  const isStale = secondsSince(run.ended, now) > staleSeconds;
+  const advice = isStale ? ' Stale: see whether the daily run is scheduled.' : '';
+  return `Last full run ${ago(run.ended, now)}: ${sumsOf(run)}.${advice}`;
+}
+
+/** The last run where it is not the full one; of one that failed what it said, and since when all do. */
+function describeLastRun({ last_run: run, last_full, failing_since: since }: TypeStatus, now: Date): string | null {
+  if (run === null || (!isFailed(run) && run.report === last_full?.report)) return null;
+  const what = `Last run ${ago(run.ended, now)}`;
+  if (!isFailed(run)) return `${what}: ${sumsOf(run)}.`;
+  const first = since !== null && since !== run.ended ? `, the first of several ${ago(since, now)}` : '';
+  const next = run.stopped_by ?? `Next: run again with --resume. The reasons are in ${run.report}`;
+  return `${what} FAILED with exit code ${run.exit_code ?? 'unknown'}${first}: ${sumsOf(run)}.\n${next}`;
+}
+
+/** What --resume would do where a run has left something to do. */
+function describeResume({ resume, last_run }: TypeStatus): string | null {
+  if (resume === null) return null;
+  if ('unusable' in resume) return `The checkpoint cannot be used: ${resume.unusable}`;
+  const isOpen = last_run === null || isFailed(last_run);
+  return isOpen ? `--resume would leave out ${formatCount(resume.written)} that are written.` : null;
+}
+
+/** Whether all is well, in one line for a monitor: each type's last run ended with 0, the newest success is not older. */
+export function checkStatus(status: Status, maxAge: { text: string; ms: number }, now: Date) {
+  const problems = byValue(Object.entries(status), ({ last_run: run, last_success: success, failing_since }) => {
+    if (run === null) return 'no run yet';
+    const last = `last success ${success ? ago(success.ended, now) : 'never'}`;
+    const since = ago(failing_since ?? run.ended, now);
+    if (isFailed(run)) return `failing since ${since}, exit code ${run.exit_code ?? 'unknown'}, ${last}`;
+    const isOld = !success || secondsSince(success.ended, now) * 1000 > maxAge.ms;
+    return isOld ? `${last}, allowed are ${maxAge.text}` : null;
+  });
+  const told = problems.map(([what, names]) => `${names.join(', ')}: ${what}`);
+  if (told.length > 0) return { isWell: false, line: `Not well: ${told.join('; ')}.` };
+  const [oldest = ''] = Object.values(status)
+    .flatMap((one) => one.last_success?.ended ?? [])
+    .sort();
+  return { isWell: true, line: `All is well: last success ${ago(oldest, now)}.` };
 }

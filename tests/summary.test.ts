@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest';
+import type { Report } from '../src/files/report.js';
+import { closingWords, summarize, watchPace } from '../src/show/summary.js';
+import { failures, reportWith } from './sample-report.js';
+
+const reportPath = 'logs/statistics_population_report_20260701_050000.json';
+const summaryOf = (changes: Partial<Report>, columns = 49, pace = '') =>
+  summarize({ report: reportWith(changes), reportPath, pagePath: 'logs/latest.html' }, columns, pace).split('\n');
+
+describe('the summary', () => {
+  it('tells what was written, failed and left, how long, how close to the limit, and where the report is', () => {
+    const summary = summaryOf({}, 49, '135 requests, 1.95/s: 98% of the limit.');
+    expect(summary).toEqual([
+      'type      written  failed  not done  left out',
+      'jockeys     3,483       0     3,483         0',
+      'trainers    2,781       0     2,781        12',
+      'owners     48,070      30    48,165         0',
+      '54,334 written, 30 failed, 65 not done in 1m 35s.',
+      '135 requests, 1.95/s: 98% of the limit.',
+      `Report: ${reportPath}`,
+      'Page: logs/latest.html',
+    ]);
+  });
+
+  it('leaves out what is nowhere, and in 30 columns what does not fit', () => {
+    const figures = { total: 10, processed: 9, successful: 9, failed: 0, skipped: 0, duration: 1, rate: 9 };
+    const statistics = { trainers: figures };
+    expect(summaryOf({ statistics: { trainers: { ...figures, total: 9 } } })[0]).toBe('type      written  failed');
+    expect(summaryOf({ statistics })[0]).toBe('type      written  failed  not done');
+    expect(summaryOf({ statistics }, 29)[0]).toBe('type      written  failed');
+  });
+
+  it('has no table of zeros', () => {
+    const overall = { total_entities: 0, total_processed: 0, total_successful: 0, total_failed: 0, duration: 1 };
+    const found = ['Report: ', 'Page: '].map((start) => expect.stringContaining(start));
+    expect(summaryOf({ overall, exit_code: 5, stopped_by: 'It refuses.' })).toEqual(found);
+  });
+});
+
+it.each<[Partial<Report>, string | undefined]>([
+  [{ stopped_by: 'It refuses. Check the key.', failures: failures(3) }, 'It refuses. Check the key.'],
+  [{ failures: failures(1) }, '1 entity failed; its row stays as before. Run again with --resume to try it again.'],
+  [
+    { failures: failures(2), strategy: 'refresh' },
+    '2 entities failed; their rows stay as before. Run again to try them again.',
+  ],
+  [{}, undefined],
+])('a run with %j ends with "%s"', (changes, words) => {
+  expect(closingWords(reportWith(changes))).toBe(words);
+});
+
+it('the pace is that between the first request and the last', () => {
+  let nowMs = 5_000;
+  const { take, described } = watchPace(2, () => nowMs);
+  for (let request = 0; request < 101; request += 1) {
+    if (request === 9) expect(described()).toBe('');
+    take({ kind: 'request' });
+    nowMs += 625;
+  }
+  nowMs += 60_000;
+  expect(described()).toBe('101 requests, 1.60/s: 80% of the limit.');
+});
