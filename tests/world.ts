@@ -197,7 +197,7 @@ export function openServices(world: Surroundings, requestsPerSecond: number, opt
   const lastWrites = new AbortController().signal;
   const { url } = world.database;
   const { tell } = services.events;
-  const { databaseFirstRetryMs = 1 } = options;
+  const { databaseFirstRetryMs = 0.1 } = options;
   const database = createDatabase({ url, serviceKey, tell, signal: lastWrites, firstRetryMs: databaseFirstRetryMs });
   return { ...services, database };
 }
