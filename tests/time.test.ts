@@ -1,6 +1,6 @@
-import { subscribe } from 'node:diagnostics_channel';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { setImmediate, setTimeout } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import type { Strategy } from '../src/events.js';
 import { type Fault, html, status, typeNamed, wholeTables } from './faults.js';
 import { expectNaiveRows } from './watching.js';
@@ -40,10 +40,12 @@ const channels = {
   'undici:request:error': (request: unknown) => onTheirWay.delete(request),
 };
 for (const [name, note] of Object.entries(channels)) {
-  subscribe(name, (message) => {
+  const take = (message: unknown) => {
     const { request } = message as { request: { origin: string } };
     if (request.origin === new URL(world.api.url).origin) note(request);
-  });
+  };
+  subscribe(name, take);
+  afterAll(() => void unsubscribe(name, take));
 }
 
 /** A time that goes on only when the run waits and no request is on its way. */
