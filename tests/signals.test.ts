@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { checkpointIds, expectNaiveRows, latestReport, reports, until, writtenIds } from './watching.js';
-import { type RunningCommand, sharedWorld, startWorld } from './world.js';
+import { preloaded, type RunningCommand, sharedWorld, startWorld } from './world.js';
 
 const world = sharedWorld(() => startWorld({ season: { jockeys: 40, trainers: 30, owners: 60, races: 60 } }));
 
@@ -83,9 +83,8 @@ it('a run whose writes hang ends in time with a report, after a second signal at
     hanging += 1;
   };
   // Their seven seconds are over in one.
-  const preload = `const inTime = setTimeout;
-    globalThis.setTimeout = (task, ms, ...more) => inTime(task, ms === 7_000 ? 1_000 : ms, ...more);`;
-  const hasty = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(preload)}` };
+  const hasty = preloaded(`const inTime = setTimeout;
+    globalThis.setTimeout = (task, ms, ...more) => inTime(task, ms === 7_000 ? 1_000 : ms, ...more);`);
   const [once, twice] = [world.start(walk(jockeys, 100), hasty), world.start(walk(trainers, 100))];
   await until('two writes that hang', () => hanging >= 2);
   const stopped = stop(once, interrupted);

@@ -4,7 +4,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import type { Strategy } from '../src/events.js';
 import { type Fault, html, status, typeNamed, wholeTables } from './faults.js';
 import { expectNaiveRows } from './watching.js';
-import { type HereOptions, sharedWorld, startWorld } from './world.js';
+import { type HereOptions, preloaded, sharedWorld, startWorld } from './world.js';
 
 const world = sharedWorld(() => startWorld({ season: { jockeys: 14, trainers: 6, owners: 10, races: 30 } }));
 
@@ -134,9 +134,8 @@ describe('the command', () => {
         constructor(...parts) { parts.length > 0 ? super(...parts) : super(RealDate.now() + jump()); }
         static now() { return RealDate.now() + jump(); }
       };`;
-    const environment = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(preload)}` };
     const types = ['--entities', 'jockeys', 'owners', '--rate', '1000', '--strategy', 'walk'];
-    const { code, stderr } = await world.run(types, environment);
+    const { code, stderr } = await world.run(types, preloaded(preload));
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     await expectNaiveRows(world, world.api.races, [typeNamed('jockeys'), typeNamed('owners')]);
   });

@@ -112,6 +112,11 @@ export function sharedWorld(start: () => Promise<World>): World {
   return world;
 }
 
+/** In an environment with this, a command runs the script before itself. */
+export const preloaded = (script: string) => ({
+  NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(script)}`,
+});
+
 /** The built command as a child process with exactly this environment. `shell` may set limits before it starts. */
 export function startCommand(args: string[], cwd: string, environment: Record<string, string>, shell = '') {
   const child = spawn('sh', ['-c', `${shell}exec "$0" "$@"`, process.execPath, command, ...args], {
