@@ -55,8 +55,8 @@ async function emptyStatistics(database: Database, type: EntityType, most: numbe
 async function measureWriting(database: Database, type: EntityType, rows: StatisticsRow[]): Promise<number> {
   const startedAtMs = performance.now();
   for (let first = 0; first < rows.length; first += rowsInBatch) {
-    const reasons = await database.writeStatistics(type, rows.slice(first, first + rowsInBatch));
-    if (reasons.size > 0) throw new Error(`Not written: ${[...reasons.values()][0]}`);
+    const { refused, gone } = await database.writeStatistics(type, rows.slice(first, first + rowsInBatch));
+    if (refused.size + gone.size > 0) throw new Error(`Not written: ${[...gone, ...refused.values()][0]}`);
   }
   return (1000 * rows.length) / (performance.now() - startedAtMs);
 }

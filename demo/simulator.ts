@@ -27,6 +27,8 @@ export interface SimulatedRacingApiSettings {
   latencyMs: number | (() => number);
   /** `standard` has no results by entity, `pro-without-results` has no `/v1/results`. Default `pro`. */
   plan: 'pro' | 'standard' | 'pro-without-results';
+  /** The UTC date (YYYY-MM-DD) by the API's clock, on which its longest ranges depend; the season's by default. */
+  today: string;
   /** Answers a call itself, or calls `next` for the normal answer. Comes before authentication and rate. */
   intercept?: (call: ApiCall, response: ServerResponse, next: () => Promise<void>) => void | Promise<void>;
 }
@@ -53,11 +55,12 @@ const refusal = (status: number, detail: unknown, headers?: Answer['headers']): 
   headers,
 });
 
-const usualSettings: SimulatedRacingApiSettings = { requestsPerSecond: 2, latencyMs: 0, plan: 'pro' };
+const usualSettings = { requestsPerSecond: 2, latencyMs: 0, plan: 'pro' } as const;
 
 /** Serves a season as The Racing API would (https://api.theracingapi.com/documentation). */
 export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions) {
-  const settings: SimulatedRacingApiSettings = { ...usualSettings, ...options };
+  const { today } = options.season;
+  const settings: SimulatedRacingApiSettings = { ...usualSettings, today, ...options };
   const gate = openGate(options, settings);
   const book = openRaceBook(options.season);
   const calls: ApiCall[] = [];
@@ -67,7 +70,7 @@ export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions
     const { latencyMs } = settings;
     const waitMs = typeof latencyMs === 'function' ? latencyMs() : latencyMs;
     if (waitMs > 0) await sleep(waitMs);
-    await send(call, response, refused ?? answerResults(call.url, book));
+    await send(call, response, refused ?? answerResults(call.url, settings.today, book));
   };
   const server = createServer({ keepAliveTimeout: 75_000 }, (request, response) => {
     const { method = '', headers } = request;
@@ -89,8 +92,8 @@ export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions
       return gate.rejected;
     },
     options: settings,
-    /** The normal answer to a request, regardless of account, plan and rate. */
-    answer: (url: URL) => answerResults(url, book),
+    /** The normal answer to a request, regardless of account, plan and rate; or what it would be with other races. */
+    answer: (url: URL, races = book.races) => answerResults(url, settings.today, { ...book, races }),
     /** Also cuts the connections that are open. */
     close: () => stop(server),
   };
@@ -163,12 +166,12 @@ function findRoute(path: string): { type?: EntityType; id: string } | undefined 
 }
 
 /** Answers a request for results as the API does to an account that may ask it. */
-function answerResults({ pathname, searchParams }: URL, book: RaceBook): Answer {
+function answerResults({ pathname, searchParams }: URL, today: string, book: RaceBook): Answer {
   const route = findRoute(pathname);
   if (route === undefined) return refusal(404, 'Not Found');
   const { type, id } = route;
   const asked = { ...Object.fromEntries(searchParams), region: searchParams.getAll('region') };
-  const { data: query, error } = resultsQuery(book.today, type !== undefined).safeParse(asked);
+  const { data: query, error } = resultsQuery(today, type !== undefined).safeParse(asked);
   if (error) {
     const detail = error.issues.map(({ path, message, code }) => ({
       loc: ['query', ...path],
@@ -254,5 +257,5 @@ function openRaceBook(season: Season) {
   /** Newest first. */
   const races: readonly SeasonRace[] = all;
   /** `names` are by id those of all entities that there are or ever were in a race. */
-  return { today: season.today, races, names, publish, withdraw, amend };
+  return { races, names, publish, withdraw, amend };
 }

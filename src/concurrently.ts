@@ -36,19 +36,22 @@ export async function* mapConcurrently<Item, Result>(
   if (failures.length > 0) throw failures[0];
 }
 
-/** Groups items as they come; a last, smaller group holds what is left, also when the items end by an error. */
+/**
+ * Groups items as they come, each group of one `kindOf`; smaller ones hold what is left of a kind, and what is left at
+ * the end, also when the items end by an error.
+ */
 export async function* inBatches<Item>(
   items: Iterable<Item> | AsyncIterable<Item>,
   size: number,
+  kindOf: (item: Item) => unknown = () => undefined,
 ): AsyncGenerator<Item[]> {
-  let batch: Item[] = [];
+  const batch: Item[] = [];
   try {
     for await (const item of items) {
+      const [first] = batch;
+      if (first !== undefined && kindOf(first) !== kindOf(item)) yield batch.splice(0);
       batch.push(item);
-      if (batch.length === size) {
-        yield batch;
-        batch = [];
-      }
+      if (batch.length === size) yield batch.splice(0);
     }
   } catch (error) {
     if (batch.length > 0) yield batch;

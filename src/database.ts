@@ -56,6 +56,7 @@ export function createDatabase(options: DataApiOptions) {
   return {
     checkTable: (type: EntityType) => checkTable(ask, type, options.serviceKey),
     entities: (type: EntityType) => entities(ask, type),
+    strays: (type: EntityType, from: string, to: string) => strays(ask, type, from, to),
     storedStatistics: (type: EntityType, id: string) => storedStatistics(ask, type, id),
     ...statisticsWriter(ask, options),
   };
@@ -82,8 +83,7 @@ async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
   let read = 0;
   for await (const page of pagesInOrder(ask, type, ends)) {
     read += page.length;
-    // Here and not in the query: PostgREST would read the asterisks as wildcards.
-    yield page.filter(({ id }) => !id.startsWith('**TEST**'));
+    yield page.filter(isNoTest);
   }
   if (count - read <= Math.max(mayVanish.rows, mayVanish.share * count)) return;
   const what = `The database has ${count} rows of ${type.table} and answered with ${read} of them.`;
@@ -121,8 +121,24 @@ async function countedRanges(ask: Ask, type: EntityType): Promise<{ count: numbe
   return { count, ends: (await Promise.all(ends)).flat() };
 }
 
-/** The rows after the id `after`, and up to `last` with it. Each page begins after the last id of the one before. */
-async function readRange(ask: Ask, type: EntityType, after: string | undefined, last: string | undefined) {
+/**
+ * The rows of the type's table, but the test rows, whose statistics were not written from one instant to another (ISO
+ * text), both included.
+ */
+async function strays(ask: Ask, type: EntityType, from: string, to: string): Promise<Entity[]> {
+  const filter = `stats_updated_at.is.null,stats_updated_at.lt."${from}",stats_updated_at.gt."${to}"`;
+  const pages = await readRange(ask, type, undefined, undefined, filter);
+  return pages.flat().filter(isNoTest);
+}
+
+/** Here and not in the query: PostgREST would read the asterisks as wildcards. */
+const isNoTest = ({ id }: Entity) => !id.startsWith('**TEST**');
+
+/**
+ * The rows after the id `after`, and up to `last` with it, that pass a filter. Each page begins after the last id of the
+ * one before.
+ */
+async function readRange(ask: Ask, type: EntityType, after: string | undefined, last: string | undefined, filter = '') {
   const recentRuns = columnOf(type, 'recent_30d_{runs}');
   const columns = `id,name,lastDate:${lastDateColumn(type)},recentRuns:${recentRuns},statsUpdatedAtMs:stats_updated_at`;
   const pages: Entity[][] = [];
@@ -130,6 +146,7 @@ async function readRange(ask: Ask, type: EntityType, after: string | undefined, 
   for (let from = after; from === undefined || from !== last; ) {
     const { data: page } = await ask(type, entityRows, (client) => {
       let query = client.from(type.table).select(columns).order('id').limit(pageRows);
+      if (filter !== '') query = query.or(filter);
       if (from !== undefined) query = query.gt('id', from);
       return last === undefined ? query : query.lte('id', last);
     });
@@ -150,28 +167,32 @@ async function storedStatistics(ask: Ask, type: EntityType, id: string): Promise
   return rows[0];
 }
 
-/** By id the reasons why rows could not be written. */
-type Unwritten = Map<string, string>;
+/** Which rows could not be written: by id why the database refuses some, and the ids of those that it does not hold. */
+interface Unwritten {
+  refused: ReadonlyMap<string, string>;
+  gone: ReadonlySet<string>;
+}
 
 function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions) {
-  const all = { written: 0, unwritten: 0, firstReason: '' };
+  const all = { written: 0, refused: 0, firstReason: '' };
   const write = batchWriter(ask, tell);
   return {
-    /** Writes rows that exist. Returns why some are not written; all others are. */
+    /** Writes rows that exist. All are written but those that it returns. */
     writeStatistics: async (type: EntityType, rows: StatisticsRow[]): Promise<Unwritten> => {
+      if (rows.length === 0) return { refused: new Map(), gone: new Set() };
       const outcome = await write(type, rows);
-      const reasons = reasonsOf(type, rows, outcome);
+      const unwritten = unwrittenOf(type, rows, outcome);
+      const { refused } = unwritten;
       all.written += outcome.written;
-      all.unwritten += reasons.size - outcome.gone.length;
-      // Those that are gone come first.
-      all.firstReason ||= [...reasons.values()][outcome.gone.length] ?? '';
-      return reasons;
+      all.refused += refused.size;
+      all.firstReason ||= [...refused.values()][0] ?? '';
+      return unwritten;
     },
     /** Throws a FatalError when many rows, and no others, could not be written so far: then it is not the rows. */
     checkWriting: () => {
-      if (all.written > 0 || all.unwritten < telling) return;
+      if (all.written > 0 || all.refused < telling) return;
       const advice = all.firstReason.endsWith(keeps) ? ` ${secretKeyAdvice(serviceKey)}` : '';
-      const what = `The database writes none of ${all.unwritten} rows, the first one because`;
+      const what = `The database writes none of ${all.refused} rows, the first one because`;
       throw new FatalError(exitCodes.databaseFailed, `${what} ${printable(all.firstReason)}.${advice}`);
     },
   };
@@ -269,15 +290,16 @@ function quoted(value: string): string {
   return `"${value.replace(/["\\]/g, '\\$&')}"`;
 }
 
-/** Each row is written or has a reason here; otherwise it is not our function that has answered. */
-function reasonsOf({ table }: EntityType, rows: StatisticsRow[], { written, ...others }: WriteOutcome): Unwritten {
-  const reasons: Unwritten = new Map([
-    ...others.gone.map((id) => [id, `its row is no longer in ${table}`] as const),
+/** Each row is written or is one of these; otherwise it is not our function that has answered. */
+function unwrittenOf({ table }: EntityType, rows: StatisticsRow[], { written, ...others }: WriteOutcome): Unwritten {
+  const gone = new Set(others.gone);
+  const refused = new Map([
     ...others.unreached.map((id) => [id, `no update reaches its row in ${table}: ${keeps}`] as const),
     ...Object.entries(others.refused).map(([id, told]) => [id, `the database refuses its values: ${told}`] as const),
   ]);
   const known = new Set(rows.map(({ id }) => id));
-  if (written + reasons.size === known.size && [...reasons.keys()].every((id) => known.has(id))) return reasons;
+  const areKnown = [...gone, ...refused.keys()].every((id) => known.has(id));
+  if (written + gone.size + refused.size === known.size && areKnown) return { refused, gone };
   const what = `populate_statistics does not account for the ${known.size} rows of ${table} that it was given`;
   throw new FatalError(exitCodes.databaseFailed, `${what}. Apply supabase/migrations (supabase db push).`);
 }

@@ -30,3 +30,13 @@ export interface Entity {
   /** When its statistics were written, in milliseconds since 1970; null for an entity without statistics. */
   statsUpdatedAtMs: number | null;
 }
+
+/** The entities of one type that a run takes, the most recently active first. */
+export interface Selection {
+  type: EntityType;
+  entities: readonly Entity[];
+  /** How many of the type the run's options leave out. */
+  skipped: number;
+  /** All of the type, taken or not, whose stored last date lies in the window. */
+  recentlyActive: readonly { id: string; lastDate: string }[];
+}

@@ -1,7 +1,7 @@
 import type { Entity, EntityType, EntityTypeName } from './entity-types.js';
 import type { StatisticsRow } from './statistics.js';
 
-export type Strategy = 'walk' | 'sweep';
+export type Strategy = 'walk' | 'sweep' | 'refresh';
 
 /** One entity that was selected and is not written, as the report tells it. */
 export interface Failure {
@@ -16,6 +16,9 @@ export interface Written {
   entity: Entity;
   row: StatisticsRow;
 }
+
+/** An entity's complete statistics, or why there are none. */
+export type Outcome = { type: EntityType } & (Written | { entity: Entity; failure: string });
 
 /** A stretch of work with a known number of steps, as far as it is; `total` may turn out otherwise than announced. */
 export interface Phase {
@@ -42,8 +45,10 @@ export type RunEvent =
   | { kind: 'over' }
   | { kind: 'selected'; type: EntityType; total: number; skipped: number }
   | { kind: 'gathering'; strategy: Strategy }
-  | { kind: 'populating'; type: EntityType }
-  | { kind: 'batch'; type: EntityType; written: Written[]; failures: Failure[] };
+  /** What a witness contradicts is written all the same, as it was asked for. */
+  | { kind: 'forced'; what: string }
+  /** `passedOver`: how many of a refresh the database does not hold. */
+  | { kind: 'batch'; type: EntityType; written: Written[]; failures: Failure[]; passedOver?: number };
 
 export type Batch = Extract<RunEvent, { kind: 'batch' }>;
 

@@ -1,34 +1,33 @@
-import { mapConcurrently } from './concurrently.js';
-import type { Entity, EntityType } from './entity-types.js';
+import type { Entity, EntityType, Selection } from './entity-types.js';
 import { type ExitCode, exitCodes, FatalError, ResultsError } from './errors.js';
-import type { Strategy, Tell, Written } from './events.js';
+import type { Outcome, Tell } from './events.js';
 import { formatCount } from './format.js';
 import { pageSize, type RacingApi, type ResultsQuery } from './racing-api.js';
-import { type ReadPage, readCompletely, readInTurn, readings } from './reading.js';
-import { addDays, daysBetween, type StatisticsWindow, Tallies } from './statistics.js';
+import { type ReadPage, readInTurn, readings } from './reading.js';
+import {
+  type Doubt,
+  describeLosses,
+  doubtsAbout,
+  type Evidence,
+  goneByTwoReadings,
+  lossesSince,
+  type Remembered,
+  Season,
+} from './season.js';
+import { addDays, daysBetween, isWithin, type StatisticsWindow, Tallies } from './statistics.js';
 
-/** The entities of one type that a run takes, the most recently active first. */
-export interface Selection {
-  type: EntityType;
-  entities: Entity[];
-  /** How many of the type the run's options leave out. */
-  skipped: number;
-  /** How many entities of the whole type were recently active by their stored date. */
-  recentlyActive: number;
+/** What was gathered. */
+export interface Gathering {
+  /** The outcomes, type after type; those of a walk come as it goes on, and end with an error when it is stopped. */
+  outcomes: AsyncIterable<Outcome> | Iterable<Outcome>;
+  /** What a sweep has read. */
+  season?: Season;
 }
 
-/** An entity's complete statistics, or why there are none. */
-export type Outcome = Written | { entity: Entity; failure: string };
-
-/** A way to gather statistics, ready to give the outcomes of entities. */
-export interface Gathering {
-  /** How many outcomes to write at once, and how many such batches at a time. */
-  batchSize: number;
-  writesInFlight: number;
-  /** How long written rows may wait for their checkpoint, which grows with them. */
-  saveIntervalMs: number;
-  /** The outcomes as they come; those of a walk end with an error when the run is stopped. */
-  outcomes(type: EntityType, entities: Entity[]): AsyncIterable<Outcome> | Iterable<Outcome>;
+/** What a refresh has gathered: the rows that differ, and the season as it is now. */
+interface Refreshed {
+  outcomes: Outcome[];
+  season: Season;
 }
 
 export interface GatherOptions {
@@ -37,7 +36,7 @@ export interface GatherOptions {
   tell: Tell;
   /** Aborted, with a FatalError, to stop asking the API. */
   stop: AbortController;
-  /** Passes the safety brake. */
+  /** Writes what a witness contradicts. */
   force: boolean;
 }
 
@@ -48,55 +47,99 @@ export interface GatherOptions {
 const sweepDays = [30, 84, 84, 84, 84];
 /** What a year of GB and IRE racing takes: about 12,900 races, and a part-filled last page a window. */
 export const typicalSweepRequests = 132;
-const recentDays = 300;
-const tolerableShare = 0.05;
 
 /**
- * Sweeps all races of the window before the first outcome, while the entities are still being selected; or walks
- * entity by entity as outcomes are asked for.
- * @throws FatalError: a sweep is complete or it is nothing
+ * Sweeps all races of the window, while the entities are still being selected and the last season is read, and hears
+ * the witnesses before the first outcome.
+ * @throws FatalError: a sweep is complete and contradicts nobody, or it is nothing
  */
-export async function gather(
-  strategy: Strategy,
-  types: readonly EntityType[],
+export async function sweep(
   selecting: Promise<readonly Selection[]>,
+  remembering: Promise<Remembered | undefined>,
+  types: readonly EntityType[],
   options: GatherOptions,
 ): Promise<Gathering> {
-  if (strategy === 'walk') return walk(options);
-  const { window, tell, force } = options;
-  const [tallies, selections] = await Promise.all([sweep(types, options), selecting]);
-  tell({ kind: 'line', line: `Swept ${formatCount(tallies.races)} races.` });
-  if (!force) brake(tallies, selections, window);
-  return {
-    batchSize: 2000,
-    writesInFlight: 2,
-    saveIntervalMs: 1_000,
-    *outcomes(type, entities) {
-      for (const entity of entities) yield outcomeOf(type, entity, tallies, window);
-    },
-  };
+  const { window, tell } = options;
+  const reading = readWindow(options);
+  const [first, remembered, selections] = await Promise.all([reading, remembering, selecting]);
+  tell({ kind: 'line', line: `Swept ${formatCount(first.size)} races.` });
+  let season = first;
+  for (let again = 0; ; again += 1) {
+    const evidence = { season, tallies: tally(season, types, window), window, remembered, selections };
+    const doubts = doubtsAbout(evidence);
+    const readable = doubts.filter((doubt) => doubt.readings > again);
+    if (readable.length === 0) {
+      if (doubts.length > 0) stopUnlessForced(doubts.map(({ what }) => what).join('; '), nothingWritten, options);
+      return { season, outcomes: ofEach(selections, (selection) => outcomesOf(selection, evidence)) };
+    }
+    for (const { what } of readable) tell({ kind: 'line', line: `Reading again, because ${what}.` });
+    season = await readDaysAgain(season, readable, options);
+  }
 }
 
-/** The tallies of every GB and IRE race of the window. Tells of each page. */
-async function sweep(types: readonly EntityType[], options: GatherOptions): Promise<Tallies> {
-  const { window } = options;
-  const newTallies = () => new Tallies(types, window);
+/** The outcomes of a type's entities. One that has a stored date in the window and no race is kept as it is. */
+function* outcomesOf({ type, entities }: Selection, evidence: Evidence): Generator<Outcome> {
+  const { tallies, window } = evidence;
+  const lacksRaces = ({ id, lastDate }: Entity) =>
+    lastDate !== null && isWithin(window, lastDate) && tallies.lastDate(type, id) === null;
+  const gone = goneByTwoReadings(type, entities.filter(lacksRaces), evidence);
+  for (const entity of entities) {
+    if (lacksRaces(entity) && !gone.has(entity.id)) yield { type, entity, failure: vanished(entity) };
+    else yield { type, entity, row: tallies.row(type, entity.id) };
+  }
+}
+
+function* ofEach(selections: readonly Selection[], outcomes: (selection: Selection) => Iterable<Outcome>) {
+  for (const selection of selections) yield* outcomes(selection);
+}
+
+/** Results do not vanish: something is wrong with the answer, or with one race. The row stays as it is. */
+function vanished({ lastDate }: Entity): string {
+  return `results vanished: the database has ${lastDate} as its last date, the API has no race in the window`;
+}
+
+function tally(season: Season, types: readonly EntityType[], window: StatisticsWindow): Tallies {
+  const tallies = new Tallies(types, window);
+  for (const race of season.races()) tallies.count(race);
+  return tallies;
+}
+
+/** Ends the run with what was not written: throws a FatalError (unsafe to write); or, with --force, tells what it passes. */
+export function stopUnlessForced(what: string, unwritten: string, { force, tell, stop }: GatherOptions): void {
+  if (force) {
+    tell({ kind: 'forced', what });
+    return tell({ kind: 'line', line: `Going on all the same, for --force: ${what}.` });
+  }
+  const advice = 'If you know why this is right, run again with --force.';
+  const error = new FatalError(exitCodes.unsafeToWrite, `Stopped, because ${what}. ${unwritten} ${advice}`);
+  // Nothing more is to be asked while others are still written.
+  stop.abort(error);
+  throw error;
+}
+
+const nothingWritten = 'Nothing was written.';
+
+/** Every GB and IRE race of the window. */
+async function readWindow(options: GatherOptions): Promise<Season> {
+  for (let reading = 1; reading <= readings; reading += 1) {
+    const season = new Season();
+    // A race whose date is corrected meanwhile may be in one window and then in another: then all is read again.
+    if (!(await readInto(season, sweepQueries(options.window), options))) return season;
+  }
+  throw sweepFailure(new ResultsError('unusable', `a race was in two windows in ${readings} readings`));
+}
+
+/** Reads the races of the queries into the season. Returns whether it had one of them already. */
+async function readInto(season: Season, queries: ResultsQuery[], options: GatherOptions): Promise<boolean> {
+  let isTwice = false;
   try {
-    for (let reading = 1; reading <= readings; reading += 1) {
-      const all = newTallies();
-      const counted = new Set<string>();
-      let isTwice = false;
-      await readInTurn(sweepQueries(window), watchedPages(options), newTallies, (tallies, raceIds) => {
-        for (const id of raceIds) {
-          if (counted.has(id)) isTwice = true;
-          counted.add(id);
-        }
-        all.add(tallies);
-      });
-      // A race whose date is corrected meanwhile may be in one window and then in another: then all is read again.
-      if (!isTwice) return all;
-    }
-    throw new ResultsError('unusable', `a race was in two windows in ${readings} readings`);
+    await readInTurn(queries, watchedPages(queries, options), season.keep, (races) => {
+      for (const [id, race] of races) {
+        isTwice ||= season.has(id);
+        season.put(race);
+      }
+    });
+    return isTwice;
   } catch (error) {
     throw error instanceof ResultsError ? sweepFailure(error) : error;
   }
@@ -114,17 +157,32 @@ function sweepQueries(window: StatisticsWindow): ResultsQuery[] {
   return newestFirst.reverse();
 }
 
+/** The season with the doubtful days read again, each with the four weeks that it is in. */
+async function readDaysAgain(season: Season, doubts: readonly Doubt[], options: GatherOptions): Promise<Season> {
+  const { start, today } = options.window;
+  const days = doubts.flatMap((doubt) => doubt.days);
+  const weeks = [...new Set(days.map((day) => Math.floor(daysBetween(day, today) / 28)))].sort((a, b) => b - a);
+  const queries = weeks.map((ago) => {
+    const endDate = addDays(today, -28 * ago);
+    const startDate = addDays(endDate, -27);
+    return { path: '/results', startDate: startDate < start ? start : startDate, endDate };
+  });
+  const others = queries.reduce((rest, { startDate, endDate }) => rest.without(startDate, endDate), season);
+  await readInto(others, queries, options);
+  return others;
+}
+
 /** Tells of each page, and of how many there are: as many as usual of a window that has not answered yet. */
-function watchedPages({ api, window, tell }: GatherOptions): ReadPage {
-  const allDays = daysBetween(window.start, window.today) + 1;
+function watchedPages(queries: readonly ResultsQuery[], { api, tell }: GatherOptions): ReadPage {
+  const pagesADay = typicalSweepRequests / 366;
   const expected = new Map<string, number>();
   let done = 0;
   const step = () => {
     const total = [...expected.values()].reduce((sum, pages) => sum + pages, 0);
     return { label: 'sweeping', done, total: Math.ceil(total) };
   };
-  for (const { startDate, endDate } of sweepQueries(window)) {
-    expected.set(startDate + endDate, (typicalSweepRequests * (daysBetween(startDate, endDate) + 1)) / allDays);
+  for (const { startDate, endDate } of queries) {
+    expected.set(startDate + endDate, pagesADay * (daysBetween(startDate, endDate) + 1));
   }
   tell({ kind: 'phase', ...step() });
   return async (query, skip) => {
@@ -147,103 +205,60 @@ function sweepFailure(error: ResultsError): FatalError {
   return ended(exitCodes.unsafeToWrite, advice);
 }
 
-/** Gathers statistics entity by entity: at least one request each. */
-function walk({ api, window, stop }: GatherOptions): Gathering {
-  async function outcome(type: EntityType, entity: Entity): Promise<Outcome> {
-    try {
-      return outcomeOf(type, entity, await walkEntity(api, type, entity.id, window), window);
-    } catch (error) {
-      if (error instanceof ResultsError) return { entity, failure: error.message };
-      throw error;
-    }
-  }
-
-  // Together with a batch that waits to be written: no more than 100 entities are walked again after a crash.
-  const concurrency = Math.min(api.maxInFlight, 50);
-  return {
-    batchSize: 50,
-    writesInFlight: 1,
-    saveIntervalMs: 0,
-    outcomes: (type, entities) => askEach(entities, concurrency, stop, (entity) => outcome(type, entity)),
-  };
-}
+/** The days that a refresh reads, today with them, and how many of their races may be lost. */
+const refreshDays = 3;
+const mostLost = 2;
 
 /**
- * What `ask` answers for each item, as it comes. The first alone, so that an account that may not do this at all is
- * refused once and not by every request in flight; of the others, an error of one stops all, and `stop` ends them.
+ * Reads the last three days again and takes the rest from today's season. The outcomes are of the entities whose rows
+ * differ by that, and of those whose rows are not of that season: `strays`.
+ * @throws FatalError
  */
-export async function* askEach<Item, Answer>(
-  [first, ...rest]: Item[],
-  concurrency: number,
-  stop: AbortController,
-  ask: (item: Item) => Promise<Answer>,
-): AsyncGenerator<Answer> {
-  if (first !== undefined) yield await ask(first);
-  yield* mapConcurrently(rest, concurrency, async (item) => {
-    try {
-      stop.signal.throwIfAborted();
-      return await ask(item);
-    } catch (error) {
-      stop.abort(error);
-      throw error;
-    }
-  });
-}
-
-/** The tallies of one entity's own results. Throws ResultsError or FatalError. */
-export async function walkEntity(
-  api: Pick<RacingApi, 'resultsPage'>,
-  type: EntityType,
-  id: string,
-  window: StatisticsWindow,
-): Promise<Tallies> {
-  const path = `/${type.name}/${encodeURIComponent(id)}/results`;
-  const query = { path, startDate: window.start, endDate: window.today };
-  return await readCompletely(query, api.resultsPage, () => new Tallies([type], window));
-}
-
-/**
- * The outcome of an entity whose results were read completely. One that has a stored date inside the window but
- * no race any more keeps its row: results do not vanish, so something is wrong with the answer.
- */
-function outcomeOf(type: EntityType, entity: Entity, tallies: Tallies, window: StatisticsWindow): Outcome {
-  const { id, lastDate } = entity;
-  if (tallies.has(type, id) || lastDate === null || lastDate < window.start) {
-    return { entity, row: tallies.row(type, id) };
+export async function refresh(
+  strays: Promise<readonly Selection[]>,
+  remembered: Remembered,
+  types: readonly EntityType[],
+  options: GatherOptions,
+): Promise<Refreshed> {
+  const { window } = options;
+  const recent = { start: addDays(window.today, 1 - refreshDays), today: window.today };
+  let season = await withRecentRaces(remembered.season, recent, options);
+  if (lossesSince(remembered, season, recent).lost.length > 0) {
+    season = await withRecentRaces(remembered.season, recent, options);
+    const { lost, known } = lossesSince(remembered, season, recent);
+    if (lost.length > mostLost) stopUnlessForced(describeLosses(remembered, lost, known), nothingWritten, options);
   }
-  const failure = `results vanished: the database has ${lastDate} as its last date, the API has no race in the window`;
-  return { entity, failure };
+  const selections = await strays;
+  const evidence = { season, tallies: tally(season, types, window), window, remembered, selections };
+  const before = tally(remembered.season, types, window);
+  const touched = new Tallies(types, recent);
+  for (const one of [remembered.season, season]) for (const race of one.races()) touched.count(race);
+  return { season, outcomes: selections.flatMap((one) => [...changedOutcomes(one, before, touched, evidence)]) };
 }
 
-/**
- * Refuses a sweep that is complete by the API's own count and still cannot be true: nothing raced in a year, or
- * too many entities that raced lately by our own database have no race any more. Throws FatalError (unsafe to write).
- */
-function brake(tallies: Tallies, selections: readonly Selection[], window: StatisticsWindow): void {
-  if (tallies.races === 0) throw unsafe('the API has no GB or IRE race at all in the last 365 days');
-  const since = recentSince(window);
-  let recent = 0;
-  let vanished = 0;
-  for (const { type, entities, recentlyActive } of selections) {
-    // Of the whole type: the few that vanished once are most of a small selection, again and again.
-    recent += recentlyActive;
-    for (const { id, lastDate } of entities) {
-      if (lastDate !== null && lastDate >= since && !tallies.has(type, id)) vanished += 1;
-    }
+/** The outcomes of the strays, and of entities with a race in the days that were read whose rows are others than before. */
+function* changedOutcomes(
+  strays: Selection,
+  before: Tallies,
+  touched: Tallies,
+  evidence: Evidence,
+): Generator<Outcome> {
+  const { type, entities } = strays;
+  // Why others have none was told by the run that was to write them.
+  for (const outcome of outcomesOf(strays, evidence)) if ('row' in outcome) yield outcome;
+  const taken = new Set(entities.map(({ id }) => id));
+  const changed: Entity[] = [];
+  for (const id of touched.ids(type)) {
+    const [then, now] = [before, evidence.tallies].map((tallies) => JSON.stringify(tallies.row(type, id)));
+    if (taken.has(id) || then === now) continue;
+    changed.push({ id, name: '', lastDate: before.lastDate(type, id), recentRuns: 0, statsUpdatedAtMs: null });
   }
-  if (vanished <= recent * tolerableShare) return;
-  const known = `${formatCount(recent)} entities that the database knows as active in the last ${recentDays} days`;
-  throw unsafe(`${formatCount(vanished)} of the ${known} have no race any more`);
+  yield* outcomesOf({ ...strays, entities: changed }, evidence);
 }
 
-/** From when on (YYYY-MM-DD) an entity is so recently active that it would be missed. */
-export function recentSince(window: StatisticsWindow): string {
-  return addDays(window.today, -recentDays);
-}
-
-function unsafe(what: string): FatalError {
-  return new FatalError(
-    exitCodes.unsafeToWrite,
-    `Stopped before the first write: ${what}. Nothing was written. If you know why this is right, run again with --force.`,
-  );
+/** The season with the races of some days as they are now. */
+async function withRecentRaces(season: Season, days: StatisticsWindow, options: GatherOptions): Promise<Season> {
+  const now = season.without(days.start, days.today);
+  await readInto(now, [{ path: '/results', startDate: days.start, endDate: days.today }], options);
+  return now;
 }

@@ -39,6 +39,11 @@ function populateCommand() {
         .argParser(duration)
         .conflicts('skipExisting'),
     )
+    .addOption(
+      new Option('--refresh', 'read the last three days again, write what differs; a full run where none was today')
+        .default(false)
+        .conflicts(['limit', 'skipExisting', 'staleAfter', 'resume']),
+    )
     .option('--resume', 'leave out what the checkpoints hold; failed entities are tried again', false)
     .option('--clear-checkpoints', 'delete the checkpoints first', false)
     .addOption(
@@ -47,7 +52,7 @@ function populateCommand() {
         .default('auto' as const),
     )
     .addOption(rateOption())
-    .option('--force', "write even if the sweep's safety brake says no; allow --rate above 5", false)
+    .option('--force', 'write what a witness contradicts; allow --rate above 5', false)
     .option('--quiet', 'print nothing when all went well, everything on stderr otherwise', false)
     .option('--html', 'write the report as a web page too', false)
     .version(packageJson.version)
@@ -80,6 +85,8 @@ export function createProgram(onRequest: (request: Request) => void) {
     .action((options) => {
       const named = program.getOptionValueSource('entities') === 'cli';
       if (options.all && named) program.error('error: --all and --entities exclude each other');
+      if (options.refresh && options.strategy === 'walk')
+        program.error('error: --refresh and --strategy walk exclude each other');
       if (options.entities.length === 0) program.error('error: say --all or --entities <types...>');
       onRequest({ command: 'populate', options });
     });

@@ -1,26 +1,25 @@
 import { ResultsError } from './errors.js';
 import { pageSize, type ResultsPage, type ResultsQuery } from './racing-api.js';
-import { addDays, daysBetween, type Tallies } from './statistics.js';
+import { addDays, daysBetween, type Race } from './statistics.js';
 
 /** Asks for the page of a query that begins after its first `skip` races. */
 export type ReadPage = (query: ResultsQuery, skip: number) => Promise<ResultsPage>;
+
+/** What is kept of a race until all are read. */
+type Keep<Kept> = (race: Race) => Kept;
 
 /** How often a query whose results change meanwhile is read. */
 export const readings = 3;
 
 /**
- * Reads all pages of a query, tallies each race once, and accepts only what adds up to the API's `total`. Races that
- * appear, vanish or shift to another page meanwhile make it read again, at most three times in all. Throws ResultsError
- * or FatalError.
+ * Reads all pages of a query: what is kept of its races, each once, by id. Accepts only what adds up to the API's
+ * `total`: races that appear, vanish or shift to another page meanwhile make it read again, at most three times in all.
+ * Throws ResultsError or FatalError.
  */
-export async function readCompletely(
-  query: ResultsQuery,
-  readPage: ReadPage,
-  newTallies: () => Tallies,
-): Promise<Tallies> {
+export async function readCompletely<Kept>(query: ResultsQuery, readPage: ReadPage, keep: Keep<Kept>) {
   for (let reading = 1; reading <= readings; reading += 1) {
-    const tallies = newTallies();
-    if (await readOnce(query, readPage, tallies)) return tallies;
+    const races = await readOnce(query, readPage, keep);
+    if (races) return races;
   }
   throw notAddingUp();
 }
@@ -29,20 +28,16 @@ function notAddingUp(): ResultsError {
   return new ResultsError('unusable', `its results did not add up to their total in ${readings} readings`);
 }
 
-/** Tallies the races of all pages and returns their ids; undefined if the pages do not fit together. */
-async function readOnce(
+/** What is kept of the races of all pages; undefined if the pages do not fit together. */
+async function readOnce<Kept>(
   query: ResultsQuery,
   readPage: ReadPage,
-  tallies: Tallies,
+  keep: Keep<Kept>,
   firstPage = readPage(query, 0),
-): Promise<Set<string> | undefined> {
-  const raceIds = new Set<string>();
+): Promise<Map<string, Kept> | undefined> {
+  const kept = new Map<string, Kept>();
   const take = ({ races }: ResultsPage) => {
-    for (const race of races) {
-      if (raceIds.has(race.race_id)) continue;
-      raceIds.add(race.race_id);
-      tallies.count(race);
-    }
+    for (const race of races) if (!kept.has(race.race_id)) kept.set(race.race_id, keep(race));
   };
   const first = await firstPage;
   take(first);
@@ -56,46 +51,45 @@ async function readOnce(
       else totalStayed = false;
     }),
   );
-  return totalStayed && raceIds.size === first.total ? raceIds : undefined;
+  return totalStayed && kept.size === first.total ? kept : undefined;
 }
 
-/** Takes the tallies and the ids of the races of a window, or of a part of it, that was read completely. */
-type Take = (tallies: Tallies, raceIds: ReadonlySet<string>) => void;
+/** Takes what is kept of the races of a window, or of a part of it, that was read completely. */
+type Take<Kept> = (races: ReadonlyMap<string, Kept>) => void;
 
 /**
  * Reads windows one after the other, for the pages of each should be of one moment. Only the next one's first page is
  * asked for ahead, so that the account never waits to hear how many there are.
  */
-export async function readInTurn(
+export async function readInTurn<Kept>(
   [query, ...rest]: readonly ResultsQuery[],
   readPage: ReadPage,
-  newTallies: () => Tallies,
-  take: Take,
+  keep: Keep<Kept>,
+  take: Take<Kept>,
   first = query && readPage(query, 0),
 ): Promise<void> {
   if (query === undefined || first === undefined) return;
   const next = rest[0] && readPage(rest[0], 0);
   const goOn = async () => {
     await first;
-    await readInTurn(rest, readPage, newTallies, take, next);
+    await readInTurn(rest, readPage, keep, take, next);
   };
-  await Promise.all([readWindow(query, readPage, newTallies, take, first), goOn(), next]);
+  await Promise.all([readWindow(query, readPage, keep, take, first), goOn(), next]);
 }
 
 /** Reads a window; in halves when its results change meanwhile, and those once more in halves. */
-async function readWindow(
+async function readWindow<Kept>(
   query: ResultsQuery,
   readPage: ReadPage,
-  newTallies: () => Tallies,
-  take: Take,
+  keep: Keep<Kept>,
+  take: Take<Kept>,
   first = readPage(query, 0),
   reading = 1,
 ): Promise<void> {
-  const tallies = newTallies();
-  const raceIds = await readOnce(query, readPage, tallies, first);
-  if (raceIds) return take(tallies, raceIds);
+  const races = await readOnce(query, readPage, keep, first);
+  if (races) return take(races);
   if (reading === readings) throw notAddingUp();
-  for (const half of halvesOf(query)) await readWindow(half, readPage, newTallies, take, undefined, reading + 1);
+  for (const half of halvesOf(query)) await readWindow(half, readPage, keep, take, undefined, reading + 1);
 }
 
 /** A single day stays whole. */

@@ -1,19 +1,30 @@
 import { inBatches, mapConcurrently } from './concurrently.js';
 import type { Database } from './database.js';
-import type { Entity, EntityType } from './entity-types.js';
+import type { Entity, EntityType, Selection } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
-import type { Batch, Events, Failure, Strategy, Tell, Written } from './events.js';
-import { type Checkpoint, openCheckpoint } from './files/checkpoint.js';
-import { type EndedRun, lastSweep, saveReport, startReport } from './files/report.js';
+import type { Batch, Events, Failure, Outcome, Strategy, Tell, Written } from './events.js';
+import { type Checkpoint, findCheckpoint, openCheckpoint } from './files/checkpoint.js';
+import { type EndedRun, lastFailures, lastSweep, saveReport, startReport } from './files/report.js';
 import { lockTypes } from './files/run-lock.js';
 import { makeFolder } from './files/whole-file.js';
-import { formatCount, formatDuration, formatEntities, printable } from './format.js';
-import { type Gathering, gather, type Outcome, recentSince, type Selection, typicalSweepRequests } from './gather.js';
+import { printable } from './format.js';
+import { type GatherOptions, refresh, sweep, typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';
-import { pageSize, type RacingApi } from './racing-api.js';
+import {
+  type Candidates,
+  chooseCandidates,
+  describeResume,
+  pagesOf,
+  planRun,
+  type Taken,
+  takeCandidates,
+} from './plan.js';
+import type { RacingApi } from './racing-api.js';
+import { asWitness, type Remembered, readSeason, type Season, saveSeason } from './season.js';
 import { startPage } from './show/page.js';
 import { describeSelection, sampleTable } from './show/summary.js';
 import { statisticsWindow, utcDate } from './statistics.js';
+import { walk } from './walk.js';
 
 /** What a run was asked, and what it works with. */
 export interface RunParts {
@@ -21,7 +32,7 @@ export interface RunParts {
   api: RacingApi;
   database: Database;
   events: Events;
-  /** The folder of locks, checkpoints and reports. */
+  /** The folder of locks, checkpoints, the season and reports. */
   directory: string;
   startedAt: Date;
   /** Aborted, with a FatalError, to stop asking the API; what is gathered then is still written. */
@@ -56,121 +67,177 @@ export async function run(parts: RunParts): Promise<EndedRun> {
   return saveReport(directory, report.ended(stop.signal), options.html ? page.ended : undefined);
 }
 
-/** Selects, plans and, unless it is a dry run, gathers and writes. */
+/** Refreshes the rows; or, where that cannot be or was not asked for, populates them anew. */
 async function populate(parts: RunParts): Promise<void> {
-  const { options, api, directory, events, stop } = parts;
+  const { options, directory, startedAt, events } = parts;
+  if (!options.refresh) return await populateAnew(parts);
+  const remembered = await readSeason(directory, events.tell);
+  const covers = options.entities.every(({ name }) => remembered?.wholeTypes.includes(name));
+  if (remembered && covers && remembered.asOf === todayOf(startedAt)) return await refreshRows(remembered, parts);
+  const line = 'No season of today has all that is to be refreshed, so this is a full run.';
+  events.tell({ kind: 'line', line });
+  await populateAnew(parts);
+}
+
+/** Selects, plans and, unless it is a dry run, gathers and writes. */
+async function populateAnew(parts: RunParts): Promise<void> {
+  const { options, api, events, stop } = parts;
   const { tell } = events;
-  const checkpoints = options.entities.map((type) => openCheckpoint(directory, type, options, tell));
   const counting = Promise.all(options.entities.map((type) => parts.database.checkTable(type))).then(sum);
-  const selecting = selectAll(checkpoints, counting, parts);
+  const choosing = chooseAll(counting, parts);
   // Whoever waits for it hears of it; where the counting fails, nobody does any more.
-  selecting.catch(() => {});
-  const plan = await planned(counting, selecting, parts);
-  if (plan === undefined) return;
+  choosing.catch(() => {});
+  const plan = await planned(counting, choosing, parts);
+  if (plan === undefined) return tell({ kind: 'line', line: 'Nothing is left to do: no row was written.' });
   tell({ kind: 'line', line: plan.description });
-  if (options.dryRun) return showSamples(await selecting, tell);
+  if (options.dryRun) return showSamples(take(await choosing, plan.strategy, parts), tell);
 
   let begun = false;
   events.listen(({ kind }) => {
     begun ||= kind === 'batch';
   });
   try {
-    await populateBy(plan.strategy, selecting, parts);
+    await populateBy(plan.strategy, choosing, parts);
   } catch (error) {
     const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
     if (!refused || plan.alternative === undefined || begun || api.hasAnswered() || stop.signal.aborted) throw error;
     tell({ kind: 'line', line: `Cannot ${plan.strategy}, so trying to ${plan.alternative}: ${error.message}` });
-    await populateBy(plan.alternative, selecting, parts);
+    await populateBy(plan.alternative, choosing, parts);
   }
 }
 
-/** Gathers by one strategy and writes, type after type. Throws a FatalError when the run ends before its end. */
-async function populateBy(
-  strategy: Strategy,
-  selecting: Promise<readonly OpenSelection[]>,
-  parts: RunParts,
-): Promise<void> {
-  const { options, api, events, startedAt, stop } = parts;
+/** Gathers by one strategy and writes. Throws a FatalError when the run ends before its end. */
+async function populateBy(strategy: Strategy, choosing: Promise<Candidates[]>, parts: RunParts): Promise<void> {
+  const { options, directory, events, stop } = parts;
   const { tell } = events;
-  const window = statisticsWindow(utcDate(startedAt.getTime()));
+  const gatherOptions = gatherOptionsOf(parts);
+  const { window } = gatherOptions;
   tell({ kind: 'gathering', strategy });
-  const gathering = await gather(strategy, options.entities, selecting, {
-    api,
-    window,
-    tell,
-    stop,
-    force: options.force,
-  });
+  const selecting = choosing.then((candidates) => take(candidates, strategy, parts));
+  // As above.
+  selecting.catch(() => {});
+  const isSweep = strategy === 'sweep';
+  const remembering = isSweep ? readSeason(directory, tell) : Promise.resolve(undefined);
+  const witnessing = remembering.then((remembered) => asWitness(remembered, window));
+  const gathering = isSweep
+    ? await sweep(selecting, witnessing, options.entities, gatherOptions)
+    : walk(await selecting, gatherOptions);
   const selections = await selecting;
-  let accounted = 0;
-  for (const selection of selections) {
-    // What a sweep has gathered is still written when the run is stopped; a walk has gathered nothing more.
-    if (strategy === 'walk') stop.signal.throwIfAborted();
-    tell({ kind: 'populating', type: selection.type });
-    try {
-      accounted += await populateType(strategy, selection, gathering, parts);
-    } finally {
-      selection.checkpoint.save();
-    }
-  }
+  const checkpoints = new Map(
+    selections.map(({ type, resumed }) => [type, openCheckpoint(directory, type, resumed, tell)]),
+  );
+  const selected = countOf(selections);
+  const accounted = await write(strategy, gathering.outcomes, selected, checkpoints, parts);
   stop.signal.throwIfAborted();
   // Success is claimed only for what is accounted for.
-  const selected = countOf(selections);
   if (accounted !== selected) throw new Error(`${accounted} of ${selected} entities are accounted for`);
+  if (gathering.season) await rememberSweep(gathering.season, await remembering, parts);
 }
 
-/** Writes a type's outcomes, and notes in its checkpoint what is written. Returns how many are accounted for. */
-async function populateType(
+/** Writes the rows that differ by what the API has changed since the season of today. Throws a FatalError. */
+async function refreshRows(remembered: Remembered, parts: RunParts): Promise<void> {
+  const { options, database, directory, events, startedAt, stop } = parts;
+  const { tell } = events;
+  tell({ kind: 'gathering', strategy: 'refresh' });
+  const { wholeTypes, writtenFrom, writtenTo, readAt } = remembered;
+  tell({ kind: 'line', line: `Refreshing the season that was read at ${readAt}: about 2 requests.` });
+  if (options.dryRun) return tell({ kind: 'line', line: dryRunEnd });
+  const straying = Promise.all(
+    options.entities.map(async (type): Promise<Selection> => {
+      const entities = await database.strays(type, writtenFrom, writtenTo);
+      return { type, entities, skipped: 0, recentlyActive: [] };
+    }),
+  );
+  // Whoever waits for it hears of it.
+  straying.catch(() => {});
+  const { season, outcomes } = await refresh(straying, remembered, options.entities, gatherOptionsOf(parts));
+  for (const type of options.entities) {
+    tell({ kind: 'selected', type, total: outcomes.filter((one) => one.type === type).length, skipped: 0 });
+  }
+  await write('refresh', outcomes, outcomes.length, new Map(), parts);
+  stop.signal.throwIfAborted();
+  // What is written of some types only are strays to the next refresh, whose season has to fit all of its types.
+  const coversAll = wholeTypes.every((name) => options.entities.some((type) => type.name === name));
+  if (coversAll) await saveSeason(directory, { ...remembered, season, writtenTo: startedAt.toISOString() });
+}
+
+/** Keeps what a sweep has read, unless today's season has whole types and this one has none. */
+async function rememberSweep(season: Season, before: Remembered | undefined, parts: RunParts): Promise<void> {
+  const { options, directory, startedAt } = parts;
+  const wholeTypes = takesAll(options) ? options.entities.map(({ name }) => name) : [];
+  const asOf = todayOf(startedAt);
+  if (wholeTypes.length === 0 && before?.asOf === asOf && before.wholeTypes.length > 0) return;
+  const instant = startedAt.toISOString();
+  const readAt = new Date().toISOString();
+  await saveSeason(directory, { season, asOf, readAt, wholeTypes, writtenFrom: instant, writtenTo: instant });
+}
+
+/** How many outcomes are written at once, how many such batches at a time, and how long written rows may wait for their
+ * checkpoint, which grows with them. */
+const writing = {
+  walk: { batchSize: 50, inFlight: 1, saveIntervalMs: 0 },
+  sweep: { batchSize: 2000, inFlight: 2, saveIntervalMs: 1000 },
+  refresh: { batchSize: 2000, inFlight: 2, saveIntervalMs: 1000 },
+};
+
+/** Writes outcomes, and notes in the checkpoints what is written. Returns how many are accounted for. */
+async function write(
   strategy: Strategy,
-  { type, entities, checkpoint }: OpenSelection,
-  gathering: Gathering,
+  outcomes: AsyncIterable<Outcome> | Iterable<Outcome>,
+  total: number,
+  checkpoints: ReadonlyMap<EntityType, Checkpoint>,
   parts: RunParts,
 ): Promise<number> {
   const { tell } = parts.events;
-  const label = strategy === 'walk' ? `walking ${type.name}` : `writing ${type.name}`;
-  const phase = { label, done: 0, total: entities.length, failed: 0, written: 0 };
+  const { batchSize, inFlight, saveIntervalMs } = writing[strategy];
+  const phase = { label: strategy === 'walk' ? 'walking' : 'writing', done: 0, total, failed: 0, written: 0 };
   tell({ kind: 'phase', ...phase });
-  async function* watchedOutcomes(): AsyncGenerator<Outcome> {
-    for await (const outcome of gathering.outcomes(type, entities)) {
+  async function* watched(): AsyncGenerator<Outcome> {
+    for await (const outcome of outcomes) {
       yield outcome;
       phase.done += 1;
       tell({ kind: 'step', ...phase });
     }
   }
-  const batches = inBatches(watchedOutcomes(), gathering.batchSize);
-  const write = (batch: Outcome[]) => writeBatch(type, batch, parts);
-  for await (const batch of mapConcurrently(batches, gathering.writesInFlight, write)) {
-    checkpoint.add(
-      batch.written.map(({ entity }) => entity.id),
-      gathering.saveIntervalMs,
-    );
-    phase.written += batch.written.length;
-    phase.failed += batch.failures.length;
-    tell({ kind: 'step', ...phase });
+  const batches = inBatches(watched(), batchSize, ({ type }) => type);
+  try {
+    for await (const batch of mapConcurrently(batches, inFlight, (some) => writeBatch(strategy, some, parts))) {
+      const ids = batch.written.map(({ entity }) => entity.id);
+      checkpoints.get(batch.type)?.add(ids, saveIntervalMs);
+      phase.written += ids.length;
+      phase.failed += batch.failures.length;
+      phase.total -= batch.passedOver ?? 0;
+      tell({ kind: 'step', ...phase });
+    }
+  } finally {
+    for (const checkpoint of checkpoints.values()) checkpoint.save();
   }
   return phase.written + phase.failed;
 }
 
 /**
- * Writes the rows among the outcomes, and tells of them; what could not be written has failed too. Throws a FatalError
- * when it seems that nothing can be written.
+ * Writes the rows among the outcomes of a type, and tells of them; what could not be written has failed too. A refresh
+ * passes over what the database does not hold. Throws a FatalError when it seems that nothing can be written.
  */
-async function writeBatch(type: EntityType, outcomes: readonly Outcome[], parts: RunParts): Promise<Batch> {
+async function writeBatch(strategy: Strategy, outcomes: readonly Outcome[], parts: RunParts): Promise<Batch> {
   const { database, events, startedAt } = parts;
+  const [{ type }] = outcomes as [Outcome];
   const stats_updated_at = startedAt.toISOString();
   const rows = outcomes.flatMap((outcome) => ('row' in outcome ? { ...outcome.row, stats_updated_at } : []));
-  const reasons = rows.length > 0 ? await database.writeStatistics(type, rows) : new Map<string, string>();
+  const { gone, refused } = await database.writeStatistics(type, rows);
   const written: Written[] = [];
   const failures: Failure[] = [];
+  const passesOver = strategy === 'refresh' ? gone : new Set();
   for (const outcome of outcomes) {
     const { id, name } = outcome.entity;
-    const reason = 'failure' in outcome ? outcome.failure : reasons.get(id);
-    if (reason !== undefined) {
+    const isGone = gone.has(id) ? `its row is no longer in ${type.table}` : undefined;
+    const reason = 'failure' in outcome ? outcome.failure : (refused.get(id) ?? isGone);
+    if (reason !== undefined && !passesOver.has(id)) {
       // They come from outside and go to terminals.
       failures.push({ entity_type: type.name, id: printable(id), name: printable(name), reason: printable(reason) });
-    } else if ('row' in outcome) written.push(outcome);
+    } else if ('row' in outcome && reason === undefined) written.push(outcome);
   }
-  const batch: Batch = { kind: 'batch', type, written, failures };
+  const batch: Batch = { kind: 'batch', type, written, failures, passedOver: passesOver.size };
   // Before all that may fail, the checkpoint too: the report tells of all that is written, and why others are not.
   events.tell(batch);
   for (const { id, name, reason } of failures) {
@@ -180,16 +247,11 @@ async function writeBatch(type: EntityType, outcomes: readonly Outcome[], parts:
   return batch;
 }
 
-/** A selection, and the checkpoint that takes what of it is written. */
-type OpenSelection = Selection & { checkpoint: Checkpoint };
-
-/** Selects from all types at once, each without what its checkpoint holds, once it is known how many rows there are. */
-async function selectAll(
-  checkpoints: readonly Checkpoint[],
-  counting: Promise<number>,
-  { options, database, events, startedAt, stop }: RunParts,
-): Promise<OpenSelection[]> {
+/** Chooses from all types at once, once it is known how many rows there are. */
+async function chooseAll(counting: Promise<number>, parts: RunParts): Promise<Candidates[]> {
+  const { options, database, directory, events, startedAt, stop } = parts;
   const { tell } = events;
+  const checkpoints = options.entities.map((type) => findCheckpoint(directory, type, options, tell));
   const label = 'selecting';
   let done = 0;
   tell({ kind: 'phase', label, done, total: done });
@@ -202,108 +264,78 @@ async function selectAll(
       yield page;
     }
   }
-  const selections = await Promise.all(
-    checkpoints.map(async (checkpoint) => {
-      const { type, writtenIds } = checkpoint;
-      return { ...(await selectEntities(type, watchedPages(type), writtenIds, options, startedAt)), checkpoint };
-    }),
+  const { window } = gatherOptionsOf(parts);
+  // Those that failed again and again would be all that a small limit ever takes.
+  const isAgain = options.skipExisting && options.limit !== undefined;
+  const last = isAgain ? lastFailures(directory) : new Set<string>();
+  const candidates = await Promise.all(
+    options.entities.map(async (type, index) => ({
+      ...(await chooseCandidates(type, watchedPages(type), options, last, window, startedAt)),
+      checkpoint: checkpoints[index],
+    })),
   );
   // The test rows were counted and are not selected.
   tell({ kind: 'step', label, done, total: done });
-  for (const selection of selections) {
-    const { type, entities, skipped } = selection;
-    tell({ kind: 'selected', type, total: entities.length, skipped });
-    tell({ kind: 'line', line: describeSelection(selection) });
-  }
-  return selections;
+  return candidates;
 }
 
-/** Selects from a type's rows, which come page by page; leaves out those that an earlier run has written. */
-export async function selectEntities(
-  type: EntityType,
-  pages: AsyncIterable<Entity[]>,
-  writtenIds: ReadonlySet<string>,
-  { skipExisting, staleAfter, limit }: Pick<PopulateOptions, 'skipExisting' | 'staleAfter' | 'limit'>,
-  startedAt: Date,
-): Promise<Selection> {
-  const freshMs = skipExisting ? Number.POSITIVE_INFINITY : (staleAfter?.ms ?? Number.NEGATIVE_INFINITY);
-  const recent = recentSince(statisticsWindow(utcDate(startedAt.getTime())));
-  const entities: Entity[] = [];
-  let skipped = 0;
-  let recentlyActive = 0;
-  for await (const page of pages) {
-    for (const entity of page) {
-      const { id, lastDate, statsUpdatedAtMs } = entity;
-      if (lastDate !== null && lastDate >= recent) recentlyActive += 1;
-      const isFresh = statsUpdatedAtMs !== null && statsUpdatedAtMs >= startedAt.getTime() - freshMs;
-      if (isFresh || writtenIds.has(id)) skipped += 1;
-      else entities.push(entity);
-    }
+/** Takes from the candidates what the strategy is to gather, and tells of it. */
+function take(
+  candidates: readonly Candidates[],
+  strategy: Strategy,
+  { options, events, startedAt }: RunParts,
+): Taken[] {
+  const { tell } = events;
+  const say = (line: string) => tell({ kind: 'line', line });
+  const today = todayOf(startedAt);
+  const taken = takeCandidates(candidates, strategy, today, options.limit);
+  for (const [index, selection] of taken.entries()) {
+    const { type, entities, skipped, resumed } = selection;
+    const checkpoint = candidates[index]?.checkpoint;
+    if (checkpoint) say(describeResume(type, checkpoint, resumed !== undefined, today));
+    tell({ kind: 'selected', type, total: entities.length, skipped });
+    say(describeSelection(selection));
   }
-  // The latest first, those without a date last; the sort is stable, so that those of a date stay in the order of ids.
-  entities.sort((a, b) => (b.lastDate ?? '').localeCompare(a.lastDate ?? ''));
-  return { type, entities: entities.slice(0, limit), skipped, recentlyActive };
+  return taken;
 }
 
 /**
  * The plan; undefined when nothing is selected. One that takes all rows need not wait for the selection, nor for their
  * number where a sweep is asked for or took fewer requests than there were entities the last time.
  */
-async function planned(
-  counting: Promise<number>,
-  selecting: Promise<readonly Selection[]>,
-  { options, directory }: RunParts,
-) {
+async function planned(counting: Promise<number>, choosing: Promise<readonly Candidates[]>, parts: RunParts) {
+  const { options, directory, startedAt } = parts;
   const last = lastSweep(directory);
   const sweepRequests = last?.requests ?? typicalSweepRequests;
-  const { strategy, dryRun, skipExisting, staleAfter, resume, limit } = options;
-  const takesAll = !dryRun && !skipExisting && !staleAfter && !resume && limit === undefined;
+  const { strategy, dryRun } = options;
   const isSweep = strategy === 'sweep' || (strategy === 'auto' && last && last.entities > last.requests);
-  if (takesAll && isSweep) return planRun(options, undefined, Number.POSITIVE_INFINITY, sweepRequests);
-  const rows = takesAll ? await counting : 0;
+  const isAll = takesAll(options) && !dryRun;
+  if (isAll && isSweep) return planRun(options, undefined, Number.POSITIVE_INFINITY, sweepRequests);
+  const rows = isAll ? await counting : 0;
   if (rows > sweepRequests) return planRun(options, rows, rows, sweepRequests);
-  const selections = await selecting;
-  const selected = countOf(selections);
-  const walkRequests = sum(selections.map(({ entities }) => sum(entities.map(pagesOf))));
-  return selected === 0 ? undefined : planRun(options, selected, walkRequests, sweepRequests);
+  const walkable = takeCandidates(await choosing, 'walk', todayOf(startedAt), options.limit);
+  const walkRequests = sum(walkable.map(({ entities }) => sum(entities.map(pagesOf))));
+  const selected = countOf(walkable);
+  if (selected > 0) return planRun(options, selected, walkRequests, sweepRequests);
+  take(await choosing, 'walk', parts);
+  return undefined;
 }
 
-/** How many pages an entity's year has, by its stored runs of the last 30 days. */
-function pagesOf({ recentRuns }: Entity): number {
-  return Math.max(1, Math.ceil((recentRuns * 365) / 30 / pageSize));
-}
+const takesAll = ({ skipExisting, staleAfter, resume, limit }: PopulateOptions) =>
+  !skipExisting && !staleAfter && !resume && limit === undefined;
 
-/**
- * Chooses the strategy with fewer requests, unless one is prescribed; otherwise there is an alternative for an account
- * that may not do the first. The description is one line for people: what will be done, how many requests, how long.
- * `entities` is undefined when all are taken and nobody has counted them yet.
- */
-export function planRun(
-  { strategy: wish, rate }: Pick<PopulateOptions, 'strategy' | 'rate'>,
-  entities: number | undefined,
-  walkRequests: number,
-  sweepRequests: number,
-) {
-  const cheaper: Strategy = walkRequests <= sweepRequests ? 'walk' : 'sweep';
-  const strategy = wish === 'auto' ? cheaper : wish;
-  const other: Strategy = strategy === 'walk' ? 'sweep' : 'walk';
-  const seconds = (requests: number) => formatDuration(requests / rate);
-  const pages = `about ${sweepRequests} pages`;
-  const walking = Number.isFinite(walkRequests) ? ` (walking: at least ${seconds(walkRequests)})` : '';
-  const plan =
-    strategy === 'sweep'
-      ? `sweeping ${pages}, about ${seconds(sweepRequests)} at ${rate} requests/s${walking}`
-      : `walking, at least ${formatCount(walkRequests)} requests, ${seconds(walkRequests)} at ${rate} requests/s (sweeping: ${pages}, ${seconds(sweepRequests)})`;
-  const alternative = wish === 'auto' ? other : undefined;
-  const what = entities === undefined ? 'Everything' : formatEntities(entities);
-  return { strategy, alternative, description: `${what}: ${plan}` };
+const todayOf = (startedAt: Date) => utcDate(startedAt.getTime());
+
+function gatherOptionsOf({ api, options, events, startedAt, stop }: RunParts): GatherOptions {
+  return { api, window: statisticsWindow(todayOf(startedAt)), tell: events.tell, stop, force: options.force };
 }
 
 const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
 const countOf = (selections: readonly Selection[]) => sum(selections.map(({ entities }) => entities.length));
 
+const dryRunEnd = 'Dry run: nothing was asked of The Racing API and no row was written.';
+
 function showSamples(selections: readonly Selection[], tell: Tell): void {
   const samples = selections.filter(({ entities }) => entities.length > 0).map(sampleTable);
-  const end = 'Dry run: nothing was asked of The Racing API and no row was written.';
-  for (const line of [...samples, end]) tell({ kind: 'line', line });
+  for (const line of [...samples, dryRunEnd]) tell({ kind: 'line', line });
 }

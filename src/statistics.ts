@@ -38,7 +38,9 @@ interface Statistic {
 }
 
 const anyRun = () => true;
-const win = (position: string) => position === '1' || position === 'WON';
+
+/** A position that counts as a win. */
+export const win = (position: string) => position === '1' || position === 'WON';
 
 const latestDay = (counts: (position: string) => boolean): Measure => ({
   of: (position, day) => (counts(position) ? day : 0),
@@ -126,10 +128,17 @@ export function winRate(wins: number, runs: number): number | null {
   return Math.floor((20_000 * wins + runs) / (2 * runs)) / 100;
 }
 
+export function isWithin({ start, today }: StatisticsWindow, date: string): boolean {
+  return date >= start && date <= today;
+}
+
+/** Whether a race counts: it is of GB or IRE and of the window. */
+export function counts({ date, region }: Race, window: StatisticsWindow): boolean {
+  return isWithin(window, date) && countedRegions.some((counted) => counted === region.toLowerCase());
+}
+
 /** Folds races, each given once, into what the statistics of every entity of some types need. */
 export class Tallies {
-  /** How many races were given. */
-  races = 0;
   private readonly window: StatisticsWindow;
   /** Of each type the tallies by the entity's id, each with a number for every measure. */
   private readonly byType: ReadonlyMap<EntityType, Map<string, number[]>>;
@@ -139,31 +148,26 @@ export class Tallies {
     this.byType = new Map(types.map((type) => [type, new Map()]));
   }
 
-  /** Counts every runner of a race of the window in GB or IRE, whatever its position; passes over other races. */
+  /** Counts every runner of a race that counts, whatever its position; passes over other races. */
   count(race: Race): void {
-    this.races += 1;
-    const { start, today } = this.window;
-    const region = race.region.toLowerCase();
-    if (race.date < start || race.date > today || !countedRegions.some((counted) => counted === region)) return;
+    if (!counts(race, this.window)) return;
     const day = dayOf(race.date);
-    const daysAgo = dayOf(today) - day;
+    const daysAgo = dayOf(this.window.today) - day;
     for (const runner of race.runners) {
       const run = measures.map((measure) => measure.of(runner.position, day, daysAgo));
       for (const [type, byId] of this.byType) join(byId, runner[type.runnerIdField], run);
     }
   }
 
-  /** Adds what `other`, of the same types, has counted; its races must be others than ours. */
-  add(other: Tallies): void {
-    this.races += other.races;
-    for (const [type, byId] of other.byType) {
-      for (const [id, tally] of byId) join(this.of(type), id, tally);
-    }
+  /** The entities that have a run in what was counted. */
+  ids(type: EntityType): Iterable<string> {
+    return this.of(type).keys();
   }
 
-  /** Whether the entity has a run in what was counted. */
-  has(type: EntityType, id: string): boolean {
-    return this.of(type).has(id);
+  /** The date (YYYY-MM-DD) of the entity's last run; null without one. */
+  lastDate(type: EntityType, id: string): string | null {
+    const day = this.of(type).get(id)?.[measures.indexOf(lastRun)];
+    return day === undefined ? null : dateOf(day);
   }
 
   /** The entity's row, without stats_updated_at; zeros and nulls for one without a run. */

@@ -3,10 +3,10 @@ import type { Entity, EntityType } from './entity-types.js';
 import { type ExitCode, exitCodes, ResultsError } from './errors.js';
 import type { Tell } from './events.js';
 import { formatEntities, printable } from './format.js';
-import { askEach, walkEntity } from './gather.js';
 import type { VerifyOptions } from './options.js';
 import type { RacingApi } from './racing-api.js';
 import { statisticsColumns, statisticsWindow, utcDate } from './statistics.js';
+import { askEach, walkedRow } from './walk.js';
 
 export interface VerificationParts {
   api: RacingApi;
@@ -79,7 +79,7 @@ async function check(candidate: Candidate, { api, database }: VerificationParts)
   }
   try {
     const window = statisticsWindow(utcDate(instantMs(updatedAt)));
-    const expected = (await walkEntity(api, type, entity.id, window)).row(type, entity.id);
+    const expected = await walkedRow(api, type, entity.id, window);
     const remarks = statisticsColumns(type)
       .filter((column) => !isSame(stored[column], expected[column]))
       .map((column) => `${column} is ${stored[column]}, its own results give ${expected[column]}`);

@@ -4,7 +4,6 @@ import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { listen } from '../demo/loopback.js';
 import type { ApiCall } from '../demo/simulator.js';
 import { entityTypes } from '../src/entity-types.js';
-import type { Strategy } from '../src/events.js';
 import { hasOpenssl, selfSignedCertificate } from './certificate.js';
 import {
   callsOf,
@@ -145,7 +144,7 @@ describe('a fault', () => {
       return total > 0 && times <= 5 && left.length > 0;
     };
     inject(world, (...answer) => left.shift()?.(...answer), hits);
-    const report = await runWith(world, options, { timeoutMs: 300 });
+    const report = await runWith(world, options, { timeoutMs: 500 });
     expect(report).toMatchObject({ exit_code: 0, requests: world.api.calls.length, failures: [] });
     expect(left).toEqual([]);
     expect(Math.max(...timesHit.values())).toBe(6);
@@ -398,7 +397,7 @@ it.each([302, 307])('a redirect (%d) to another host takes no credentials there'
 
 describe('an API that cannot be reached', () => {
   /** Expects a run to end with exit code 4, a reason and advice, and no row changed. */
-  async function expectUnavailable(baseUrl: string, told: RegExp, strategy: Strategy = 'walk'): Promise<void> {
+  async function expectUnavailable(baseUrl: string, told: RegExp, strategy: 'walk' | 'sweep' = 'walk'): Promise<void> {
     const report = await expectNothingWritten(world, { entities: [jockeys], strategy }, { baseUrl });
     expect(report).toMatchObject({ exit_code: 4, stopped_by: expect.stringMatching(told) });
     // A sweep asks for the first pages of two windows.

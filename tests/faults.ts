@@ -60,7 +60,7 @@ export async function runWith(
   options: Partial<PopulateOptions>,
   parts: HereOptions = {},
 ): Promise<Report & { lines: string[] }> {
-  return await world.runHere(options, { timeoutMs: 5_000, firstRetryMs: 0.1, time: fasterTime(100), ...parts });
+  return await world.runHere(options, { timeoutMs: 5_000, firstRetryMs: 1, time: fasterTime(100), ...parts });
 }
 
 /** Every column of every row, other programs' and the test rows' too, as text by id. */
@@ -92,7 +92,7 @@ export async function idsInOrder(world: World, type: EntityType): Promise<string
 
 /** Few entities and short fields, so that dozens of runs take seconds; one jockey has two pages of races. */
 export async function startTinyWorld(options: WorldOptions = {}): Promise<World> {
-  const world = await startWorld({ ...options, season: { jockeys: 14, trainers: 6, owners: 10, races: 30 } });
+  const world = await startWorld({ ...options, season: { jockeys: 14, trainers: 6, owners: 10, races: 90 } });
   const [race] = world.api.races.filter(({ date, region }) => date === today && region === 'GB');
   const runner = race?.runners[0];
   if (!race || !runner) throw new Error('No race today');
@@ -117,7 +117,7 @@ export function sharedStoredWorld(options: WorldOptions = {}) {
     for (const { table } of entityTypes) {
       await world.database.query(`create table kept_${table} as select * from ${table}`);
     }
-    await world.runHere({ entities: [jockeys], strategy: 'sweep' });
+    expect(await world.runHere({ entities: [jockeys], strategy: 'sweep' })).toMatchObject({ stopped_by: null });
     for (const [id, row] of await timelessRows(world, [jockeys])) right.set(id, row);
   });
   beforeEach(async () => {

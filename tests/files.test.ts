@@ -8,7 +8,7 @@ import { openCheckpoint } from '../src/files/checkpoint.js';
 import type { PopulateOptions } from '../src/options.js';
 import { idsInOrder, jockeys, startTinyWorld } from './faults.js';
 import { checkpointIds, latestReport, placeCheckpoint, reports, writtenIds } from './watching.js';
-import { type Ended, readJson, sharedWorld, startCommand, usualOptions } from './world.js';
+import { type Ended, readJson, sharedWorld, startCommand } from './world.js';
 
 /** What lies in logs/, and what happens when it cannot be used. */
 const world = sharedWorld(startTinyWorld);
@@ -56,24 +56,28 @@ describe('a checkpoint', () => {
       expect(Date.parse(saved.timestamp)).toBeGreaterThanOrEqual(before);
       expect(checkpointIds(world, type).sort()).toEqual(await writtenIds(world, type));
     }
-    expect(logsLike(/^(?!checkpoint_\w+\.json$)/)).toEqual([expect.stringMatching(/report/)]);
+    expect(logsLike(/^(?!checkpoint_\w+\.json$)/)).toEqual(['season.json.gz', expect.stringMatching(/report/)]);
   });
 
-  it.each(['2025-10-19T14:17:14.123456', undefined])(
-    'of the original program, time %s: only --resume goes on from it, a run without keeps it aside',
+  it.each(['2025-10-19T14:17:14.123456', null])(
+    'of the original program, time %s: only a walk with --resume goes on from it, a run without keeps it aside',
     async (timestamp) => {
       const ids = await idsInOrder(world, jockeys);
       placeCheckpoint(world, jockeys, [...ids.slice(0, 5), ids[4] ?? ''], timestamp);
-      const resumed = await run({ resume: true, limit: 4 });
+      const resumed = await run({ strategy: 'walk', resume: true, limit: 4 });
       expect(resumed.statistics.jockeys).toMatchObject({ total: 4, successful: 4, skipped: 5 });
-      const told = timestamp ?? 'an unknown time';
-      expect(resumed.lines).toContain(`jockeys: resuming after 5 written, checkpoint of ${told}.`);
+      const told = [timestamp ?? 'an unknown time', timestamp?.slice(0, 10) ?? 'an unknown day'];
+      const line = `jockeys: resuming after 5 written, checkpoint of ${told[0]}. Their rows are of ${told[1]}.`;
+      expect(resumed.lines).toContain(line);
+      expect(readJson(world, 'checkpoint_jockeys.json')).toMatchObject(timestamp ? { rows_from: told[1] } : {});
       expect(await writtenIds(world, jockeys)).toEqual(ids.slice(5, 9).sort());
       expect(checkpointIds(world, jockeys).sort()).toEqual(ids.slice(0, 9).sort());
 
       const started = await run({ limit: 3 });
       expect(started.statistics.jockeys).toMatchObject({ total: 3, skipped: 0 });
       expect(started.lines.join()).not.toContain('resum');
+      const aside = `jockeys: the checkpoint of an earlier run is kept as ${path()}.previous.`;
+      expect(started.lines).toContain(aside);
       expect(checkpointIds(world, jockeys)).toHaveLength(3);
       expect(readJson(world, 'checkpoint_jockeys.json.previous')).toMatchObject({ count: 9 });
     },
@@ -93,7 +97,7 @@ describe('a checkpoint', () => {
   });
 
   it('is saved again when that is so long ago, and when it is asked for', () => {
-    const checkpoint = openCheckpoint(logs(), jockeys, usualOptions, () => {});
+    const checkpoint = openCheckpoint(logs(), jockeys, undefined, () => {});
     const saved = () => checkpointIds(world, jockeys);
     checkpoint.add(['jky_1'], 60_000);
     expect(saved()).toEqual([]);
@@ -108,7 +112,7 @@ describe('a checkpoint', () => {
   });
 
   it('is whole for a reader at every moment', async () => {
-    const checkpoint = openCheckpoint(logs(), jockeys, usualOptions, () => {});
+    const checkpoint = openCheckpoint(logs(), jockeys, undefined, () => {});
     const reader = new Worker(readAgainAndAgain, { eval: true, workerData: path() });
     const message = () => new Promise((resolve, reject) => reader.once('message', resolve).once('error', reject));
     await message();
@@ -146,25 +150,51 @@ it.each([
   }
 
   place();
-  expect((await run({ dryRun: true })).lines.join('\n')).toMatch(/ cannot be used: [^.]+\.$/m);
   expect((await run({ dryRun: true, resume: true })).exit_code).toBe(8);
-  expect(logsLike(/checkpoint/)).toEqual(['checkpoint_jockeys.json']);
-
   const resumed = await run({ resume: true });
-  expect(resumed.exit_code).toBe(8);
-  expectKeptAside(resumed.stopped_by ?? '');
+  expect(resumed).toMatchObject({ exit_code: 8, stopped_by: expect.stringContaining(`${path()} cannot be used: `) });
   expect(resumed.stopped_by).toContain('without --resume');
-  expect(existsSync(path())).toBe(false);
+  expect(resumed.stopped_by).not.toMatch(/\p{Cc}/u);
+  expect(logsLike(/checkpoint/)).toEqual(['checkpoint_jockeys.json']);
   expect(world.api.calls).toEqual([]);
   expect(await writtenIds(world, jockeys)).toEqual([]);
 
-  for (const name of logsLike(/unusable/)) rmSync(logs(name), { recursive: true });
-  place();
   const startedOver = await run();
   expect(startedOver.exit_code).toBe(0);
   expectKeptAside(startedOver.lines.find((line) => line.includes('cannot be used')));
   expect(checkpointIds(world, jockeys)).toHaveLength(14);
 });
+
+it('a run that ends before it writes leaves the checkpoint as it is, and so does one that has nothing to do', async () => {
+  placeCheckpoint(world, jockeys, await idsInOrder(world, jockeys));
+  const before = readFileSync(path(), 'utf8');
+  world.database.intercept = (request, response, next) =>
+    request.url?.includes('order=id') ? void response.writeHead(403).end('{}') : next();
+  expect((await run()).exit_code).toBe(6);
+  world.database.intercept = undefined;
+  world.api.options.intercept = (_call, response) => void response.writeHead(404).end();
+  expect((await run()).exit_code).toBe(5);
+  world.api.options.intercept = undefined;
+  const resumed = await run({ resume: true });
+  expect(resumed).toMatchObject({ exit_code: 0, statistics: { jockeys: { total: 0, skipped: 14 } } });
+  expect(resumed.lines).toContain('Nothing is left to do: no row was written.');
+  expect(readFileSync(path(), 'utf8')).toBe(before);
+  expect(logsLike(/checkpoint/)).toEqual(['checkpoint_jockeys.json']);
+});
+
+it.each(['walk', 'sweep'] as const)(
+  'a finished checkpoint of yesterday does not keep a %s from renewing',
+  async (strategy) => {
+    const yesterday = new Date(Date.now() - 24 * 3600 * 1000).toISOString();
+    placeCheckpoint(world, jockeys, await idsInOrder(world, jockeys), yesterday);
+    const resumed = await run({ resume: true, strategy });
+    expect(resumed).toMatchObject({ exit_code: 0, statistics: { jockeys: { successful: 14, skipped: 0 } } });
+    expect(resumed.lines).toContain(
+      `jockeys: the checkpoint is of ${yesterday}, another day: all rows are written anew.`,
+    );
+    expect(checkpointIds(world, jockeys)).toHaveLength(14);
+  },
+);
 
 it('a checkpoint that cannot be saved after a batch ends the run, and the report tells what that wrote', async () => {
   world.database.intercept = (request, _response, next) => {

@@ -2,11 +2,11 @@ import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { daysBefore, makeSeason, type Season, type SeasonRace, type SeasonRunner } from '../demo/season.js';
 import { type ApiCall, type SimulatedRacingApi, startSimulatedRacingApi } from '../demo/simulator.js';
-import { type EntityType, entityTypes } from '../src/entity-types.js';
+import { type EntityType, entityTypes, type Selection } from '../src/entity-types.js';
 import { exitCodes } from '../src/errors.js';
-import type { Strategy } from '../src/events.js';
-import { gather, type Selection } from '../src/gather.js';
-import { type StatisticsRow, statisticsWindow } from '../src/statistics.js';
+import { type GatherOptions, sweep } from '../src/gather.js';
+import { addDays, type StatisticsRow, statisticsWindow } from '../src/statistics.js';
+import { walk } from '../src/walk.js';
 import { typeNamed } from './faults.js';
 import { naiveRows } from './naive-statistics.js';
 import { openApi, password, today, username } from './world.js';
@@ -32,25 +32,28 @@ function race(race_id: string, daysAgo: number, ...runners: Partial<SeasonRunner
 const series = <Item>(count: number, make: (index: number) => Item) =>
   Array.from({ length: count }, (_, index) => make(index));
 
-function select(type: EntityType, ids: string[], lastDate: string | null = null, recentlyActive = 0): Selection {
+/** A selection of the type; all of them and `others` more were active on `lastDate`. */
+function select(type: EntityType, ids: string[], lastDate: string | null = null, others: string[] = []): Selection {
   const entities = ids.map((id) => ({ id, name: id, lastDate, recentRuns: 0, statsUpdatedAtMs: null }));
+  const isRecent = lastDate !== null && lastDate >= statisticsWindow(today).start;
+  const recentlyActive = isRecent ? [...ids, ...others].map((id) => ({ id, lastDate })) : [];
   return { type, entities, skipped: 0, recentlyActive };
 }
 
 /** Gathers from the API; returns the row of each entity by its id, or why there is none. Throws what ends a run. */
-async function outcomes(strategy: Strategy, selections: Selection[], force = false) {
-  const { api: client, stop, close } = openApi(api.url, 2, { firstRetryMs: 1 });
-  const tell = () => {};
+async function outcomes(strategy: 'walk' | 'sweep', selections: Selection[], force = false, lines: string[] = []) {
+  const { api: client, stop, close, events } = openApi(api.url, 2, { firstRetryMs: 1 });
+  events.listen((event) => event.kind === 'line' && lines.push(event.line));
   const found = new Map<string, StatisticsRow | string>();
   try {
-    const window = statisticsWindow(today);
+    const options: GatherOptions = { api: client, window: statisticsWindow(today), tell: events.tell, stop, force };
     const types = selections.map(({ type }) => type);
-    const selecting = Promise.resolve(selections);
-    const gathering = await gather(strategy, types, selecting, { api: client, window, tell, stop, force });
-    for (const { type, entities } of selections) {
-      for await (const outcome of gathering.outcomes(type, entities)) {
-        found.set(outcome.entity.id, 'row' in outcome ? outcome.row : outcome.failure);
-      }
+    const gathering =
+      strategy === 'walk'
+        ? walk(selections, options)
+        : await sweep(Promise.resolve(selections), Promise.resolve(undefined), types, options);
+    for await (const outcome of gathering.outcomes) {
+      found.set(outcome.entity.id, 'row' in outcome ? outcome.row : outcome.failure);
     }
     stop.signal.throwIfAborted();
     return found;
@@ -96,7 +99,7 @@ describe('the pages of a walked entity', () => {
 
 /** Some races in the whole window, and 250 in its last weeks: pages of 100 begin at 0, 100 and 200. */
 describe('results that change between pages', () => {
-  const season = makeSeason({ today, jockeys: 20, trainers: 12, owners: 30, races: 40 });
+  const season = makeSeason({ today, jockeys: 20, trainers: 12, owners: 30, races: 90 });
   const busyId = season.jockeys[0]?.id ?? '';
   const idsOf = (entities: readonly { id: string }[]) => entities.map(({ id }) => id);
   const selections = entityTypes.map((type) => select(type, idsOf(season[type.name])));
@@ -159,7 +162,7 @@ describe('results that change between pages', () => {
     ['another race takes the place of one', 2, takeAnotherPlace],
   ];
 
-  describe.each<[Strategy, Selection[]]>([
+  describe.each<['walk' | 'sweep', Selection[]]>([
     ['sweep', selections],
     ['walk', [select(jockeys, [busyId])]],
   ])('(in a %s)', (strategy, selected) => {
@@ -231,59 +234,182 @@ describe('results that change between pages', () => {
   });
 });
 
-describe('the safety brake of a sweep', () => {
-  const ids = (count: number, prefix = 'own') => series(count, (index) => `${prefix}_${index}`);
-  const raceOf = (ownerIds: string[]) => race('rac_1', 0, ...ownerIds.map((owner_id) => ({ owner_id })));
+/** A race in each week of the year, of others than those who are asked about; it has a winner. */
+const ofOthers = series(53, (week) => race(`rac_other_${week}`, week * 7, { position: '1' }));
+const ids = (count: number, prefix = 'own') => series(count, (index) => `${prefix}_${index}`);
+const raceOf = (ownerIds: string[], daysAgo = 0) =>
+  race(`rac_of_${daysAgo}`, daysAgo, ...ownerIds.map((owner_id) => ({ owner_id })));
+const failuresOf = (found: Map<string, unknown>) => [...found.values()].filter((one) => typeof one === 'string');
+
+describe('a sweep that cannot be true', () => {
   const vanished = expect.stringMatching(/^results vanished: the database has 20\d\d-/);
 
-  it('stops without any race, unless forced', async () => {
+  it('stops without any race, asked for three times, unless forced', async () => {
     await serve([]);
     const selections = [select(owners, ids(1))];
-    await expect(outcomes('sweep', selections)).rejects.toMatchObject(unsafe(/no GB or IRE race .*--force/));
+    const told = unsafe(/no GB or IRE race at all from .*Nothing was written.*--force/);
+    await expect(outcomes('sweep', selections)).rejects.toMatchObject(told);
+    const queries = api.calls.map(
+      ({ url }) => `${url.searchParams.get('start_date')} ${url.searchParams.get('end_date')}`,
+    );
+    expect(queries.filter((query) => query.endsWith(` ${today}`))).toHaveLength(3);
     expect(await outcomes('sweep', selections, true)).toEqual(naiveRows([], owners, ids(1)));
   });
 
+  it('stops where no race has a winner', async () => {
+    await serve(
+      ofOthers.map((one) => ({ ...one, runners: one.runners.map((runner) => ({ ...runner, position: '' })) })),
+    );
+    await expect(outcomes('sweep', [select(owners, ids(1))])).rejects.toMatchObject(unsafe(/no winner of any race/));
+  });
+
   it.each([
-    [0, false],
-    [5, false],
-    [6, true],
-    [100, true],
-  ])('with %i of 100 recently active entities without a race stops: %s', async (count, stops) => {
-    await serve([raceOf(ids(100).slice(count))]);
-    const selections = [select(owners, ids(100), daysBefore(today, 10), 100)];
-    const failuresOf = (found: Map<string, unknown>) => [...found.values()].filter((one) => typeof one === 'string');
+    ['four weeks, counted back from today,', 28, 55, 28],
+    ['the first four weeks', 0, 27, 28],
+    ['five weeks in which five races are usual', 30, 64, 0],
+  ])('with %s without a race stops, or does not: days %i to %i ago', async (_, first, last, days) => {
+    const ago = ({ date }: SeasonRace) => (Date.parse(today) - Date.parse(date)) / 86_400_000;
+    await serve(ofOthers.filter((one) => ago(one) < first || ago(one) > last));
+    const gathering = outcomes('sweep', [select(owners, ids(1))]);
+    if (days === 0) return void expect((await gathering).size).toBe(1);
+    await expect(gathering).rejects.toMatchObject(unsafe(/no GB or IRE race at all from/));
+  });
+
+  it('with four weeks without a race where twenty are usual stops; an answer that is empty once does not', async () => {
+    const daily = series(366, (day) => race(`rac_daily_${day}`, day, { position: '1' }));
+    await serve(daily.filter((_, day) => day < 40 || day > 67));
+    await expect(outcomes('sweep', [select(owners, ids(1))])).rejects.toMatchObject(unsafe(/no GB or IRE race at all/));
+    for (const one of daily.slice(40, 68)) api.publish(one);
+    let empties = 0;
+    api.options.intercept = ({ url }, response, next) => {
+      const isFirst = url.searchParams.get('end_date') === today && ++empties <= 2;
+      return isFirst ? void response.end('{"results": null, "total": 0}') : next();
+    };
+    expect(await outcomes('sweep', [select(jockeys, ['jky_other'])])).toEqual(
+      naiveRows(api.races, jockeys, ['jky_other']),
+    );
+    expect(empties).toBe(3);
+  });
+
+  it.each([
+    [0, 100, false],
+    [5, 100, false],
+    [6, 100, true],
+    [100, 100, true],
+    // Two may be a merger or a void race, however few there are.
+    [2, 3, false],
+  ])('by the stored dates of %i of %i recently active entities stops: %s', async (count, all, stops) => {
+    await serve([...ofOthers, raceOf(ids(all).slice(count), 10)]);
+    const selections = [select(owners, ids(all), daysBefore(today, 10))];
     const failures = series(count, () => vanished);
-    if (stops)
-      await expect(outcomes('sweep', selections)).rejects.toMatchObject(unsafe(RegExp(`: ${count} of the 100 `)));
+    const told = unsafe(RegExp(`because ${count} of ${all} owners have no race any more, or only older ones`));
+    if (stops) await expect(outcomes('sweep', selections)).rejects.toMatchObject(told);
     else expect(failuresOf(await outcomes('sweep', selections))).toEqual(failures);
     expect(failuresOf(await outcomes('sweep', selections, true))).toEqual(failures);
   });
 
+  it('counts those who have only older races, of all of the type that were active, taken or not', async () => {
+    await serve([...ofOthers, raceOf(ids(100), 11)]);
+    const active = (taken: number, others: number) =>
+      outcomes('sweep', [
+        select(
+          owners,
+          ids(taken),
+          daysBefore(today, 10),
+          series(others, (n) => `own_x${n}`),
+        ),
+      ]);
+    await expect(active(100, 0)).rejects.toMatchObject(unsafe(/100 of 100 owners/));
+    await expect(active(3, 57)).rejects.toMatchObject(unsafe(/60 of 60 owners/));
+    const few = select(jockeys, ids(2, 'jky'), daysBefore(today, 10));
+    expect(failuresOf(await outcomes('sweep', [few]))).toEqual([vanished, vanished]);
+  });
+
+  it('reads the days again that a witness has seen otherwise', async () => {
+    await serve([...ofOthers, raceOf(ids(9), 10)]);
+    let calls = 0;
+    api.options.intercept = (call, response, next) => {
+      const isNewest = call.url.searchParams.get('end_date') === today && ++calls === 1;
+      if (!isNewest) return next();
+      const { results } = api.answer(call.url).body as { results: SeasonRace[] };
+      const some = results.filter(({ race_id }) => race_id !== 'rac_of_10');
+      response.end(JSON.stringify({ results: some, total: some.length }));
+    };
+    const lines: string[] = [];
+    const selections = [select(owners, ids(9), daysBefore(today, 10))];
+    expect(await outcomes('sweep', selections, false, lines)).toEqual(naiveRows(api.races, owners, ids(9)));
+    expect(lines.join('\n')).toMatch(/Reading again, because 9 of 9 owners have no race any more/);
+    expect(api.calls).toHaveLength(6);
+  });
+
   it.each([
-    [0, 'stops'],
-    [300, 'stops'],
-    [301, 'fails'],
     [365, 'fails'],
     [366, 'is written'],
     [null, 'is written'],
-  ])('is for entities active lately: one without a race now and %j days ago %s', async (ago, then) => {
-    await serve([raceOf(['own_other'])], { owners: [{ id: 'own_1', name: 'One' }] });
-    const selections = [select(owners, ['own_1'], ago === null ? null : daysBefore(today, ago), 1)];
-    const blank = naiveRows([], owners, ['own_1']);
-    const found = then === 'is written' ? blank : new Map([['own_1', vanished]]);
-    if (then === 'stops') await expect(outcomes('sweep', selections)).rejects.toMatchObject(unsafe(/1 of the 1 /));
-    else expect(await outcomes('sweep', selections)).toEqual(found);
-    expect(await outcomes('walk', selections)).toEqual(found);
+  ])('is nothing that one entity is, without a race now and %j days ago: it %s', async (ago, then) => {
+    await serve(ofOthers, { owners: [{ id: 'own_1', name: 'One' }] });
+    const selections = [select(owners, ['own_1'], ago === null ? null : daysBefore(today, ago))];
+    const found = then === 'fails' ? new Map([['own_1', vanished]]) : naiveRows([], owners, ['own_1']);
+    expect(await outcomes('sweep', selections)).toEqual(found);
+  });
+});
+
+describe('a walk', () => {
+  const known = (count: number) => ({ owners: ids(count).map((id) => ({ id, name: id })) });
+  const yesterday = addDays(today, -1);
+
+  it('believes two answers that agree against the stored date, and tells it', async () => {
+    await serve([raceOf(['own_0'], 1), raceOf(['own_1'], 5)], known(3));
+    const lines: string[] = [];
+    const found = await outcomes('walk', [select(owners, ids(3), yesterday)], false, lines);
+    expect(found).toEqual(naiveRows(api.races, owners, ids(3)));
+    expect(api.calls).toHaveLength(5);
+    expect(lines.sort()).toEqual(
+      ids(3)
+        .slice(1)
+        .map((id) => `owners ${id} ${id}: ${notBelieved(yesterday)}: asked twice, both answers agree.`),
+    );
+  });
+  const notBelieved = (date: string) =>
+    `the API has no race of ${date} or later any more, which is the date that is stored`;
+
+  it.each([
+    ['that is right', 1, naiveRows],
+    ['that is another one again', 2, () => new Map([['own_0', expect.stringContaining('others each time')]])],
+  ])(
+    'does not believe a first answer against the stored date when there is a second %s',
+    async (_, wrong, expected) => {
+      await serve([raceOf(['own_0'], 1), raceOf(['own_0'], 9), raceOf(['own_0'], 5)]);
+      api.options.intercept = ({ url, number }, response, next) => {
+        if (number > wrong) return next();
+        const { results } = api.answer(url).body as { results: SeasonRace[] };
+        const older = results.filter(({ date }) => date < daysBefore(today, number === 1 ? 1 : 5));
+        response.end(JSON.stringify({ results: older, total: older.length }));
+      };
+      const found = await outcomes('walk', [select(owners, ['own_0'], yesterday)]);
+      expect(found).toEqual(expected(api.races, owners, ['own_0']));
+      expect(api.calls).toHaveLength(2);
+    },
+  );
+
+  it.each([
+    ['ten contradicted in a row', 10, yesterday, /of 10 entities in a row.*None of these 10 was written/],
+    ['three that are all contradicted', 3, yesterday, /of 3 entities in a row.*None of these 3 was written/],
+    ['a hundred without any race', 100, null, /no race of 100 entities.*None of these 100 was written/],
+  ])('stops at %s, unless forced', async (_, count, lastDate, told) => {
+    await serve([], known(count));
+    const selections = [select(owners, ids(count), lastDate)];
+    await expect(outcomes('walk', selections)).rejects.toMatchObject(unsafe(told));
+    expect(await outcomes('walk', selections, true)).toEqual(naiveRows([], owners, ids(count)));
   });
 
-  it('counts the types together, each by its own races, of all that were active, selected or not', async () => {
-    await serve([raceOf(ids(100))]);
-    const active = (type: EntityType, prefix: string, selected: number, of: number) =>
-      select(type, ids(selected, prefix), today, of);
-    const owned = active(owners, 'own', 100, 100);
-    const stopped = outcomes('sweep', [owned, active(jockeys, 'jky', 6, 6)]);
-    await expect(stopped).rejects.toMatchObject(unsafe(/6 of the 106 /));
-    expect((await outcomes('sweep', [owned, active(jockeys, 'jky', 5, 5)])).get('jky_4')).toEqual(vanished);
-    expect((await outcomes('sweep', [active(jockeys, 'jky', 3, 100)])).get('jky_2')).toEqual(vanished);
+  it('writes nine contradicted and ninety without a race when another one has races', async () => {
+    await serve([raceOf(['own_0'])], known(100));
+    const [racing, others] = [select(owners, ['own_0'], today), ids(100).slice(1)];
+    const mixed = [select(owners, others.slice(0, 90)), select(owners, others.slice(90), yesterday), racing];
+    expect(await outcomes('walk', mixed)).toEqual(naiveRows(api.races, owners, ids(100)));
+    const ten = [racing, select(owners, others.slice(0, 90)), select(owners, ids(10, 'own_x'), yesterday)];
+    for (const id of ids(10, 'own_x')) api.publish(race(`rac_${id}`, 400, { owner_id: id }));
+    await expect(outcomes('walk', ten)).rejects.toMatchObject(unsafe(/of 10 entities in a row/));
   });
 });

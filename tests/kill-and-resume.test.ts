@@ -13,7 +13,7 @@ const timeout = 60_000 + kills * 5_000;
 const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
 
 const [jockeys, trainers] = entityTypes as [EntityType, EntityType];
-const world = sharedWorld(() => startWorld({ season: { jockeys: 130, trainers: 20, owners: 1_100, races: 60 } }));
+const world = sharedWorld(() => startWorld({ season: { jockeys: 130, trainers: 20, owners: 1_100, races: 90 } }));
 let uninterrupted: Awaited<ReturnType<typeof timelessRows>>;
 
 beforeAll(async () => {
@@ -141,7 +141,8 @@ it.each([[[]], [['--clear-checkpoints']]])(
   'a run %j killed while it selects is not hidden by the complete checkpoint of an older one',
   async (more) => {
     world.api.options.latencyMs = 0;
-    for (const type of entityTypes) placeCheckpoint(world, type, idsOf(type));
+    const yesterday = new Date(Date.now() - 24 * 3600 * 1000).toISOString();
+    for (const type of entityTypes) placeCheckpoint(world, type, idsOf(type), yesterday);
     const killed = world.start(['--all', '--strategy', 'sweep', '--rate', '1000', ...more]);
     world.database.intercept = () => void killed.child.kill('SIGKILL');
     expect(await killed.ended).toMatchObject({ signal: 'SIGKILL' });

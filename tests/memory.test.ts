@@ -4,7 +4,7 @@ import { sharedWorld, startWorld } from './world.js';
 
 /** ENTITIES=20000 for the size of the promise, which takes some minutes. */
 const owners = Number(process.env.ENTITIES ?? 3_000);
-const world = sharedWorld(() => startWorld({ season: { jockeys: 40, trainers: 30, owners, races: 60 } }));
+const world = sharedWorld(() => startWorld({ season: { jockeys: 40, trainers: 30, owners, races: 90 } }));
 
 function median(values: readonly number[]): number {
   return Math.round(values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0);
@@ -18,7 +18,7 @@ it.runIf(process.platform === 'linux')(
     /** Resident megabytes, by how many times 500 entities the latest line tells as walked. */
     const samples: number[][] = [];
     const sampling = setInterval(() => {
-      const [, walked = ''] = /.*walking owners ([\d,]+)\//s.exec(running.output()) ?? [];
+      const [, walked = ''] = /.*walking ([\d,]+)\//s.exec(running.output()) ?? [];
       const [, kilobytes] = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${running.child.pid}/status`, 'utf8')) ?? [];
       const stage = Math.floor(Number(walked.replaceAll(',', '')) / 500);
       samples[stage] ??= [];

@@ -11,8 +11,10 @@ export function naiveRow(races: readonly SeasonRace[], type: EntityType, id: str
   const [ride, rides] = type.name === 'jockeys' ? ['ride', 'rides'] : ['runner', 'runs'];
   const runs = races
     .filter(({ region }) => region === 'GB' || region === 'IRE')
-    .flatMap(({ date, runners }) => runners.map((runner) => ({ runner, date, daysAgo: daysBetween(date, day) })))
-    .filter(({ runner, daysAgo }) => runner[type.runnerIdField] === id && daysAgo >= 0 && daysAgo <= 365)
+    .flatMap(({ date, runners }) => runners.map((runner) => ({ runner, date })))
+    .filter(({ runner }) => runner[type.runnerIdField] === id)
+    .map((run) => ({ ...run, daysAgo: daysBetween(run.date, day) }))
+    .filter(({ daysAgo }) => daysAgo >= 0 && daysAgo <= 365)
     .sort((a, b) => a.daysAgo - b.daysAgo);
   const wins = runs.filter(({ runner }) => runner.position === '1' || runner.position === 'WON');
   const runs14 = runs.filter(({ daysAgo }) => daysAgo <= 13).length;
@@ -34,15 +36,17 @@ export function naiveRow(races: readonly SeasonRace[], type: EntityType, id: str
   };
 }
 
-/** The rows of these entities as of today, by id: each from its own races as above. */
-export function naiveRows(races: readonly SeasonRace[], type: EntityType, ids: Iterable<string>) {
+/** The rows of these entities, by id, as of today or another day: each from its own races as above. */
+export function naiveRows(races: readonly SeasonRace[], type: EntityType, ids: Iterable<string>, day = today) {
   const racesById = new Map<string, SeasonRace[]>();
   for (const race of races) {
     for (const id of new Set(race.runners.map((runner) => runner[type.runnerIdField]))) {
-      racesById.set(id, [...(racesById.get(id) ?? []), race]);
+      const own = racesById.get(id) ?? [];
+      own.push(race);
+      racesById.set(id, own);
     }
   }
-  return new Map(Array.from(ids, (id) => [id, naiveRow(racesById.get(id) ?? [], type, id, today)]));
+  return new Map(Array.from(ids, (id) => [id, naiveRow(racesById.get(id) ?? [], type, id, day)]));
 }
 
 function daysBetween(date: string, today: string): number {

@@ -8,7 +8,7 @@ import { password, type RunningCommand, sharedWorld, startWorld, today, username
 const rate = 12;
 /** On a busy machine some requests are on their way for longer than others; two budgets would halve the second. */
 const jitterMs = 300;
-const season = { jockeys: 30, trainers: 10, owners: 20, races: 40 };
+const season = { jockeys: 30, trainers: 10, owners: 20, races: 90 };
 
 const world = sharedWorld(() => startWorld({ season }));
 /** In a process of its own nothing but the calls themselves keeps it from noting when they arrive. */

@@ -228,7 +228,7 @@ describeOnPostgrest(() => {
       const { database, lines, close } = openServices({ api: { url: 'http://127.0.0.1' }, database: hosted }, 1);
       onTestFinished(close);
       const row = { ...new Tallies([jockeys], statisticsWindow(today)).row(jockeys, 'jky_1'), stats_updated_at: today };
-      expect(await database.writeStatistics(jockeys, [row])).toEqual(new Map());
+      expect(await database.writeStatistics(jockeys, [row])).toEqual({ refused: new Map(), gone: new Set() });
       expect(lines).toEqual([]);
       await sql('truncate ra_jockeys');
     },

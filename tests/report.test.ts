@@ -29,13 +29,13 @@ it('has the documented format, and what was asked', () => {
     options: { skip_existing: true, stale_after: '12h', resume: false, limit: 10 },
     statistics: {},
     overall: { total_entities: 0, total_processed: 0, total_successful: 0, total_failed: 0, duration: 0 },
-    ...{ strategy: null, requests: 0, exit_code: 0, stopped_by: null, failures: [] },
+    ...{ strategy: null, requests: 0, exit_code: 0, stopped_by: null, forced: [], failures: [] },
   });
 });
 
 it.each([
   ['walk', 10, 5, 16],
-  ['sweep', 12, 7, 18],
+  ['sweep', 12, 17, 18],
 ] as const)('sums up what a %s did, and how long each type took', (strategy, first, second, all) => {
   vi.useFakeTimers({ toFake: ['performance'] });
   const [jockeys, trainers] = [typeNamed('jockeys'), typeNamed('trainers')];
@@ -50,16 +50,13 @@ it.each([
   vi.advanceTimersByTime(500);
   // A walk is refused at its first entity: another strategy begins anew.
   take({ kind: 'gathering', strategy: 'walk' });
-  take({ kind: 'populating', type: jockeys });
   vi.advanceTimersByTime(500);
   take({ kind: 'gathering', strategy });
   // A walk gathers as it populates.
   vi.advanceTimersByTime(strategy === 'sweep' ? 2_000 : 0);
-  take({ kind: 'populating', type: jockeys });
   take({ kind: 'batch', type: jockeys, written: written(40), failures: failures(1) });
   vi.advanceTimersByTime(10_000);
   take({ kind: 'batch', type: jockeys, written: written(20), failures: failures(2) });
-  take({ kind: 'populating', type: trainers });
   vi.advanceTimersByTime(5_000);
   take({ kind: 'batch', type: trainers, written: written(50), failures: [] });
   const report = ended(going);

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { instantMs } from '../src/database.js';
 import type { Entity } from '../src/entity-types.js';
-import { planRun, selectEntities } from '../src/run.js';
+import type { Strategy } from '../src/events.js';
+import { chooseCandidates, planRun, takeCandidates } from '../src/plan.js';
+import { statisticsWindow } from '../src/statistics.js';
 import { jockeys } from './faults.js';
 
 describe('the plan', () => {
@@ -48,17 +50,21 @@ describe('the selection', () => {
   /** --stale-after that leaves out what was updated at this instant or later. */
   const freshSince = (instant: string) => ({ text: '', ms: startedAt.getTime() - Date.parse(instant) });
 
-  async function select(options: Partial<Parameters<typeof selectEntities>[3]> = {}, writtenIds: string[] = []) {
+  type Rules = Partial<Parameters<typeof chooseCandidates>[2] & { limit: number }>;
+  async function choose({ skipExisting = false, staleAfter }: Rules = {}, last: string[] = []) {
     const pages = (async function* () {
       yield* rows;
     })();
-    const rules = { skipExisting: false, ...options };
-    const selection = await selectEntities(jockeys, pages, new Set(writtenIds), rules, startedAt);
-    // Of all rows, whatever is selected.
-    expect(selection).toMatchObject({ type: jockeys, recentlyActive: 4 });
-    return selection;
+    const window = statisticsWindow('2026-07-01');
+    return await chooseCandidates(jockeys, pages, { skipExisting, staleAfter }, new Set(last), window, startedAt);
   }
-  const numbers = (entities: Entity[]) => entities.map(({ id }) => Number(id.slice(4)));
+  const checkpointOf = (ids: string[], day: string | undefined) => ({ ids: new Set(ids), timestamp: day, day });
+  async function select(rules: Rules = {}, writtenIds: string[] = [], strategy: Strategy = 'walk', day = '2026-07-01') {
+    const checkpoint = checkpointOf(writtenIds, day);
+    const [taken] = takeCandidates([{ ...(await choose(rules)), checkpoint }], strategy, '2026-07-01', rules.limit);
+    return taken ?? expect.fail('of the one type');
+  }
+  const numbers = (entities: readonly Entity[]) => entities.map(({ id }) => Number(id.slice(4)));
 
   it('has the most recently active first, those of one date by id, those without a date last', async () => {
     const { entities, skipped } = await select();
@@ -79,5 +85,38 @@ describe('the selection', () => {
     const selection = await select(options, writtenIds);
     expect(numbers(selection.entities)).toEqual(selected);
     expect(selection.skipped).toBe(skipped);
+  });
+
+  it('knows all that were active in the window, selected or not', async () => {
+    const { recentlyActive } = await select({ skipExisting: true, limit: 1 }, ['jky_7']);
+    expect(recentlyActive.map(({ id }) => id)).toEqual(['jky_2', 'jky_3', 'jky_4', 'jky_5', 'jky_7']);
+  });
+
+  it('has those at the end that have failed before', async () => {
+    expect(numbers((await choose({}, ['jky_4', 'jky_7'])).entities)).toEqual([2, 5, 3, 1, 6, 4, 7]);
+  });
+
+  it.each([
+    ['walk', '2026-07-01', [5, 7, 3, 1, 6]],
+    ['sweep', '2026-07-01', [5, 7, 3, 1, 6]],
+    ['walk', '2026-06-30', [5, 7, 3, 1, 6]],
+    ['sweep', '2026-06-30', [4, 2, 5, 7, 3, 1, 6]],
+  ] as const)(
+    'leaves out of a %s what the checkpoint of %s has, unless it costs nothing to renew it',
+    async (...row) => {
+      const [strategy, day, left] = row;
+      const { entities, skipped, resumed } = await select({}, ['jky_4', 'jky_2'], strategy, day);
+      expect(numbers(entities)).toEqual(left);
+      expect(skipped).toBe(7 - left.length);
+      expect(resumed?.day).toBe(left.length < 7 ? day : undefined);
+    },
+  );
+
+  it.each([
+    ['2026-07-01', 0],
+    ['2026-06-30', 7],
+  ])('of a checkpoint of %s that covers everything is %i entities', async (day, count) => {
+    const all = rows.flat().map(({ id }) => id);
+    expect((await select({}, all, 'walk', day)).entities).toHaveLength(count);
   });
 });

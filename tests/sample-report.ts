@@ -20,6 +20,7 @@ export function reportWith(changes: Partial<Report> = {}): Report {
     overall: { total_entities: 54429, total_processed: 54364, total_successful: 54334, total_failed: 30, duration: 95 },
     strategy: 'sweep',
     requests: 135,
+    forced: [],
     exit_code: 0,
     stopped_by: null,
     failures: [],

@@ -3,7 +3,7 @@ import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { checkpointIds, expectNaiveRows, latestReport, reports, until, writtenIds } from './watching.js';
 import { preloaded, type RunningCommand, sharedWorld, startWorld } from './world.js';
 
-const world = sharedWorld(() => startWorld({ season: { jockeys: 40, trainers: 30, owners: 60, races: 60 } }));
+const world = sharedWorld(() => startWorld({ season: { jockeys: 40, trainers: 30, owners: 60, races: 90 } }));
 
 const [jockeys, trainers, owners] = entityTypes as [EntityType, EntityType, EntityType];
 const walk = (type: EntityType, rate: number) => ['--entities', type.name, '--strategy', 'walk', '--rate', `${rate}`];

@@ -191,6 +191,15 @@ it('who is in a new race is known, and stays so when the race is gone', async ()
   expect(await page('/owners/own_new/results')).toMatchObject({ results: null, total: 0 });
 });
 
+it('moves on to another day, and tells what it would answer with other races', async () => {
+  const path = '/results?start_date=2025-07-01&end_date=2026-06-30';
+  expect(idsOf((await page(path)).results ?? [])).toHaveLength(50);
+  api.options.today = '2026-07-02';
+  expect((await ask(path)).status).toBe(422);
+  expect((await page('/results?limit=1')).results?.[0]?.date).toBe(today);
+  expect(api.answer(new URL(`${api.url}/results`), season.races.slice(0, 3)).body).toMatchObject({ total: 3 });
+});
+
 it('records the calls and lets a test answer in its place', async () => {
   api.options.intercept = (call, response, next) => (call.number === 1 ? void response.writeHead(503).end() : next());
   expect((await ask('/results?limit=1')).status).toBe(503);

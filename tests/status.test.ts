@@ -9,7 +9,6 @@ import { describeStatus, readStatus } from '../src/show/status.js';
 import { jockeys, typeNamed } from './faults.js';
 import { reportWith } from './sample-report.js';
 import { ownFolder } from './watching.js';
-import { usualOptions } from './world.js';
 
 const now = new Date('2026-07-01T12:00:00Z');
 const folder = ownFolder();
@@ -119,7 +118,7 @@ it('reads reports of the original program', () => {
 
 it('tells what --resume would do', () => {
   vi.setSystemTime(now);
-  const checkpoint = openCheckpoint(folder(), jockeys, usualOptions, () => {});
+  const checkpoint = openCheckpoint(folder(), jockeys, undefined, () => {});
   checkpoint.add(['jky_1', 'jky_2'], 0);
   writeFileSync(folder('checkpoint_owners.json'), '{"torn');
   const status = readStatus(folder(), now);

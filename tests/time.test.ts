@@ -1,19 +1,18 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { Strategy } from '../src/events.js';
 import { type Fault, html, status, typeNamed, wholeTables } from './faults.js';
 import { expectNaiveRows } from './watching.js';
 import { type HereOptions, preloaded, sharedWorld, startWorld } from './world.js';
 
-const world = sharedWorld(() => startWorld({ season: { jockeys: 14, trainers: 6, owners: 10, races: 30 } }));
+const world = sharedWorld(() => startWorld({ season: { jockeys: 14, trainers: 6, owners: 10, races: 90 } }));
 
 const callsBefore = { walk: 9, sweep: 3 };
 const minutes = (count: number) => count * 60_000;
 const strategies = ['walk', 'sweep'] as const;
 
 /** After some calls the API refuses all for a time; when it did, and the first call after it, by the clock given. */
-function ban(strategy: Strategy, lastsMs: number, clock: () => number, refuse: Fault = status(429)) {
+function ban(strategy: keyof typeof callsBefore, lastsMs: number, clock: () => number, refuse: Fault = status(429)) {
   const found = { refusedAtMs: [] as number[], overAtMs: 0 };
   let beganAtMs: number | undefined;
   world.api.options.intercept = (call, response, next) => {

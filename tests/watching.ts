@@ -51,6 +51,7 @@ export function checkpointIds(world: Pick<World, 'folder'>, { name }: EntityType
     processed_ids: expect.any(Array),
     count: processed_ids.length,
     timestamp: expect.any(String),
+    ...('rows_from' in checkpoint && { rows_from: expect.stringMatching(/^20/) }),
   });
   return processed_ids;
 }
@@ -60,9 +61,9 @@ export function placeCheckpoint(
   world: Pick<World, 'folder'>,
   { name }: EntityType,
   ids: readonly string[],
-  timestamp?: string,
+  timestamp: string | null = new Date().toISOString(),
 ): void {
-  const checkpoint = { entity_type: name, processed_ids: ids, count: ids.length, timestamp };
+  const checkpoint = { entity_type: name, processed_ids: ids, count: ids.length, timestamp: timestamp ?? undefined };
   writeFileSync(join(world.folder, 'logs', `checkpoint_${name}.json`), JSON.stringify(checkpoint, null, 2));
 }
 

@@ -113,9 +113,20 @@ export function sharedWorld(start: () => Promise<World>): World {
 }
 
 /** In an environment with this, a command runs the script before itself. */
-export const preloaded = (script: string) => ({
-  NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(script)}`,
-});
+export function preloaded(script: string): Record<string, string> {
+  return { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(script)}` };
+}
+
+/** What lets a command in a process of its own begin at this instant. */
+export function withClock(instant: string): Record<string, string> {
+  return preloaded(`
+    const RealDate = Date;
+    const shiftMs = ${Date.parse(instant)} - RealDate.now();
+    globalThis.Date = class extends RealDate {
+      constructor(...parts) { parts.length > 0 ? super(...parts) : super(RealDate.now() + shiftMs); }
+      static now() { return RealDate.now() + shiftMs; }
+    };`);
+}
 
 /** The built command as a child process with exactly this environment. `shell` may set limits before it starts. */
 export function startCommand(args: string[], cwd: string, environment: Record<string, string>, shell = '') {

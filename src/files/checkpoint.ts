@@ -1,10 +1,10 @@
-import { readFileSync, renameSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import type { EntityType } from '../entity-types.js';
 import { errorCode, exitCodes, FatalError } from '../errors.js';
 import type { Tell } from '../events.js';
-import { formatCount, printable } from '../format.js';
+import { printable } from '../format.js';
 import type { PopulateOptions } from '../options.js';
 import { filesUnusable, writeWholeFile } from './whole-file.js';
 
@@ -12,23 +12,27 @@ const checkpointSchema = z.object({
   entity_type: z.string(),
   processed_ids: z.array(z.string()),
   timestamp: z.string().transform(printable).optional(),
+  /** The UTC day of its oldest rows, where a run has gone on from a checkpoint of an earlier day. */
+  rows_from: z.iso.date().optional(),
 });
 
 const checkpointPath = (directory: string, { name }: EntityType) => join(directory, `checkpoint_${name}.json`);
 
 /**
- * What `logs/checkpoint_<type>.json` holds: the ids whose rows have been written, and when it was saved, as the file
- * says; or why the file is no checkpoint. Undefined if there is no file.
+ * What `logs/checkpoint_<type>.json` holds: the ids whose rows have been written, when it was saved and of which UTC day
+ * the rows are, as far as the file says; or why the file is no checkpoint. Undefined if there is no file.
  */
 export function readCheckpoint(
   directory: string,
   type: EntityType,
-): { ids: Set<string>; timestamp: string | undefined } | { unusable: string } | undefined {
+): { ids: Set<string>; timestamp: string | undefined; day: string | undefined } | { unusable: string } | undefined {
   const path = checkpointPath(directory, type);
   try {
-    const { entity_type, processed_ids, timestamp } = checkpointSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+    const found = checkpointSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+    const { entity_type, processed_ids, timestamp, rows_from } = found;
     if (entity_type !== type.name) return { unusable: `it is a checkpoint of ${printable(entity_type)}` };
-    return { ids: new Set(processed_ids), timestamp };
+    const day = rows_from ?? /^\d{4}-\d\d-\d\d/.exec(timestamp ?? '')?.[0];
+    return { ids: new Set(processed_ids), timestamp, day };
   } catch (error) {
     const code = errorCode(error);
     if (code === 'ENOENT') return undefined;
@@ -38,35 +42,58 @@ export function readCheckpoint(
   }
 }
 
+/** What --resume goes on from. */
+export type FoundCheckpoint = Exclude<ReturnType<typeof readCheckpoint>, { unusable: string } | undefined>;
+
+/** The checkpoint that a run goes on from; undefined if it is to start anew. Throws FatalError (files unusable). */
+export function findCheckpoint(
+  directory: string,
+  type: EntityType,
+  { resume, clearCheckpoints, dryRun }: Pick<PopulateOptions, 'resume' | 'clearCheckpoints' | 'dryRun'>,
+  tell: Tell,
+): FoundCheckpoint | undefined {
+  const path = checkpointPath(directory, type);
+  if (clearCheckpoints && !dryRun) rmSync(path, { recursive: true, force: true });
+  const found = clearCheckpoints || !resume ? undefined : readCheckpoint(directory, type);
+  if (found && 'unusable' in found) {
+    const advice = 'Mend it, or run without --resume to start over.';
+    throw new FatalError(exitCodes.filesUnusable, `${path} cannot be used: ${found.unusable}. ${advice}`);
+  }
+  if (resume && found === undefined) {
+    tell({ kind: 'line', line: `${type.name}: no checkpoint to resume from; starting from the beginning.` });
+  }
+  return found;
+}
+
 /** The growing checkpoint of a run. */
 export type Checkpoint = ReturnType<typeof openCheckpoint>;
 
 /**
- * Opens a run's checkpoint with the ids that the run leaves out because their rows are written. The file is written
- * anew at once, before anything else: the checkpoint of an older run must not seem to be this one's after a crash,
- * and a folder that cannot be written had better fail now. A file that is not this type's checkpoint is kept aside.
- * @throws FatalError (files unusable), also when the run was to go on from such a file
+ * Opens a run's checkpoint when writing begins, with the ids that the run leaves out. Where it leaves out none, the file
+ * of an earlier run is kept aside: it must not seem to be this one's, and somebody may only have forgotten --resume.
+ * @throws FatalError (files unusable)
  */
-export function openCheckpoint(directory: string, type: EntityType, options: PopulateOptions, tell: Tell) {
-  const ids = idsToLeaveOut(directory, type, options, tell);
+export function openCheckpoint(directory: string, type: EntityType, leftOut: FoundCheckpoint | undefined, tell: Tell) {
+  const path = checkpointPath(directory, type);
+  const ids = new Set(leftOut?.ids);
+  if (ids.size === 0) keepEarlierAside(directory, type, tell);
   let savedAtMs = performance.now();
-  let isSaved = options.dryRun;
+  let isSaved = ids.size > 0;
   const save = () => {
     if (isSaved) return;
     const timestamp = new Date().toISOString();
     const checkpoint = { entity_type: type.name, processed_ids: [...ids], count: ids.size, timestamp };
-    writeWholeFile(checkpointPath(directory, type), `${JSON.stringify(checkpoint)}\n`);
+    const rows_from = timestamp.startsWith(leftOut?.day ?? '') ? undefined : leftOut?.day;
+    writeWholeFile(path, `${JSON.stringify({ ...checkpoint, rows_from })}\n`);
     savedAtMs = performance.now();
     isSaved = true;
   };
   save();
   return {
-    type,
-    writtenIds: ids,
     /** Takes ids, only those whose rows have been written, and saves them unless it did less than so long ago. */
-    add: (more: Iterable<string>, intervalMs: number) => {
+    add: (more: readonly string[], intervalMs: number) => {
       for (const id of more) ids.add(id);
-      isSaved = false;
+      isSaved &&= more.length === 0;
       if (performance.now() - savedAtMs >= intervalMs) save();
     },
     /** Saves what is not saved yet. */
@@ -74,33 +101,16 @@ export function openCheckpoint(directory: string, type: EntityType, options: Pop
   };
 }
 
-function idsToLeaveOut(
-  directory: string,
-  type: EntityType,
-  { resume, clearCheckpoints, dryRun }: PopulateOptions,
-  tell: Tell,
-): Set<string> {
-  const say = (line: string) => tell({ kind: 'line', line });
+function keepEarlierAside(directory: string, type: EntityType, tell: Tell): void {
   const path = checkpointPath(directory, type);
-  const found = clearCheckpoints ? undefined : readCheckpoint(directory, type);
+  const found = readCheckpoint(directory, type);
+  const say = (line: string) => tell({ kind: 'line', line });
   if (found && 'unusable' in found) {
     const suffix = `unusable-${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}`;
-    const kept = dryRun ? '' : ` It is kept as ${keepAside(path, suffix)}.`;
-    const what = `${path} cannot be used: ${found.unusable}.${kept}`;
-    const advice = 'Mend it and put it back, or run without --resume to start over.';
-    if (resume) throw new FatalError(exitCodes.filesUnusable, `${what} ${advice}`);
-    say(what);
-    return new Set();
+    say(`${path} cannot be used: ${found.unusable}. It is kept as ${keepAside(path, suffix)}.`);
+  } else if (found && found.ids.size > 0) {
+    say(`${type.name}: the checkpoint of an earlier run is kept as ${keepAside(path, 'previous')}.`);
   }
-  if (found && resume) {
-    const { ids, timestamp = 'an unknown time' } = found;
-    say(`${type.name}: resuming after ${formatCount(ids.size)} written, checkpoint of ${timestamp}.`);
-    return ids;
-  }
-  if (resume) say(`${type.name}: no checkpoint to resume from; starting from the beginning.`);
-  // Not lost at once: somebody may only have forgotten --resume.
-  if (found && found.ids.size > 0 && !dryRun) keepAside(path, 'previous');
-  return new Set();
 }
 
 function keepAside(path: string, suffix: string): string {

@@ -32,6 +32,8 @@ export interface Report {
   overall: ReturnType<typeof sumUp>;
   strategy: Strategy | null;
   requests: number;
+  /** What a witness contradicts and --force had written all the same. */
+  forced: string[];
   exit_code: ExitCode;
   /** Why the run ended before its end, for people. */
   stopped_by: string | null;
@@ -48,32 +50,33 @@ export interface EndedRun {
 }
 
 /** What a report gathers as the run goes on. */
-type Gathered = Pick<Report, 'statistics' | 'strategy' | 'requests' | 'failures'>;
+type Gathered = Pick<Report, 'statistics' | 'strategy' | 'requests' | 'forced' | 'failures'>;
 
 /** The report of a run, which grows as it listens. */
 export function startReport(options: PopulateOptions, startedAt: Date) {
   const startedAtMs = performance.now();
-  const gathered: Gathered = { statistics: {}, strategy: null, requests: 0, failures: [] };
-  const { statistics, failures } = gathered;
-  let sinceMs = startedAtMs;
-  let gatheringMs: number | undefined;
+  const gathered: Gathered = { statistics: {}, strategy: null, requests: 0, forced: [], failures: [] };
+  const { statistics, forced, failures } = gathered;
+  const sinceMs = new Map<EntityTypeName, number>();
+  let gatheringMs = startedAtMs;
 
   function take(event: RunEvent): void {
     if (event.kind === 'request') gathered.requests += 1;
+    else if (event.kind === 'forced') forced.push(event.what);
     else if (event.kind === 'selected') {
       statistics[event.type.name] = { ...noFigures, total: event.total, skipped: event.skipped };
     } else if (event.kind === 'gathering') {
       gathered.strategy = event.strategy;
-      sinceMs = performance.now();
-      gatheringMs = undefined;
-    } else if (event.kind === 'populating') {
-      // A sweep, which ends before the first type is populated, serves all of them: its time is part of each.
-      gatheringMs ??= performance.now() - sinceMs;
-      sinceMs = performance.now() - gatheringMs;
+      gatheringMs = performance.now();
     } else if (event.kind === 'batch') {
+      const { name } = event.type;
       failures.push(...event.failures);
-      const before = statistics[event.type.name] ?? noFigures;
-      statistics[event.type.name] = figuresAfter(before, event, (performance.now() - sinceMs) / 1000);
+      // A sweep serves all types: its time is part of each. A walk comes to one type after the other.
+      const since = sinceMs.get(name) ?? gatheringMs;
+      sinceMs.set(name, since);
+      if (gathered.strategy === 'walk') gatheringMs = performance.now();
+      const before = statistics[name] ?? noFigures;
+      statistics[name] = figuresAfter(before, event, (performance.now() - since) / 1000);
     }
   }
 
@@ -102,13 +105,15 @@ function askedOf(options: PopulateOptions): Pick<Report, 'entity_types' | 'mode'
 const noFigures = { total: 0, processed: 0, successful: 0, failed: 0, skipped: 0, duration: 0, rate: 0 };
 
 /** A type's figures after another batch, so many seconds since its start. */
-function figuresAfter(before: TypeStatistics, { written, failures }: Batch, seconds: number): TypeStatistics {
+function figuresAfter(before: TypeStatistics, batch: Batch, seconds: number): TypeStatistics {
+  const { written, failures, passedOver = 0 } = batch;
+  const total = before.total - passedOver;
   const successful = before.successful + written.length;
   const failed = before.failed + failures.length;
   const processed = successful + failed;
   const duration = Number(seconds.toFixed(2));
   const rate = Number((processed / Math.max(seconds, 0.001)).toFixed(3));
-  return { ...before, successful, failed, processed, duration, rate };
+  return { ...before, total, successful, failed, processed, duration, rate };
 }
 
 function sumUp(statistics: Report['statistics'], seconds: number) {
@@ -141,7 +146,14 @@ const savedReportSchema = z.object({
   requests: z.number().optional(),
   exit_code: z.number().optional(),
   stopped_by: z.string().nullable().optional(),
+  failures: z.array(z.object({ id: z.string() })).optional(),
 });
+
+/** The ids of those that have failed in a run whose report is there. */
+export function lastFailures(directory: string): Set<string> {
+  const reports = [...savedReports(directory)];
+  return new Set(reports.flatMap(({ failures = [] }) => failures.map(({ id }) => id)));
+}
 
 /** The reports in a folder, newest first; files that are none are passed over. */
 export function* savedReports(directory: string) {
@@ -168,13 +180,14 @@ export function lastSweep(directory: string): { requests: number; entities: numb
 }
 
 /**
- * Writes the report under its timestamp (UTC), or a later one's name, never over another one, and `page` of it beside
- * it. That either cannot be written is the run's outcome if nothing worse is.
+ * Writes the report under its timestamp (UTC), or a later one's name, never over another one but a refresh's over that
+ * of the one before, and `page` of it beside it. That either cannot be written is the run's outcome if nothing worse is.
  */
 export function saveReport(directory: string, report: Report, page?: (report: Report) => string): EndedRun {
   let path = '';
   try {
-    path = claimName(directory, report.timestamp);
+    const isRefresh = report.strategy === 'refresh';
+    path = isRefresh ? join(directory, refreshReport) : claimName(directory, report.timestamp);
     writeReport(path, report);
   } catch (error) {
     removeQuietly(path);
@@ -195,6 +208,9 @@ export function saveReport(directory: string, report: Report, page?: (report: Re
     return { report: failed, reportPath: path };
   }
 }
+
+/** Of each refresh in place of the one before: there may be one every five minutes. */
+const refreshReport = 'statistics_refresh_report.json';
 
 function writeReport(path: string, report: Report): void {
   writeWholeFile(path, `${JSON.stringify(report, null, 2)}\n`);

@@ -5,7 +5,7 @@ import { errorCode, exitCodes, FatalError } from '../errors.js';
  * Replaces a file so that a reader, and a crash at any moment, sees the old content or the new one, never half.
  * @throws FatalError (files unusable)
  */
-export function writeWholeFile(path: string, content: string): void {
+export function writeWholeFile(path: string, content: string | Uint8Array): void {
   const draft = `${path}.tmp`;
   try {
     writeFileSync(draft, content, { flush: true });

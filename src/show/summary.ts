@@ -1,6 +1,6 @@
+import type { Selection } from '../entity-types.js';
 import type { EndedRun, Report } from '../files/report.js';
 import { formatCount, formatDuration, formatRate, formatTable, printable } from '../format.js';
-import type { Selection } from '../gather.js';
 
 const sampleSize = 5;
 
