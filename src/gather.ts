@@ -5,6 +5,7 @@ import { formatCount } from './format.js';
 import { pageSize, type RacingApi, type ResultsQuery } from './racing-api.js';
 import { type ReadPage, readInTurn, readings } from './reading.js';
 import {
+  asWitness,
   type Doubt,
   describeLosses,
   doubtsAbout,
@@ -61,7 +62,8 @@ export async function sweep(
 ): Promise<Gathering> {
   const { window, tell } = options;
   const reading = readWindow(options);
-  const [first, remembered, selections] = await Promise.all([reading, remembering, selecting]);
+  const [first, last, selections] = await Promise.all([reading, remembering, selecting]);
+  const remembered = asWitness(last, window);
   tell({ kind: 'line', line: `Swept ${formatCount(first.size)} races.` });
   let season = first;
   for (let again = 0; ; again += 1) {
@@ -108,7 +110,8 @@ function tally(season: Season, types: readonly EntityType[], window: StatisticsW
 export function stopUnlessForced(what: string, unwritten: string, { force, tell, stop }: GatherOptions): void {
   if (force) {
     tell({ kind: 'forced', what });
-    return tell({ kind: 'line', line: `Going on all the same, for --force: ${what}.` });
+    tell({ kind: 'line', line: `Going on all the same, for --force: ${what}.` });
+    return;
   }
   const advice = 'If you know why this is right, run again with --force.';
   const error = new FatalError(exitCodes.unsafeToWrite, `Stopped, because ${what}. ${unwritten} ${advice}`);

@@ -48,7 +48,7 @@ export type Taken = Selection & { resumed: FoundCheckpoint | undefined };
 
 /**
  * What a run takes of its candidates. A checkpoint of an earlier day leaves nothing out of a sweep, to which all rows
- * cost no request more, and of a walk that would have nothing to do then.
+ * cost no request more; nor does one that covers all of its type.
  */
 export function takeCandidates(
   candidates: readonly Candidates[],
@@ -56,12 +56,11 @@ export function takeCandidates(
   today: string,
   limit?: number,
 ): Taken[] {
-  const left = ({ entities, checkpoint }: Candidates) => entities.filter(({ id }) => !checkpoint?.ids.has(id));
-  const isNothingLeft = candidates.every((one) => left(one).length === 0);
   return candidates.map(({ checkpoint, ...all }) => {
+    const left = all.entities.filter(({ id }) => !checkpoint?.ids.has(id));
     const isOfToday = checkpoint?.day === today;
-    const resumed = isOfToday || (strategy === 'walk' && !isNothingLeft) ? checkpoint : undefined;
-    const entities = resumed ? left({ checkpoint, ...all }) : all.entities;
+    const resumed = isOfToday || (strategy === 'walk' && left.length > 0) ? checkpoint : undefined;
+    const entities = resumed ? left : all.entities;
     const skipped = all.skipped + all.entities.length - entities.length;
     return { ...all, entities: entities.slice(0, limit), skipped, resumed };
   });

@@ -20,7 +20,7 @@ import {
   takeCandidates,
 } from './plan.js';
 import type { RacingApi } from './racing-api.js';
-import { asWitness, type Remembered, readSeason, type Season, saveSeason } from './season.js';
+import { type Remembered, readSeason, type Season, saveSeason } from './season.js';
 import { startPage } from './show/page.js';
 import { describeSelection, sampleTable } from './show/summary.js';
 import { statisticsWindow, utcDate } from './statistics.js';
@@ -111,27 +111,30 @@ async function populateBy(strategy: Strategy, choosing: Promise<Candidates[]>, p
   const { options, directory, events, stop } = parts;
   const { tell } = events;
   const gatherOptions = gatherOptionsOf(parts);
-  const { window } = gatherOptions;
   tell({ kind: 'gathering', strategy });
   const selecting = choosing.then((candidates) => take(candidates, strategy, parts));
-  // As above.
-  selecting.catch(() => {});
-  const isSweep = strategy === 'sweep';
-  const remembering = isSweep ? readSeason(directory, tell) : Promise.resolve(undefined);
-  const witnessing = remembering.then((remembered) => asWitness(remembered, window));
-  const gathering = isSweep
-    ? await sweep(selecting, witnessing, options.entities, gatherOptions)
-    : walk(await selecting, gatherOptions);
-  const selections = await selecting;
-  const checkpoints = new Map(
-    selections.map(({ type, resumed }) => [type, openCheckpoint(directory, type, resumed, tell)]),
+  const opening = selecting.then(
+    (selections) =>
+      new Map(selections.map(({ type, resumed }) => [type, openCheckpoint(directory, type, resumed, tell)])),
   );
-  const selected = countOf(selections);
-  const accounted = await write(strategy, gathering.outcomes, selected, checkpoints, parts);
-  stop.signal.throwIfAborted();
-  // Success is claimed only for what is accounted for.
-  if (accounted !== selected) throw new Error(`${accounted} of ${selected} entities are accounted for`);
-  if (gathering.season) await rememberSweep(gathering.season, await remembering, parts);
+  // As above.
+  opening.catch(() => {});
+  const remembering = strategy === 'sweep' ? readSeason(directory, tell) : Promise.resolve(undefined);
+  try {
+    const gathering =
+      strategy === 'sweep'
+        ? await sweep(selecting, remembering, options.entities, gatherOptions)
+        : walk(await selecting, gatherOptions);
+    const selected = countOf(await selecting);
+    const accounted = await write(strategy, gathering.outcomes, selected, parts, await opening);
+    stop.signal.throwIfAborted();
+    // Success is claimed only for what is accounted for.
+    if (accounted !== selected) throw new Error(`${accounted} of ${selected} entities are accounted for`);
+    if (gathering.season) await rememberSweep(gathering.season, await remembering, parts);
+  } finally {
+    const checkpoints = await opening.catch(() => new Map<EntityType, Checkpoint>());
+    for (const checkpoint of checkpoints.values()) checkpoint.close();
+  }
 }
 
 /** Writes the rows that differ by what the API has changed since the season of today. Throws a FatalError. */
@@ -144,7 +147,8 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
   if (options.dryRun) return tell({ kind: 'line', line: dryRunEnd });
   const straying = Promise.all(
     options.entities.map(async (type): Promise<Selection> => {
-      const entities = await database.strays(type, writtenFrom, writtenTo);
+      // A table that is empty or hidden holds none of the rows that are to be passed over.
+      const [entities] = await Promise.all([database.strays(type, writtenFrom, writtenTo), database.checkTable(type)]);
       return { type, entities, skipped: 0, recentlyActive: [] };
     }),
   );
@@ -154,7 +158,7 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
   for (const type of options.entities) {
     tell({ kind: 'selected', type, total: outcomes.filter((one) => one.type === type).length, skipped: 0 });
   }
-  await write('refresh', outcomes, outcomes.length, new Map(), parts);
+  await write('refresh', outcomes, outcomes.length, parts);
   stop.signal.throwIfAborted();
   // What is written of some types only are strays to the next refresh, whose season has to fit all of its types.
   const coversAll = wholeTypes.every((name) => options.entities.some((type) => type.name === name));
@@ -185,8 +189,8 @@ async function write(
   strategy: Strategy,
   outcomes: AsyncIterable<Outcome> | Iterable<Outcome>,
   total: number,
-  checkpoints: ReadonlyMap<EntityType, Checkpoint>,
   parts: RunParts,
+  checkpoints = new Map<EntityType, Checkpoint>(),
 ): Promise<number> {
   const { tell } = parts.events;
   const { batchSize, inFlight, saveIntervalMs } = writing[strategy];
@@ -200,17 +204,13 @@ async function write(
     }
   }
   const batches = inBatches(watched(), batchSize, ({ type }) => type);
-  try {
-    for await (const batch of mapConcurrently(batches, inFlight, (some) => writeBatch(strategy, some, parts))) {
-      const ids = batch.written.map(({ entity }) => entity.id);
-      checkpoints.get(batch.type)?.add(ids, saveIntervalMs);
-      phase.written += ids.length;
-      phase.failed += batch.failures.length;
-      phase.total -= batch.passedOver ?? 0;
-      tell({ kind: 'step', ...phase });
-    }
-  } finally {
-    for (const checkpoint of checkpoints.values()) checkpoint.save();
+  for await (const batch of mapConcurrently(batches, inFlight, (some) => writeBatch(strategy, some, parts))) {
+    const ids = batch.written.map(({ entity }) => entity.id);
+    checkpoints.get(batch.type)?.add(ids, saveIntervalMs);
+    phase.written += ids.length;
+    phase.failed += batch.failures.length;
+    phase.total -= batch.passedOver ?? 0;
+    tell({ kind: 'step', ...phase });
   }
   return phase.written + phase.failed;
 }

@@ -172,7 +172,7 @@ const witnessDays = 30;
 const stretchDays = 28;
 
 /** The season, if it can be a witness: it is no older than 30 days. */
-export function asWitness(remembered: Remembered | undefined, { today }: StatisticsWindow): Remembered | undefined {
+export function asWitness(remembered: Remembered | undefined, { today }: StatisticsWindow) {
   const age = remembered ? daysBetween(remembered.asOf, today) : -1;
   return age >= 0 && age <= witnessDays ? remembered : undefined;
 }
@@ -282,7 +282,7 @@ export function describeLosses({ asOf }: Remembered, lost: Losses, known: number
   }
   const kinds = [...counted].map(([kind, count]) => `${formatCount(count)} ${kind}`).join(', ');
   const days = [...new Set(daysOf(lost))];
-  const when = days.length < 4 ? `on ${days.join(', ')}` : `from ${days[0]} to ${days.at(-1)}`;
+  const when = days.length === 1 ? `on ${days[0]}` : `from ${days[0]} to ${days.at(-1)}`;
   const what = `${formatCount(lost.length)} of ${formatCount(known)} races that the API had on ${asOf} are not as they were`;
   return `${what} (${kinds}; ${when})`;
 }

@@ -37,6 +37,7 @@ const defaults = {
   rate: 2,
   force: false,
   quiet: false,
+  refresh: false,
   html: false,
 };
 

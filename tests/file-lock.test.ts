@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createFileLock, readLockHolder } from '../src/files/file-lock.js';
+import { lockTypes } from '../src/files/run-lock.js';
+import { jockeys } from './faults.js';
 import { ownFolder, until } from './watching.js';
 
 const onLinux = process.platform === 'linux';
@@ -221,4 +223,37 @@ it('of three processes that race for a dead lock exactly one wins', { timeout: 6
   } finally {
     for (const one of racers) one.kill('SIGKILL');
   }
+});
+
+describe.runIf(onLinux)('a lock of another pid namespace', () => {
+  const foreign = (ageS: number) => {
+    const holder = { token: 'of another', pid: deadPid, process_start: '1', pid_namespace: 'pid:[1]' };
+    writeFileSync(path, JSON.stringify(holder));
+    age(ageS);
+  };
+
+  it.each([0, 59])('is held for a minute after its last sign of life, though its pid is nobody here: %i s', (ageS) => {
+    foreign(ageS);
+    expect(createFileLock(path).tryAcquire()).toMatchObject({ pid_namespace: 'pid:[1]' });
+    expect(readLockHolder(path)).toMatchObject({ token: 'of another' });
+  });
+
+  it('is free after a minute without one, and sooner where that was asked for', () => {
+    foreign(61);
+    expectFree();
+    foreign(6);
+    expect(createFileLock(path, 5_000).tryAcquire()).toBeUndefined();
+  });
+});
+
+it('a run gives signs of life in its lock', () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const { release } = lockTypes(folder(), [jockeys], new Date().toISOString());
+  const lock = folder('run_jockeys.lock');
+  utimesSync(lock, 0, 0);
+  vi.advanceTimersByTime(10_000);
+  expect(statSync(lock).mtimeMs).toBeGreaterThan(0);
+  release();
+  expect(readdirSync(folder())).toEqual([]);
 });

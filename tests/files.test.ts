@@ -76,7 +76,7 @@ describe('a checkpoint', () => {
       const started = await run({ limit: 3 });
       expect(started.statistics.jockeys).toMatchObject({ total: 3, skipped: 0 });
       expect(started.lines.join()).not.toContain('resum');
-      const aside = `jockeys: the checkpoint of an earlier run is kept as ${path()}.previous.`;
+      const aside = `${path()} of an earlier run is kept as ${path()}.previous.`;
       expect(started.lines).toContain(aside);
       expect(checkpointIds(world, jockeys)).toHaveLength(3);
       expect(readJson(world, 'checkpoint_jockeys.json.previous')).toMatchObject({ count: 9 });
@@ -104,10 +104,10 @@ describe('a checkpoint', () => {
     checkpoint.add(['jky_2'], 0);
     expect(saved()).toEqual(['jky_1', 'jky_2']);
     checkpoint.add(['jky_3'], 60_000);
-    checkpoint.save();
+    checkpoint.close();
     expect(saved()).toHaveLength(3);
     rmSync(path());
-    checkpoint.save();
+    checkpoint.close();
     expect(existsSync(path())).toBe(false);
   });
 

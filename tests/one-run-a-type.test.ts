@@ -57,7 +57,8 @@ describe('beside a run', () => {
     world.api.calls.length = 0;
     // Without progress meanwhile the run itself changes no file.
     const { running, release } = await startWaiting(['--all', '--strategy', 'sweep', '--rate', '1000']);
-    const asksNoMore = () => world.api.calls.length === 2 && !existsSync(logs('request_budget.lock'));
+    const isSelected = () => existsSync(logs('checkpoint_owners.json.previous'));
+    const asksNoMore = () => world.api.calls.length === 2 && !existsSync(logs('request_budget.lock')) && isSelected();
     await until('its two requests', asksNoMore);
     const changeless = files();
     expect(await world.run(['--all', '--dry-run'])).toMatchObject({ code: 0 });

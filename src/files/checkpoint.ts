@@ -69,18 +69,18 @@ export function findCheckpoint(
 export type Checkpoint = ReturnType<typeof openCheckpoint>;
 
 /**
- * Opens a run's checkpoint when writing begins, with the ids that the run leaves out. Where it leaves out none, the file
- * of an earlier run is kept aside: it must not seem to be this one's, and somebody may only have forgotten --resume.
+ * Opens a run's checkpoint once its entities are selected, with the ids that it leaves out. Where it leaves out none,
+ * the file of an earlier run is kept aside: it must not seem to be this one's if that is killed, and somebody may only
+ * have forgotten --resume. It is put back where nothing is written.
  * @throws FatalError (files unusable)
  */
 export function openCheckpoint(directory: string, type: EntityType, leftOut: FoundCheckpoint | undefined, tell: Tell) {
   const path = checkpointPath(directory, type);
   const ids = new Set(leftOut?.ids);
-  if (ids.size === 0) keepEarlierAside(directory, type, tell);
+  let aside = leftOut ? undefined : keepEarlierAside(path, readCheckpoint(directory, type));
   let savedAtMs = performance.now();
-  let isSaved = ids.size > 0;
+  let isSaved = true;
   const save = () => {
-    if (isSaved) return;
     const timestamp = new Date().toISOString();
     const checkpoint = { entity_type: type.name, processed_ids: [...ids], count: ids.size, timestamp };
     const rows_from = timestamp.startsWith(leftOut?.day ?? '') ? undefined : leftOut?.day;
@@ -88,29 +88,31 @@ export function openCheckpoint(directory: string, type: EntityType, leftOut: Fou
     savedAtMs = performance.now();
     isSaved = true;
   };
-  save();
   return {
     /** Takes ids, only those whose rows have been written, and saves them unless it did less than so long ago. */
     add: (more: readonly string[], intervalMs: number) => {
+      if (aside) tell({ kind: 'line', line: `${aside.what} is kept as ${aside.path}.` });
+      aside = undefined;
       for (const id of more) ids.add(id);
-      isSaved &&= more.length === 0;
-      if (performance.now() - savedAtMs >= intervalMs) save();
+      isSaved &&= more.length === 0 && leftOut !== undefined;
+      if (!isSaved && performance.now() - savedAtMs >= intervalMs) save();
     },
-    /** Saves what is not saved yet. */
-    save,
+    /** Saves what is not saved yet, or puts the earlier one back if nothing was added. */
+    close: () => {
+      if (aside) renameSync(aside.path, path);
+      else if (!isSaved) save();
+    },
   };
 }
 
-function keepEarlierAside(directory: string, type: EntityType, tell: Tell): void {
-  const path = checkpointPath(directory, type);
-  const found = readCheckpoint(directory, type);
-  const say = (line: string) => tell({ kind: 'line', line });
-  if (found && 'unusable' in found) {
-    const suffix = `unusable-${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}`;
-    say(`${path} cannot be used: ${found.unusable}. It is kept as ${keepAside(path, suffix)}.`);
-  } else if (found && found.ids.size > 0) {
-    say(`${type.name}: the checkpoint of an earlier run is kept as ${keepAside(path, 'previous')}.`);
+/** Where the file of an earlier run is kept, and what it is; undefined if there is none that is worth it. */
+function keepEarlierAside(path: string, found: ReturnType<typeof readCheckpoint>) {
+  if (found === undefined || ('ids' in found && found.ids.size === 0)) return undefined;
+  const stamp = new Date().toISOString().replace(/\D/g, '').slice(0, 14);
+  if ('unusable' in found) {
+    return { path: keepAside(path, `unusable-${stamp}`), what: `${path} cannot be used: ${found.unusable}. It` };
   }
+  return { path: keepAside(path, 'previous'), what: `${path} of an earlier run` };
 }
 
 function keepAside(path: string, suffix: string): string {

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { readFileSync, rmSync, statSync } from 'node:fs';
+import { readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import * as z from 'zod';
 import { errorCode } from '../errors.js';
 import { parseJson } from '../format.js';
@@ -11,6 +11,8 @@ const holderSchema = z.looseObject({
   pid: z.int(),
   /** With the pid it identifies a process: a pid alone is used again. */
   process_start: z.string().nullable(),
+  /** Of a container, say, whose pids mean others elsewhere; null where the system has none. */
+  pid_namespace: z.string().nullish(),
 });
 
 /** What a lock file says about the process that holds it; a holder may note more. */
@@ -19,6 +21,9 @@ export type LockHolder = z.infer<typeof holderSchema>;
 /** A file being created is empty for an instant; one that stays unreadable belongs to nobody. */
 const unreadableGraceMs = 2_000;
 
+/** The lock of a process in another pid namespace, of which nothing can be seen, is held while it is so young. */
+const foreignGraceMs = 60_000;
+
 /**
  * A lock between processes of one machine: a file that exists while somebody holds it. The lock of a process that
  * died is free at once, whatever has become of its pid; one older than `staleAfterMs` even though its holder lives
@@ -26,7 +31,8 @@ const unreadableGraceMs = 2_000;
  */
 export function createFileLock(path: string, staleAfterMs = Number.POSITIVE_INFINITY) {
   const token = randomUUID();
-  const holder: LockHolder = { token, pid: process.pid, process_start: processStart(process.pid) };
+  const start = processStart(process.pid);
+  const holder: LockHolder = { token, pid: process.pid, process_start: start, pid_namespace: ownNamespace() };
   const describe = (note: object) => `${JSON.stringify({ ...holder, ...note })}\n`;
 
   /** Takes the lock and notes `note` in it. Returns undefined, or the living process that holds it. */
@@ -95,13 +101,27 @@ function readLock(path: string) {
 function isHeld({ holder, ageMs }: NonNullable<ReturnType<typeof readLock>>, staleAfterMs: number): boolean {
   // A file from the future was written before the clock was set back.
   if (holder === undefined) return Math.abs(ageMs) <= unreadableGraceMs;
-  return ageMs < staleAfterMs && isRunning(holder);
+  return ageMs < staleAfterMs && (isForeign(holder) ? ageMs < foreignGraceMs : isRunning(holder));
 }
 
 /** Who holds the lock at `path`, if that process is alive. Reads only. */
 export function readLockHolder(path: string): LockHolder | undefined {
-  const holder = readLock(path)?.holder;
-  return holder !== undefined && isRunning(holder) ? holder : undefined;
+  const found = readLock(path);
+  return found && isHeld(found, Number.POSITIVE_INFINITY) ? found.holder : undefined;
+}
+
+/** Whether the holder's pid says nothing here. */
+export function isForeign({ pid_namespace }: LockHolder): boolean {
+  const own = ownNamespace();
+  return own !== null && (pid_namespace ?? own) !== own;
+}
+
+function ownNamespace(): string | null {
+  try {
+    return readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return null;
+  }
 }
 
 function isRunning(holder: LockHolder): boolean {

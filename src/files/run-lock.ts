@@ -4,7 +4,7 @@ import type { EntityType } from '../entity-types.js';
 import { exitCodes, FatalError } from '../errors.js';
 import type { RunEvent } from '../events.js';
 import { formatCount } from '../format.js';
-import { createFileLock, type LockHolder, readLockHolder } from './file-lock.js';
+import { createFileLock, isForeign, type LockHolder, readLockHolder } from './file-lock.js';
 
 const runNoteSchema = z.object({
   /** ISO instant of the run's start. */
@@ -21,6 +21,8 @@ const runNoteSchema = z.object({
 export type RunNote = z.infer<typeof runNoteSchema>;
 
 const updateIntervalMs = 2_000;
+/** So often also where nothing happens: the lock of a process that cannot be seen from here is known by its age. */
+const signOfLifeMs = 10_000;
 
 const lockPath = (directory: string, { name }: EntityType) => join(directory, `run_${name}.lock`);
 
@@ -33,7 +35,17 @@ export function lockTypes(directory: string, types: readonly EntityType[], since
   const note: RunNote = { since, strategy: null, phase: 'selecting', phase_since: since, done: 0, total: 0 };
   const locks = types.map((type) => ({ type, ...createFileLock(lockPath(directory, type)) }));
   let updatedAtMs = Number.NEGATIVE_INFINITY;
+  const update = () => {
+    updatedAtMs = performance.now();
+    try {
+      for (const lock of locks) lock.update(note);
+    } catch {
+      // No reason to stop a run that works: the lock itself stays, and the next update may succeed.
+    }
+  };
+  const signsOfLife = setInterval(update, signOfLifeMs).unref();
   const release = () => {
+    clearInterval(signsOfLife);
     for (const lock of locks) lock.release();
   };
 
@@ -43,13 +55,7 @@ export function lockTypes(directory: string, types: readonly EntityType[], since
     if (event.kind === 'phase' || event.kind === 'step') {
       Object.assign(note, { phase: event.label, done: event.done, total: event.total });
     }
-    if (event.kind !== 'phase' && performance.now() - updatedAtMs < updateIntervalMs) return;
-    updatedAtMs = performance.now();
-    try {
-      for (const lock of locks) lock.update(note);
-    } catch {
-      // No reason to stop a run that works: the lock itself stays, and the next update may succeed.
-    }
+    if (event.kind === 'phase' || performance.now() - updatedAtMs >= updateIntervalMs) update();
   }
 
   try {
@@ -69,7 +75,8 @@ function describeHolder(type: EntityType, holder: LockHolder): string {
   const note = runNoteSchema.safeParse(holder).data;
   const done = note && `${note.phase} ${formatCount(note.done)} of ${formatCount(note.total)}`;
   const progress = note ? `, since ${note.since}, ${done}` : '';
-  return `Another run is processing ${type.name}: pid ${holder.pid}${progress}. Wait for its end, or stop it with: kill ${holder.pid}`;
+  const advice = isForeign(holder) ? 'in another container' : `or stop it with: kill ${holder.pid}`;
+  return `Another run is processing ${type.name}: pid ${holder.pid}${progress}. Wait for its end, ${advice}`;
 }
 
 /** The run that is processing a type now: its pid and what it notes. */

@@ -1,0 +1,133 @@
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { entityTypes } from '../src/entity-types.js';
+import type { PopulateOptions } from '../src/options.js';
+import { describeOnEachEngine } from './engines.js';
+import { jockeys, startTinyWorld, typeNamed, wholeTables } from './faults.js';
+import { expectNaiveRows, reports } from './watching.js';
+import { readJson, sharedWorld } from './world.js';
+
+describeOnEachEngine((engine) => {
+  const world = sharedWorld(() => startTinyWorld({ engine }));
+  const races: (typeof world.api.races)[number][] = [];
+  beforeEach(async () => {
+    if (races.length === 0) races.push(...world.api.races);
+    for (const { race_id } of [...world.api.races]) world.api.withdraw(race_id);
+    for (const race of races) world.api.publish(race);
+    expect(await world.runHere({ strategy: 'sweep' })).toMatchObject({ exit_code: 0 });
+    world.api.calls.length = 0;
+  });
+
+  const refresh = (options: Partial<PopulateOptions> = {}) => world.runHere({ refresh: true, ...options });
+  const seasonPath = () => join(world.folder, 'logs', 'season.json.gz');
+  const season = () => JSON.parse(gunzipSync(readFileSync(seasonPath())).toString());
+  /** Gives the last runner of the latest race the first place, and the first place's holder none. */
+  function correctLatest(): void {
+    const [latest] = world.api.races.filter(({ runners }) => runners.length > 2);
+    world.api.amend(`${latest?.race_id}`, (race) => ({
+      ...race,
+      runners: race.runners.map((one, index) => ({ ...one, position: index === race.runners.length - 1 ? '1' : '9' })),
+    }));
+  }
+
+  it('asks for the last three days and writes what differs, of all that a full run would have written', async () => {
+    correctLatest();
+    await world.database.query(`insert into ra_jockeys (id, name) values ('jky_new', 'New')`);
+    try {
+      const before = await wholeTables(world);
+      const report = await refresh();
+      expect(report).toMatchObject({ exit_code: 0, strategy: 'refresh', failures: [], options: { resume: false } });
+      expect(world.api.calls.length).toBeLessThanOrEqual(2);
+      const [then, now] = [before, await wholeTables(world)];
+      const changed = [...now].filter(([id, row]) => then.get(id) !== row).map(([id]) => id);
+      expect(changed).toContain('jky_new');
+      expect(report.overall.total_successful).toBe(changed.length);
+      expect(readJson(world, 'statistics_refresh_report.json')).toMatchObject({ strategy: 'refresh', exit_code: 0 });
+      expect(reports(world)).toHaveLength(1);
+    } finally {
+      await world.database.query(`delete from ra_jockeys where id = 'jky_new'`);
+    }
+    await expectNaiveRows(world);
+    expect(await refresh()).toMatchObject({ exit_code: 0, overall: { total_entities: 0 } });
+  });
+
+  it('passes over what the database does not hold', async () => {
+    const [latest] = world.api.races;
+    world.api.amend(`${latest?.race_id}`, (race) => ({
+      ...race,
+      runners: race.runners.map((one, index) => (index === 0 ? { ...one, jockey_id: 'jky_unknown' } : one)),
+    }));
+    expect(await refresh()).toMatchObject({ exit_code: 0, failures: [], overall: { total_failed: 0 } });
+    await expectNaiveRows(world);
+  });
+
+  it('of some types leaves the season as it is for the others, and takes back what it has written once', async () => {
+    const before = readFileSync(seasonPath());
+    const original = [...world.api.races];
+    correctLatest();
+    expect(await refresh({ entities: [jockeys] })).toMatchObject({ exit_code: 0 });
+    expect(readFileSync(seasonPath())).toEqual(before);
+    // The correction is taken back: only the time of the rows tells that they are not of the season.
+    for (const race of original) world.api.amend(race.race_id, () => race);
+    expect(await refresh({ entities: [jockeys] })).toMatchObject({ exit_code: 0 });
+    expect(await refresh()).toMatchObject({ exit_code: 0 });
+    await expectNaiveRows(world);
+  });
+
+  it('is a full run where no season of today has all types, and says so', async () => {
+    expect(await world.runHere({ strategy: 'sweep', entities: [typeNamed('trainers')] })).toMatchObject({
+      exit_code: 0,
+    });
+    correctLatest();
+    const report = await refresh();
+    expect(report).toMatchObject({ exit_code: 0, strategy: 'sweep', overall: { total_successful: 30 } });
+    expect(report.lines).toContain('No season of today has all that is to be refreshed, so this is a full run.');
+    await expectNaiveRows(world);
+  });
+
+  it('of an empty table, or of one that is hidden, ends with 6', async () => {
+    await world.database.query('create table kept as table ra_owners');
+    await world.database.query('delete from ra_owners');
+    try {
+      expect(await refresh()).toMatchObject({
+        exit_code: 6,
+        stopped_by: expect.stringContaining('ra_owners is empty'),
+      });
+    } finally {
+      await world.database.query('insert into ra_owners select * from kept');
+    }
+  });
+
+  it.each<[string, () => void]>([
+    ['is missing', () => rmSync(seasonPath())],
+    ['is torn', () => writeFileSync(seasonPath(), readFileSync(seasonPath()).subarray(0, 500))],
+    ['is no gzip', () => writeFileSync(seasonPath(), '{}')],
+    ['is of another version', () => writeFileSync(seasonPath(), gzipSync(JSON.stringify({ ...season(), version: 2 })))],
+    ['is of another shape', () => writeFileSync(seasonPath(), gzipSync(JSON.stringify({ ...season(), races: [[1]] })))],
+  ])('or a sweep after a season that %s is a full run without a witness', async (_, spoil) => {
+    spoil();
+    const report = await refresh();
+    expect(report).toMatchObject({ exit_code: 0, strategy: 'sweep' });
+    expect(report.lines.join('\n')).toMatch(/^No season of an earlier sweep: /m);
+    expect(season()).toMatchObject({ version: 1, whole_types: entityTypes.map(({ name }) => name) });
+  });
+});
+
+describe('the season', () => {
+  const world = sharedWorld(startTinyWorld);
+  const wholeTypes = () =>
+    JSON.parse(gunzipSync(readFileSync(join(world.folder, 'logs', 'season.json.gz'))).toString()).whole_types;
+
+  it('has the types whose whole table was written from it; a partial run leaves one of today that has some', async () => {
+    await world.runHere({ strategy: 'sweep', limit: 3 });
+    expect(wholeTypes()).toEqual([]);
+    await world.runHere({ strategy: 'sweep', entities: [jockeys] });
+    expect(wholeTypes()).toEqual(['jockeys']);
+    await world.runHere({ strategy: 'sweep', limit: 3 });
+    expect(wholeTypes()).toEqual(['jockeys']);
+    await world.runHere({ strategy: 'sweep' });
+    expect(wholeTypes()).toEqual(['jockeys', 'trainers', 'owners']);
+  });
+});
