@@ -62,18 +62,22 @@ it('entities that the API cannot answer are no outage, however many there are', 
   expect(report.failures.map(({ id }) => id).sort()).toEqual(broken.sort());
 });
 
-describe.each([401, 403, 408, 425])('a single %d', (code) => {
-  it.each([
-    [walk, 1],
-    [walk, 6],
-    [sweep, 1],
-    [sweep, 4],
-  ])('is asked about again: %o, call %d', async (options, number) => {
-    inject(world, status(code), during(number, number));
-    const report = await runWith(world, options);
-    expect(report).toMatchObject({ exit_code: 0, failures: [], strategy: options.strategy });
-    await expectAllRight();
-  });
+it.each([
+  [401, 'walk', 1],
+  [401, 'walk', 6],
+  [401, 'sweep', 1],
+  [401, 'sweep', 4],
+  [403, 'walk', 6],
+  [403, 'sweep', 1],
+  [408, 'walk', 1],
+  [408, 'sweep', 4],
+  [425, 'walk', 6],
+  [425, 'sweep', 1],
+] as const)('a single %d is asked about again: %s, call %d', async (code, strategy, number) => {
+  inject(world, status(code), during(number, number));
+  const report = await runWith(world, { entities: [jockeys], strategy });
+  expect(report).toMatchObject({ exit_code: 0, failures: [], strategy });
+  await expectAllRight();
 });
 
 it('a 401 after another fault is asked about again too, and two of them are believed', async () => {

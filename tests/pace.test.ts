@@ -187,12 +187,12 @@ describe('after a 429', () => {
     void request('1');
     void request('2');
     await untilStarted(2);
-    const probedAtMs = nowMs;
+    const failedAtMs = nowMs;
     await land('1', new Error('timeout'));
     await untilStarted(3);
-    expect(nowMs - probedAtMs).toBeGreaterThanOrEqual(1_000);
+    expect(nowMs - failedAtMs).toBeGreaterThanOrEqual(1_000);
     // It was not refused: the next one is as soon as after the first refusal.
-    expect(nowMs - probedAtMs).toBeLessThan(2_000);
+    expect(nowMs - failedAtMs).toBeLessThan(2_000);
     expect({ pausesTold, lines }).toEqual({ pausesTold: [expect.closeTo(1, 0)], lines: [] });
   });
 

@@ -119,10 +119,11 @@ describeOnPostgrest(() => {
   });
 
   it.each(['publishableKey', 'legacyAnonKey'] as const)('the %s is told to be the wrong one', async (key) => {
+    // A sweep has begun by then.
+    world.api.options.intercept = () => {};
     const report = await world.runHere(sweep, { serviceKey: hosted[key] });
     const stopped_by = expect.stringContaining('SUPABASE_SERVICE_KEY holds the publishable (anon) key');
     expect(report).toMatchObject({ exit_code: 6, stopped_by, overall: { total_successful: 0 } });
-    // A sweep has begun by then.
     expect(report.requests).toBeLessThanOrEqual(4);
   });
 
@@ -262,9 +263,11 @@ describeOnPostgrest(() => {
   ])('where %s is to change and another session uses the table, it is told after 5 s', async (_, change) => {
     onTestFinished(() => hosted.migrate());
     await sql(change);
-    const session = await otherSession('lock table ra_owners in row exclusive mode');
-    await expect(hosted.migrate()).rejects.toThrow(/^Another session uses ra_owners: .*pg_stat_activity/);
-    await session.query('rollback');
+    await otherSession('lock table ra_owners in row exclusive mode');
+    const [tables = '', rest = ''] = await migrationFiles();
+    expect(rest.match(/'lock_timeout', '5s'/g)).toHaveLength(2);
+    const impatient = rest.replaceAll(`'5s'`, `'100ms'`);
+    await expect(sql(tables, impatient)).rejects.toThrow(/^Another session uses ra_owners: .*pg_stat_activity/);
   });
 
   it('reads every row once and in order, several pages at a time, also where rows come and go', async () => {

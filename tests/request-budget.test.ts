@@ -71,7 +71,7 @@ describe('requests leave', () => {
     const takeShare = async () => {
       const budget = openBudget(9);
       let share = 0;
-      for (; lefts.length < 18; share += 1) await takes(budget, 1, lefts);
+      for (; lefts.length < 14; share += 1) await takes(budget, 1, lefts);
       return share;
     };
     const shares = await Promise.all([takeShare(), takeShare(), takeShare()]);
@@ -99,7 +99,8 @@ describe('requests leave', () => {
     expect(second - first).toBeGreaterThanOrEqual(1000);
   });
 
-  it('sooner after one that left late, but no more in a second', async () => {
+  // It may come too late on a busy machine.
+  it('sooner after one that left late, but no more in a second', { retry: 3 }, async () => {
     // Due 500 ms after the first, the second left 30 ms late.
     const startMs = nowMs();
     note({ leftAtMs: [startMs - 530, startMs], dueAtMs: startMs - 30 });
@@ -159,13 +160,13 @@ describe('a refusal', () => {
   });
 
   it.each([
-    [9, 540],
-    [11, 500],
+    [9, 216],
+    [11, 200],
   ])(
     '%i minutes ago gives requests that arrive unevenly by 80 ms a spacing of at least %i ms',
     async (minutes, leastMs) => {
       note({ leftAtMs: [nowMs()], dueAtMs: nowMs(), refusedAtMs: nowMs() - minutes * 60_000 });
-      await openBudget(2).takeTurn(leaveAtOnce, 80, signal);
+      await openBudget(5).takeTurn(leaveAtOnce, 80, signal);
       const [first = 0, second = 0] = noted().leftAtMs;
       expect(second - first).toBeGreaterThanOrEqual(leastMs);
       expect(noted().dueAtMs - first).toBeLessThan(leastMs + 10);
@@ -191,9 +192,9 @@ describe('a refusal', () => {
   });
 
   it('counts for the requests of all processes', async () => {
-    note({ leftAtMs: [nowMs()], dueAtMs: nowMs(), refusedAtMs: nowMs(), spacingMs: 700 });
+    note({ leftAtMs: [nowMs()], dueAtMs: nowMs(), refusedAtMs: nowMs(), spacingMs: 300 });
     const [first = 0] = await takes(openBudget(500), 1);
-    expect(first - (noted().leftAtMs[0] ?? 0)).toBeGreaterThanOrEqual(600);
+    expect(first - (noted().leftAtMs[0] ?? 0)).toBeGreaterThanOrEqual(250);
   });
 });
 
@@ -219,8 +220,8 @@ describe('what an earlier process left', () => {
     'counts as a request that starts now when it is %j',
     async (state) => {
       writeFileSync(statePath, state);
-      const [first = 0, second = 0] = await takes(openBudget(2), 1, [nowMs()]);
-      expect(second - first).toBeGreaterThanOrEqual(450);
+      const [first = 0, second = 0] = await takes(openBudget(5), 1, [nowMs()]);
+      expect(second - first).toBeGreaterThanOrEqual(180);
     },
   );
 });

@@ -1,11 +1,11 @@
-import { subscribe } from 'node:diagnostics_channel';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { setImmediate, setTimeout } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { type Fault, html, status, typeNamed, wholeTables } from './faults.js';
 import { expectNaiveRows } from './watching.js';
-import { type HereOptions, sharedWorld, startWorld } from './world.js';
+import { type HereOptions, preloaded, sharedWorld, startWorld } from './world.js';
 
-const world = sharedWorld(() => startWorld({ season: { jockeys: 30, trainers: 20, owners: 40, races: 90 } }));
+const world = sharedWorld(() => startWorld({ season: { jockeys: 14, trainers: 6, owners: 10, races: 90 } }));
 
 const callsBefore = { walk: 9, sweep: 3 };
 const minutes = (count: number) => count * 60_000;
@@ -39,10 +39,12 @@ const channels = {
   'undici:request:error': (request: unknown) => onTheirWay.delete(request),
 };
 for (const [name, note] of Object.entries(channels)) {
-  subscribe(name, (message) => {
+  const take = (message: unknown) => {
     const { request } = message as { request: { origin: string } };
     if (request.origin === new URL(world.api.url).origin) note(request);
-  });
+  };
+  subscribe(name, take);
+  afterAll(() => void unsubscribe(name, take));
 }
 
 /** A time that goes on only when the run waits and no request is on its way. */
@@ -60,11 +62,9 @@ describe.each(strategies)('a ban (429) in a %s', (strategy) => {
   const inHalfAnHour: Fault = (response) =>
     response.writeHead(429, { 'retry-after': new Date(Date.now() + minutes(30)).toUTCString() }).end();
   const bans: [string, Fault, number, number][] = [
-    ['without Retry-After', status(429), 1, 1_000],
-    ['as a page of Cloudflare', html(429), 1, 1_000],
+    ['without Retry-After, as a page of Cloudflare', html(429), 1, 1_000],
     ['with Retry-After in seconds', status(429, { 'retry-after': '1800' }), 1, minutes(30)],
     ['with Retry-After as a date', inHalfAnHour, 1, minutes(30) - 1_000],
-    ['of 5 minutes', status(429), minutes(5), minutes(5)],
     ['of 30 minutes', status(429), minutes(30), minutes(30)],
   ];
 
@@ -98,7 +98,7 @@ describe.each(strategies)('a ban (429) in a %s', (strategy) => {
     world.api.options.intercept = undefined;
     const rest = await world.runHere({ strategy, resume: true });
     expect(rest.exit_code).toBe(0);
-    expect(rest.overall.total_successful).toBe(90 - overall.total_successful);
+    expect(rest.overall.total_successful).toBe(30 - overall.total_successful);
     await expectNaiveRows(world);
   });
 });
@@ -133,9 +133,8 @@ describe('the command', () => {
         constructor(...parts) { parts.length > 0 ? super(...parts) : super(RealDate.now() + jump()); }
         static now() { return RealDate.now() + jump(); }
       };`;
-    const environment = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(preload)}` };
     const types = ['--entities', 'jockeys', 'owners', '--rate', '1000', '--strategy', 'walk'];
-    const { code, stderr } = await world.run(types, environment);
+    const { code, stderr } = await world.run(types, preloaded(preload));
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     await expectNaiveRows(world, world.api.races, [typeNamed('jockeys'), typeNamed('owners')]);
   });

@@ -112,16 +112,20 @@ export function sharedWorld(start: () => Promise<World>): World {
   return world;
 }
 
+/** In an environment with this, a command runs the script before itself. */
+export function preloaded(script: string): Record<string, string> {
+  return { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(script)}` };
+}
+
 /** What lets a command in a process of its own begin at this instant. */
 export function withClock(instant: string): Record<string, string> {
-  const preload = `
+  return preloaded(`
     const RealDate = Date;
     const shiftMs = ${Date.parse(instant)} - RealDate.now();
     globalThis.Date = class extends RealDate {
       constructor(...parts) { parts.length > 0 ? super(...parts) : super(RealDate.now() + shiftMs); }
       static now() { return RealDate.now() + shiftMs; }
-    };`;
-  return { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(preload)}` };
+    };`);
 }
 
 /** The built command as a child process with exactly this environment. `shell` may set limits before it starts. */
@@ -209,7 +213,7 @@ export function openServices(world: Surroundings, requestsPerSecond: number, opt
   const lastWrites = new AbortController().signal;
   const { url } = world.database;
   const { tell } = services.events;
-  const { databaseFirstRetryMs = 1 } = options;
+  const { databaseFirstRetryMs = 0.1 } = options;
   const database = createDatabase({ url, serviceKey, tell, signal: lastWrites, firstRetryMs: databaseFirstRetryMs });
   return { ...services, database };
 }
