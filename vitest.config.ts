@@ -2,7 +2,16 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** They take longest, most of it waiting: begun last, one of them would leave the other worker without work. */
-const longest = ['kill-and-resume', 'database-faults', 'api-faults', 'memory', 'postgrest', 'one-budget', 'signals'];
+const longest = [
+  'lies',
+  'week',
+  'kill-and-resume',
+  'database-faults',
+  'api-faults',
+  'memory',
+  'postgrest',
+  'documentation',
+];
 
 /** What else there is comes as usual: the longest of the run before first, or the largest where none is remembered. */
 class LongestFirst extends BaseSequencer {
