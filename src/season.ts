@@ -305,7 +305,7 @@ function lostDates({ type, recentlyActive }: Selection, { tallies, remembered }:
 
 /**
  * Those of the entities, which have a stored date in the window and no race any more, of which two readings agree on
- * that: the season of an earlier day had none of them either, or the races that it had are there without them.
+ * that: the season of an earlier day had no race of them either, or a race that it had of them is there without them.
  */
 export function goneByTwoReadings(type: EntityType, entities: readonly Entity[], evidence: Evidence): Set<string> {
   const { season, remembered, window } = evidence;
@@ -315,7 +315,7 @@ export function goneByTwoReadings(type: EntityType, entities: readonly Entity[],
   for (const race of remembered.season.races()) {
     if (ids.size === 0 || !counts(race, window)) continue;
     for (const { [type.runnerIdField]: id } of race.runners) {
-      if (ids.has(id)) had.set(id, (had.get(id) ?? true) && season.has(race.race_id));
+      if (ids.has(id)) had.set(id, had.get(id) === true || season.has(race.race_id));
     }
   }
   const isOlder = remembered.asOf < window.today;
