@@ -4,7 +4,7 @@ import { createDatabase } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { createEvents, type Events, type Strategy } from './events.js';
 import { createExchange } from './exchange.js';
-import { type EndedRun, runBefore, startReport } from './files/report.js';
+import { type EndedRun, runsBefore, startReport } from './files/report.js';
 import { shareRequestBudget } from './files/request-budget.js';
 import { makeFolder } from './files/whole-file.js';
 import { wrapped } from './format.js';
@@ -43,8 +43,9 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
   const config = loadConfig(process.cwd(), process.env);
   checkRate(options.rate, config, options.force);
   // Nobody need know of a dry run.
-  const recipients = options.dryRun ? undefined : config.notifications;
-  const notifications = createNotifications(recipients, (line) => console.error(line));
+  const notifications = options.dryRun
+    ? undefined
+    : createNotifications(config.notifications, (line) => console.error(line));
   const unsaid: string[] = [];
   const abilities = quiet
     ? { output: { write: (text: string) => unsaid.push(text) }, isAnimated: false, isColored: false }
@@ -60,19 +61,20 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
     const words = exitCode === exitCodes.ownBug ? undefined : closingWords(ended.report);
     if (words !== undefined) complain(words);
     if (json) console.log(JSON.stringify(ended.report, null, 2));
-    await notifications.ended(ended, runBefore(directory, ended.reportPath));
+    const [before] = runsBefore(directory, ended.reportPath);
+    await notifications?.ended(ended, before);
     if (exitCode === exitCodes.ownBug) throw services.stop.signal.reason;
     return exitCode;
   };
   // While all else is prepared.
   if (!options.dryRun) void services.connect();
   try {
-    return await end(await run({ ...services, options, directory, startedAt, onStart: notifications.started }));
+    return await end(await run({ ...services, options, directory, startedAt, onStart: notifications?.started }));
   } catch (error) {
     // The run did not even begin. That another one is active is nothing to worry about.
     if (error instanceof FatalError && error.exitCode !== exitCodes.alreadyRunning) {
       const report = startReport(options, startedAt).ended(AbortSignal.abort(error));
-      await notifications.ended({ report, reportPath: null });
+      await notifications?.ended({ report, reportPath: null });
     }
     throw error;
   } finally {

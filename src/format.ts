@@ -10,12 +10,6 @@ export function formatEntities(count: number): string {
   return `${formatCount(count)} ${count === 1 ? 'entity' : 'entities'}`;
 }
 
-/** So many a second: 0.14/s, 1,234/s. */
-export function formatRate(rate: number): string {
-  if (!Number.isFinite(rate)) return '–';
-  return `${rate < 10 ? rate.toFixed(2) : formatCount(Math.round(rate))}/s`;
-}
-
 const units = [
   { name: 'd', seconds: 86_400, minor: 'h', minorSeconds: 3600 },
   { name: 'h', seconds: 3600, minor: 'm', minorSeconds: 60 },
@@ -72,21 +66,13 @@ function wrappedLine(line: string, columns: number): string {
 
 /** Columns of text, the first aligned left and the others right; those that do not fit are left out from the right. */
 export function formatTable(rows: string[][], columns = Number.POSITIVE_INFINITY): string {
-  const table = alignedTable(rows);
-  const fits = table.split('\n').every((line) => line.length <= columns);
-  return fits || (rows[0]?.length ?? 0) <= 1
-    ? table
-    : formatTable(
-        rows.map((row) => row.slice(0, -1)),
-        columns,
-      );
-}
-
-function alignedTable(rows: string[][]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const aligned = (cell: string, column: number) =>
     column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0);
-  return rows.map((row) => row.map(aligned).join('  ').trimEnd()).join('\n');
+  const lines = rows.map((row) => row.map(aligned).join('  ').trimEnd());
+  if (widths.length <= 1 || lines.every((line) => line.length <= columns)) return lines.join('\n');
+  const narrower = rows.map((row) => row.slice(0, -1));
+  return formatTable(narrower, columns);
 }
 
 /**

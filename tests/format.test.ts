@@ -6,7 +6,6 @@ import {
   formatCount,
   formatDuration,
   formatEntities,
-  formatRate,
   formatTable,
   printable,
   wrapped,
@@ -15,9 +14,6 @@ import {
 it.each([
   ['a count', formatCount, { '0': 0, '999': 999, '1,000': 1000, '54,429': 54_429 }],
   ['several', formatEntities, { '0 entities': 0, '1 entity': 1, '54,429 entities': 54_429 }],
-  ['a rate', formatRate, { '0.14/s': 0.136, '2.00/s': 2, '10/s': 10.4, '1,235/s': 1_234.5 }],
-  ['a rate that is no number', formatRate, { '–': Number.NaN }],
-  ['a rate without end', formatRate, { '–': Number.POSITIVE_INFINITY }],
   ['a duration in seconds', formatDuration, { '0.0s': 0, '0.4s': 0.44, '9.9s': 9.94, '10s': 9.95, '42s': 42.4 }],
   ['a duration in minutes', formatDuration, { '59s': 59.4, '1m 00s': 59.6, '1m 08s': 68, '59m 59s': 3599.4 }],
   ['a duration in hours', formatDuration, { '1h 00m': 3599.6, '1h 02m': 3720, '7h 33m': 27_214.5 }],

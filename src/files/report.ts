@@ -30,7 +30,7 @@ export interface Report {
   mode: 'production' | 'dry_run';
   options: { skip_existing: boolean; stale_after: string | null; resume: boolean; limit: number | null };
   statistics: Partial<Record<EntityTypeName, TypeStatistics>>;
-  overall: ReturnType<typeof sumUp>;
+  overall: Record<'total_entities' | 'total_processed' | 'total_successful' | 'total_failed' | 'duration', number>;
   strategy: Strategy | null;
   requests: number;
   /** The rows written that tell other last dates, or other runs or wins of the last 30 days, than before. */
@@ -99,7 +99,13 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
     ...askedOf(options),
     exit_code: exitCodeOf(failures, stop),
     stopped_by: stop.aborted ? stop.reason.message : null,
-    overall: sumUp(statistics, (performance.now() - startedAtMs) / 1000),
+    overall: {
+      total_entities: sumOf(statistics, 'total'),
+      total_processed: sumOf(statistics, 'processed'),
+      total_successful: sumOf(statistics, 'successful'),
+      total_failed: sumOf(statistics, 'failed'),
+      duration: Number(((performance.now() - startedAtMs) / 1000).toFixed(2)),
+    },
     ...gathered,
   });
   return { take, ended };
@@ -138,16 +144,12 @@ function changedRows({ type, written }: Batch): number {
   return written.filter((one) => !isAsBefore(one)).length;
 }
 
-function sumUp(statistics: Report['statistics'], seconds: number) {
-  const types = Object.values(statistics);
-  const sum = (key: keyof TypeStatistics) => types.reduce((total, one) => total + one[key], 0);
-  return {
-    total_entities: sum('total'),
-    total_processed: sum('processed'),
-    total_successful: sum('successful'),
-    total_failed: sum('failed'),
-    duration: Number(seconds.toFixed(2)),
-  };
+/** A figure of a report's types, summed up. */
+export function sumOf<Figure extends string>(
+  statistics: Partial<Record<EntityTypeName, Record<Figure, number>>>,
+  figure: Figure,
+): number {
+  return Object.values(statistics).reduce((sum, one) => sum + one[figure], 0);
 }
 
 /** How a run ends, by what it was stopped with (a FatalError, or a bug of ours) and by its failures. */
@@ -214,36 +216,25 @@ function fileNames(directory: string): string[] {
   }
 }
 
-/** The last run before the one whose report is at `path`; undefined if there is none. */
-export function runBefore(directory: string, path: string | null): SavedReport | undefined {
+/** A run before this one; `page` is the name of its page, where there is one. */
+export type PastRun = SavedReport & { page: string | undefined };
+
+/** The runs other than the one whose report is at `ownPath`, newest first. */
+export function* runsBefore(directory: string, ownPath: string | null): Generator<PastRun> {
   for (const report of savedReports(directory)) {
-    if (report.mode === 'production' && report.path !== path) return report;
+    if (report.path === ownPath || report.mode !== 'production') continue;
+    const page = basename(report.path).replace(/json$/, 'html');
+    yield { ...report, page: existsSync(join(directory, page)) ? page : undefined };
   }
-  return undefined;
 }
 
 /** How many requests the last complete sweep took, and of how many entities it was; undefined if there is none. */
 export function lastSweep(directory: string): { requests: number; entities: number } | undefined {
   for (const { strategy, exit_code, requests = 0, statistics } of savedReports(directory)) {
     const isComplete = exit_code === exitCodes.allWritten || exit_code === exitCodes.someFailed;
-    const entities = Object.values(statistics).reduce((sum, { total }) => sum + total, 0);
-    if (strategy === 'sweep' && isComplete) return { requests, entities };
+    if (strategy === 'sweep' && isComplete) return { requests, entities: sumOf(statistics, 'total') };
   }
   return undefined;
-}
-
-/** A run before this one, as its page tells it; `page` is the name of its own page, where there is one. */
-export type PastRun = SavedReport & { page: string | undefined };
-
-function runsBefore(directory: string, ownPath: string): PastRun[] {
-  const runs: PastRun[] = [];
-  for (const report of savedReports(directory)) {
-    if (report.path === ownPath || report.mode !== 'production') continue;
-    const page = basename(report.path).replace(/json$/, 'html');
-    runs.push({ ...report, page: existsSync(join(directory, page)) ? page : undefined });
-    if (runs.length === toldRuns) break;
-  }
-  return runs;
 }
 
 /**
@@ -255,8 +246,8 @@ function removeOld(directory: string): void {
   const timeOf = (name: string) => savedName.exec(name)?.[1];
   const times = [...new Set(names.flatMap((name) => timeOf(name) ?? []))].sort();
   const old = new Set(times.slice(0, -keptRuns));
-  for (const { mode, exit_code, path } of old.size > 0 ? savedReports(directory) : []) {
-    if (mode !== 'production' || exit_code !== exitCodes.allWritten) continue;
+  for (const { exit_code, path } of old.size > 0 ? runsBefore(directory, null) : []) {
+    if (exit_code !== exitCodes.allWritten) continue;
     old.delete(timeOf(basename(path)) ?? '');
     break;
   }
@@ -279,7 +270,7 @@ type MakePage = (report: Report, before: readonly PastRun[]) => string;
 export function saveReport(directory: string, report: Report, page?: MakePage): EndedRun {
   let path = '';
   try {
-    path = report.strategy === 'refresh' ? writeRefreshReport(directory, report) : writeNewReport(directory, report);
+    path = writeReport(directory, report);
   } catch (error) {
     return { report: failedToSave(report, error), reportPath: null };
   }
@@ -287,10 +278,13 @@ export function saveReport(directory: string, report: Report, page?: MakePage): 
   if (page === undefined) return { report, reportPath: path };
   try {
     const pagePath = path.replace(/json$/, 'html');
-    const markup = page(report, runsBefore(directory, path));
+    const before: PastRun[] = [];
+    for (const run of runsBefore(directory, path)) if (before.push(run) === toldRuns) break;
+    const markup = page(report, before);
     writeWholeFile(pagePath, markup);
-    const isFull = report.mode === 'production' && report.strategy !== 'refresh';
-    if (isFull) writeWholeFile(join(directory, 'latest.html'), markup);
+    if (report.mode === 'production' && report.strategy !== 'refresh') {
+      writeWholeFile(join(directory, 'latest.html'), markup);
+    }
     return { report, reportPath: path, pagePath };
   } catch (error) {
     const failed = failedToSave(report, error);
@@ -306,17 +300,15 @@ export function saveReport(directory: string, report: Report, page?: MakePage): 
 /** Of each refresh in place of the one before: there may be one every five minutes. */
 export const refreshReport = 'statistics_refresh_report.json';
 
-function writeRefreshReport(directory: string, report: Report): string {
-  const path = join(directory, refreshReport);
-  writeWholeFile(path, textOf(report));
-  return path;
-}
+const textOf = (report: Report) => `${JSON.stringify(report, null, 2)}\n`;
 
-function textOf(report: Report): string {
-  return `${JSON.stringify(report, null, 2)}\n`;
-}
-
-function writeNewReport(directory: string, report: Report): string {
+/** Returns its path. Throws a FatalError (files unusable). */
+function writeReport(directory: string, report: Report): string {
+  if (report.strategy === 'refresh') {
+    const path = join(directory, refreshReport);
+    writeWholeFile(path, textOf(report));
+    return path;
+  }
   for (let at = Date.parse(report.timestamp); ; at += 1000) {
     const time = new Date(at).toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_');
     const path = join(directory, `statistics_population_report_${time}.json`);

@@ -4,13 +4,11 @@ import { fetch } from 'undici';
 import { isLoopback, type NotificationConfig } from '../config.js';
 import { exitCodes } from '../errors.js';
 import type { Failure } from '../events.js';
-import type { EndedRun, Report, SavedReport } from '../files/report.js';
+import { type EndedRun, type Report, type SavedReport, sumOf } from '../files/report.js';
 import { firstSentence, formatCount, formatDuration, printable } from '../format.js';
 import { countsOf, summaryTable } from './summary.js';
 
 const program = 'populate-all-statistics';
-
-const nobody: NotificationConfig = { on: 'failure', email: null, webhookUrl: null, heartbeatUrl: null };
 
 /**
  * Tells people and monitors of a run. That it cannot is a warning and changes nothing else: `warn` takes one line for
@@ -18,34 +16,32 @@ const nobody: NotificationConfig = { on: 'failure', email: null, webhookUrl: nul
  * notification, from the look-up of the host to the last answer.
  */
 export function createNotifications(
-  { on, email, webhookUrl, heartbeatUrl }: NotificationConfig = nobody,
+  { on, email, webhookUrl, heartbeatUrl }: NotificationConfig,
   warn: (line: string) => void,
   timeoutMs = 10_000,
 ) {
-  let startSent: Promise<void> = Promise.resolve();
+  let startSent = Promise.resolve();
 
-  async function sendHeartbeat(allowedMs: number, report?: Report): Promise<void> {
+  /** Sends within the time, or warns. */
+  async function attempt(what: string, url: string, allowedMs: number, send: Send): Promise<void> {
+    const signal = AbortSignal.timeout(allowedMs);
+    const reason = await send(signal).catch((error) =>
+      signal.aborted ? `no answer within ${formatDuration(allowedMs / 1000)}` : reasonOf(error),
+    );
+    if (reason !== undefined) warn(`${what} ${hostOf(url)} failed: ${reason}. The run is not affected.`);
+  }
+
+  async function beat(allowedMs: number, report?: Report): Promise<void> {
     if (heartbeatUrl === null) return;
-    const what = `The heartbeat to ${hostOf(heartbeatUrl)}`;
-    await attempt(what, allowedMs, warn, async (signal) => ask(pingUrl(heartbeatUrl, report), signal));
-  }
-
-  async function sendEmail(allowedMs: number, run: EndedRun, subject: string): Promise<void> {
-    if (email === null) return;
-    const what = `The e-mail through ${hostOf(email.smtpUrl)}`;
-    await attempt(what, allowedMs, warn, (signal) => mail(email, run, subject, signal, allowedMs));
-  }
-
-  async function sendWebhook(allowedMs: number, text: string): Promise<void> {
-    if (webhookUrl === null) return;
-    const what = `The webhook to ${hostOf(webhookUrl)}`;
-    await attempt(what, allowedMs, warn, (signal) => ask(webhookUrl, signal, { text }));
+    await attempt('The heartbeat to', heartbeatUrl, allowedMs, async (signal) =>
+      ask(pingUrl(heartbeatUrl, report), signal),
+    );
   }
 
   return {
     /** Sends the start's heartbeat without waiting for it. */
     started: () => {
-      startSent = sendHeartbeat(timeoutMs);
+      startSent = beat(timeoutMs);
     },
     /** Resolves when everything was sent or has failed; never rejects. `before` is the run before, if that is known. */
     ended: async (run: EndedRun, before?: SavedReport) => {
@@ -54,26 +50,24 @@ export function createNotifications(
       const interrupted = exit_code === exitCodes.interrupted || exit_code === exitCodes.terminated;
       const allowedMs = interrupted ? Math.min(timeoutMs, 1_000) : timeoutMs;
       // A monitor that heard the start last would take the run for one that still runs.
-      const heartbeat = startSent.then(() => sendHeartbeat(allowedMs, run.report));
+      const sent = [startSent.then(() => beat(allowedMs, run.report))];
       const isTold = on === 'always' || exit_code !== exitCodes.allWritten;
       const line = headlineOf(run.report, before);
-      const told = isTold ? [sendEmail(allowedMs, run, line), sendWebhook(allowedMs, line)] : [];
-      await Promise.all([heartbeat, ...told]);
+      if (isTold && email) {
+        const send: Send = (signal) => mail(email, run, line, signal, allowedMs);
+        sent.push(attempt('The e-mail through', email.smtpUrl, allowedMs, send));
+      }
+      if (isTold && webhookUrl) {
+        const send: Send = (signal) => ask(webhookUrl, signal, { text: line });
+        sent.push(attempt('The webhook to', webhookUrl, allowedMs, send));
+      }
+      await Promise.all(sent);
     },
   };
 }
 
 /** Resolves with what the other side refuses; rejects when there is no answer. */
 type Send = (signal: AbortSignal) => Promise<string | undefined>;
-
-/** Sends within the time, or warns. */
-async function attempt(what: string, allowedMs: number, warn: (line: string) => void, send: Send) {
-  const signal = AbortSignal.timeout(allowedMs);
-  const reason = await send(signal).catch((error) =>
-    signal.aborted ? `no answer within ${formatDuration(allowedMs / 1000)}` : reasonOf(error),
-  );
-  if (reason !== undefined) warn(`${what} failed: ${reason}. The run is not affected.`);
-}
 
 function hostOf(url: string): string {
   return (URL.canParse(url) && new URL(url).hostname) || 'a host that its URL does not name';
@@ -179,18 +173,16 @@ function headlineOf(report: Report, before: SavedReport | undefined): string {
 
 /** "before: exit 4, 12,000 written, 3 failed", of these what differs. */
 function changeSince({ exit_code, overall }: Report, { exit_code: code = 0, statistics }: SavedReport): string {
-  const sum = (key: 'successful' | 'failed') => Object.values(statistics).reduce((total, one) => total + one[key], 0);
-  const now = [
-    `exit ${exit_code}`,
-    countOf(overall.total_successful, 'written'),
-    countOf(overall.total_failed, 'failed'),
+  const figuresOf = (exit: number, written: number, failed: number) => [
+    `exit ${exit}`,
+    `${formatCount(written)} written`,
+    `${formatCount(failed)} failed`,
   ];
-  const before = [`exit ${code}`, countOf(sum('successful'), 'written'), countOf(sum('failed'), 'failed')];
+  const now = figuresOf(exit_code, overall.total_successful, overall.total_failed);
+  const before = figuresOf(code, sumOf(statistics, 'successful'), sumOf(statistics, 'failed'));
   const changes = before.filter((figure, index) => figure !== now[index]);
   return changes.length === 0 ? 'as the run before' : `before: ${changes.join(', ')}`;
 }
-
-const countOf = (count: number, what: string) => `${formatCount(count)} ${what}`;
 
 /** A message's first sentence; of a long one the first clause, cut between words where even that is long. */
 function headline(message: string): string {

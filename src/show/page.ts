@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type EntityType, entityTypes } from '../entity-types.js';
 import { exitCodeMeanings } from '../errors.js';
 import type { Failure, Tell, Written } from '../events.js';
-import type { PastRun, Report, TypeStatistics } from '../files/report.js';
+import { type PastRun, type Report, sumOf } from '../files/report.js';
 import { formatCount, formatDuration, formatEntities, type Html, html } from '../format.js';
 import { columnOf, daysBetween } from '../statistics.js';
 import { script, style } from './page-style.js';
@@ -220,24 +220,13 @@ const cell = (text: string) => html`<td>${text}</td>`;
 function outcomeTable({ statistics, overall }: Report): Html | undefined {
   const types = Object.entries(statistics);
   if (types.length === 0) return undefined;
-  const all = {
-    total: overall.total_entities,
-    successful: overall.total_successful,
-    failed: overall.total_failed,
-    skipped: types.reduce((sum, [, figures]) => sum + figures.skipped, 0),
-  };
-  const columns = ['type', 'total', 'written', 'failed', 'left out'];
-  const rows = [...types.map(([name, figures]) => outcomeCells(name, figures)), outcomeCells('all', all)];
-  return table('types', 'Entities of each type', columns, rows);
-}
-
-function outcomeCells(
-  name: string,
-  figures: Pick<TypeStatistics, 'total' | 'successful' | 'failed' | 'skipped'>,
-): Html {
-  const { total, successful, failed, skipped } = figures;
-  const before = [total, successful].map(formatCount).map(cell);
-  return html`<th scope="row">${name}</th>${before}${failedCell(failed)}${cell(formatCount(skipped))}`;
+  const { total_entities: total, total_successful: successful, total_failed: failed } = overall;
+  const all = ['all', { total, successful, failed, skipped: sumOf(statistics, 'skipped') }] as const;
+  const rows = [...types, all].map(([name, { total, successful, failed, skipped }]) => {
+    const selected = [total, successful].map(formatCount).map(cell);
+    return html`<th scope="row">${name}</th>${selected}${failedCell(failed)}${cell(formatCount(skipped))}`;
+  });
+  return table('types', 'Entities of each type', ['type', 'total', 'written', 'failed', 'left out'], rows);
 }
 
 function failedCell(failed: number): Html {
@@ -290,11 +279,9 @@ function listTables(kinds: readonly Kind[], { lists }: People): Html {
 function runTable(report: Report, before: readonly PastRun[]): Html | undefined {
   if (before.length === 0) return undefined;
   const rows = [{ ...report, page: undefined }, ...before].map((run) => {
-    const types = Object.values(run.statistics);
-    const sum = (key: 'successful' | 'failed') => types.reduce((total, one) => total + one[key], 0);
     const told = (count: number | undefined) => cell(count === undefined ? '–' : formatCount(count));
     const duration = run.overall === undefined ? '–' : formatDuration(run.overall.duration);
-    return html`<th scope="row">${linked(run)}</th>${cell(duration)}${told(run.requests)}${told(sum('successful'))}${failedCell(sum('failed'))}${told(run.changed)}${told(run.exit_code)}`;
+    return html`<th scope="row">${linked(run)}</th>${cell(duration)}${told(run.requests)}${told(sumOf(run.statistics, 'successful'))}${failedCell(sumOf(run.statistics, 'failed'))}${told(run.changed)}${told(run.exit_code)}`;
   });
   const columns = ['ended', 'duration', 'requests', 'written', 'failed', 'changed', 'exit code'];
   return table('runs', 'Changed: rows that told other last dates or 30-day figures than before', columns, rows);

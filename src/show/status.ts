@@ -2,7 +2,14 @@ import { join, resolve } from 'node:path';
 import { type EntityType, type EntityTypeName, entityTypes } from '../entity-types.js';
 import { FatalError } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
-import { readReport, refreshReport, type SavedReport, savedReports, type TypeStatistics } from '../files/report.js';
+import {
+  readReport,
+  refreshReport,
+  type SavedReport,
+  savedReports,
+  sumOf,
+  type TypeStatistics,
+} from '../files/report.js';
 import { activeRun } from '../files/run-lock.js';
 import { formatAgo, formatCount, formatDuration } from '../format.js';
 
@@ -67,9 +74,7 @@ function lastRuns(reports: SavedReport[], { name }: EntityType): Omit<TypeStatus
     // One that ended before it had selected has no figures.
     if (report.mode !== 'production' || !(figures || report.entity_types?.includes(name))) continue;
     const { total, processed, successful, failed } = figures ?? noFigures;
-    const sum = (key: 'successful' | 'failed') =>
-      Object.values(report.statistics).reduce((all, one) => all + one[key], 0);
-    const of_all = { successful: sum('successful'), failed: sum('failed') };
+    const of_all = { successful: sumOf(report.statistics, 'successful'), failed: sumOf(report.statistics, 'failed') };
     const run: LastRun = { ended, exit_code, total, successful, failed, stopped_by, report: path, of_all };
     const takesAll = (options?.limit ?? null) === null && !options?.skip_existing;
     const isCompleted = figures !== undefined && processed === total && report.strategy !== 'refresh';
