@@ -7,7 +7,7 @@ import { exitCodes, FatalError } from '../src/errors.js';
 import { readLockHolder } from '../src/files/file-lock.js';
 import { formatTable, wrapped } from '../src/format.js';
 import { parseCommandLine, type Request } from '../src/options.js';
-import { columnsOf, complain } from '../src/show/progress.js';
+import { columnsOf, complain } from '../src/show/screen.js';
 import { columnOf, lastDateColumn } from '../src/statistics.js';
 import { type EmbeddedDatabase, seedEntities, startEmbeddedDatabase } from './database.js';
 import { makeSeason } from './season.js';

@@ -4,7 +4,7 @@ import { createDatabase } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { createEvents, type Events, type Strategy } from './events.js';
 import { createExchange } from './exchange.js';
-import { type EndedRun, runsBefore, startReport } from './files/report.js';
+import { runsBefore, startReport } from './files/report.js';
 import { shareRequestBudget } from './files/request-budget.js';
 import { makeFolder } from './files/whole-file.js';
 import { wrapped } from './format.js';
@@ -13,9 +13,19 @@ import { createPace } from './pace.js';
 import { createRacingApi } from './racing-api.js';
 import { run } from './run.js';
 import { createNotifications } from './show/notifications.js';
-import { type Abilities, abilitiesOf, columnsOf, complain, createScreen, type Screen } from './show/progress.js';
+import {
+  type Abilities,
+  abilitiesOf,
+  closingWords,
+  columnsOf,
+  complain,
+  createScreen,
+  runAgain,
+  type Screen,
+  summarize,
+  watchPace,
+} from './show/screen.js';
 import { checkStatus, describeStatus, readStatus } from './show/status.js';
-import { closingWords, runAgain, summarize, watchPace } from './show/summary.js';
 import { verifyStatistics } from './verify.js';
 
 /** What a stopped run may still take to write what it has gathered. */
@@ -43,9 +53,7 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
   const config = loadConfig(process.cwd(), process.env);
   checkRate(options.rate, config, options.force);
   // Nobody need know of a dry run.
-  const notifications = options.dryRun
-    ? undefined
-    : createNotifications(config.notifications, (line) => console.error(line));
+  const notifications = options.dryRun ? undefined : createNotifications(config.notifications, console.error);
   const unsaid: string[] = [];
   const abilities = quiet
     ? { output: { write: (text: string) => unsaid.push(text) }, isAnimated: false, isColored: false }
@@ -54,22 +62,20 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
   const { events, screen } = services;
   const pace = watchPace(options.rate, () => performance.now());
   events.listen(pace.take);
-  const end = async (ended: EndedRun) => {
+  // While all else is prepared.
+  if (!options.dryRun) void services.connect();
+  try {
+    const ended = await run({ ...services, options, directory, startedAt, onStart: notifications?.started });
     const { exit_code: exitCode } = ended.report;
     screen.take({ kind: 'line', line: summarize(ended, columnsOf(abilities.output), pace.described()) });
     if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));
-    const words = exitCode === exitCodes.ownBug ? undefined : closingWords(ended.report);
-    if (words !== undefined) complain(words);
+    const words = closingWords(ended.report);
+    if (words !== undefined && exitCode !== exitCodes.ownBug) complain(words);
     if (json) console.log(JSON.stringify(ended.report, null, 2));
     const [before] = runsBefore(directory, ended.reportPath);
     await notifications?.ended(ended, before);
     if (exitCode === exitCodes.ownBug) throw services.stop.signal.reason;
     return exitCode;
-  };
-  // While all else is prepared.
-  if (!options.dryRun) void services.connect();
-  try {
-    return await end(await run({ ...services, options, directory, startedAt, onStart: notifications?.started }));
   } catch (error) {
     // The run did not even begin. That another one is active is nothing to worry about.
     if (error instanceof FatalError && error.exitCode !== exitCodes.alreadyRunning) {

@@ -6,7 +6,7 @@ import { inspect } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { parseCommandLine } from './options.js';
-import { complain } from './show/progress.js';
+import { complain } from './show/screen.js';
 
 // On a machine with much memory V8 lets garbage pile up to several times what is in use, and each page of results
 // leaves about 10 MB of it. We are a guest on that machine and have time: collect early instead. Measured by

@@ -22,7 +22,7 @@ import {
 import type { RacingApi } from './racing-api.js';
 import { packSeason, type Remembered, readSeason, type Season, saveSeason } from './season.js';
 import { startPage } from './show/page.js';
-import { describeSelection, sampleTable } from './show/summary.js';
+import { describeSelection, sampleTable } from './show/screen.js';
 import { statisticsWindow, utcDate } from './statistics.js';
 import { walk } from './walk.js';
 

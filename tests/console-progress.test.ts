@@ -1,7 +1,7 @@
 import { WriteStream } from 'node:tty';
 import { stripVTControlCharacters } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { abilitiesOf, columnsOf, createScreen, type ScreenOptions } from '../src/show/progress.js';
+import { abilitiesOf, columnsOf, createScreen, type ScreenOptions } from '../src/show/screen.js';
 
 const eraseLine = '\r\u001b[2K';
 

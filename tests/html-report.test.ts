@@ -6,7 +6,7 @@ import { exitCodeMeanings, exitCodes } from '../src/errors.js';
 import type { Tell } from '../src/events.js';
 import type { PastRun, Report } from '../src/files/report.js';
 import { runPage, startPage, startPeople } from '../src/show/page.js';
-import { plot, type Sample, startSamples } from '../src/show/plot.js';
+import { plot, type Sample, startSamples } from '../src/show/page-look.js';
 import { jockeys } from './faults.js';
 import {
   batchOf,

@@ -11,7 +11,7 @@ import type { NotificationConfig } from '../src/config.js';
 import { type ExitCode, exitCodes } from '../src/errors.js';
 import type { EndedRun, Report, SavedReport } from '../src/files/report.js';
 import { createNotifications } from '../src/show/notifications.js';
-import { summaryTable } from '../src/show/summary.js';
+import { summaryTable } from '../src/show/screen.js';
 import { failures, reportWith } from './sample-report.js';
 
 /** Secrets that occur nowhere else, so that a leak can be found. */

@@ -2,7 +2,7 @@ import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Batch, Failure } from '../src/events.js';
 import type { PastRun, Report } from '../src/files/report.js';
 import { runPage, startPeople } from '../src/show/page.js';
-import type { Sample } from '../src/show/plot.js';
+import type { Sample } from '../src/show/page-look.js';
 
 /** The report of a sweep of 95 seconds that not all entities got through, with changes. */
 export function reportWith(changes: Partial<Report> = {}): Report {

@@ -5,8 +5,7 @@ import type { Failure, Tell, Written } from '../events.js';
 import { type PastRun, type Report, sumOf } from '../files/report.js';
 import { formatCount, formatDuration, formatEntities, type Html, html } from '../format.js';
 import { columnOf, daysBetween } from '../statistics.js';
-import { script, style } from './page-style.js';
-import { plot, type Sample, startSamples } from './plot.js';
+import { plot, type Sample, script, startSamples, style } from './page-look.js';
 
 /** An entity that was written, with its figures of the last 30 days (`winRate` in percent) and its last win. */
 export type Shown = ReturnType<typeof shownOf>;

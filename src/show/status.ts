@@ -67,17 +67,17 @@ function runningNow(directory: string, type: EntityType, now: Date) {
 
 /** From the reports, newest first. */
 function lastRuns(reports: SavedReport[], { name }: EntityType): Omit<TypeStatus, 'running' | 'resume'> {
-  const found: Omit<TypeStatus, 'running' | 'resume'> = { ...noRuns };
-  for (const report of reports) {
-    const { timestamp: ended, exit_code = null, stopped_by = null, path, options } = report;
-    const figures = report.statistics[name];
+  const none = { last_run: null, last_completed: null, last_full: null, last_success: null, failing_since: null };
+  const found: Omit<TypeStatus, 'running' | 'resume'> = none;
+  for (const { timestamp: ended, exit_code = null, stopped_by = null, path, statistics, ...more } of reports) {
+    const { [name]: figures } = statistics;
     // One that ended before it had selected has no figures.
-    if (report.mode !== 'production' || !(figures || report.entity_types?.includes(name))) continue;
-    const { total, processed, successful, failed } = figures ?? noFigures;
-    const of_all = { successful: sumOf(report.statistics, 'successful'), failed: sumOf(report.statistics, 'failed') };
+    if (more.mode !== 'production' || !(figures || more.entity_types?.includes(name))) continue;
+    const { total = 0, successful = 0, failed = 0 } = figures ?? {};
+    const of_all = { successful: sumOf(statistics, 'successful'), failed: sumOf(statistics, 'failed') };
     const run: LastRun = { ended, exit_code, total, successful, failed, stopped_by, report: path, of_all };
-    const takesAll = (options?.limit ?? null) === null && !options?.skip_existing;
-    const isCompleted = figures !== undefined && processed === total && report.strategy !== 'refresh';
+    const takesAll = (more.options?.limit ?? null) === null && !more.options?.skip_existing;
+    const isCompleted = figures?.processed === total && more.strategy !== 'refresh';
     found.last_run ??= run;
     if (isCompleted) found.last_completed ??= run;
     if (isCompleted && takesAll && total > 0) found.last_full ??= run;
@@ -86,9 +86,6 @@ function lastRuns(reports: SavedReport[], { name }: EntityType): Omit<TypeStatus
   }
   return found;
 }
-
-const noRuns = { last_run: null, last_completed: null, last_full: null, last_success: null, failing_since: null };
-const noFigures = { total: 0, processed: 0, successful: 0, failed: 0 };
 
 /** A report of the original program has no exit code. */
 function isFailed({ exit_code, failed }: LastRun): boolean {

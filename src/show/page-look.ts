@@ -116,3 +116,90 @@ function timeTicks(end: number): [seconds: number, label: string][] {
 function timeLabel(seconds: number): string {
   return seconds === 0 ? '0' : formatDuration(seconds).replace(/\.0(?=s)| 00[hms]$/, '');
 }
+
+/** Rewrites times to those of the reader's zone; what was there, by UTC, stays at hand. */
+export const script = html`
+for (const time of document.querySelectorAll('time')) {
+  const instant = new Date(time.dateTime);
+  if (Number.isNaN(instant.getTime())) continue;
+  time.title = time.textContent;
+  time.textContent = instant.toLocaleString([], {
+    year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', timeZoneName: 'short',
+  });
+}
+`;
+
+/** Light or dark as the reader's system is, from a telephone's width on. */
+export const style = html`
+:root {
+  color-scheme: light dark;
+  --page: light-dark(#f6f6f3, #141413); --card: light-dark(#ffffff, #1e1e1d); --rule: light-dark(#deded8, #383835);
+  --ink: light-dark(#1c1c1a, #ecece8); --muted: light-dark(#5d5d58, #a6a69f);
+  --good: light-dark(#1a7f37, #4cc36c); --fair: light-dark(#9a5b00, #e3a33b); --bad: light-dark(#c0272d, #ff7b76);
+  --phase-0: light-dark(#1f6fd0, #5ea3f5); --phase-1: light-dark(#c2560c, #f08a4b);
+  --phase-2: light-dark(#0b7f6b, #35b89e); --phase-3: light-dark(#6b46c1, #a78bfa);
+  --phase-4: light-dark(#b8327a, #ee79b0); --phase-5: light-dark(#7a6a00, #c9b53a);
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0 auto; max-width: 75rem; padding: 1.5rem clamp(0.75rem, 3vw, 2rem); background: var(--page);
+  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; font-variant-numeric: tabular-nums;
+}
+h1 { margin: 0 0 1rem; font-size: clamp(1.3rem, 4vw, 1.75rem); line-height: 1.25; text-wrap: balance; }
+h1 time { white-space: nowrap; }
+h2 { margin: 0 0 0.75rem; font-size: 1.15rem; }
+p { margin: 0; overflow-wrap: anywhere; white-space: pre-line; }
+code, .id { font-family: ui-monospace, monospace; font-size: 0.9em; }
+small, footer, dt, caption, thead th { color: var(--muted); }
+footer, dt, caption, thead th { font-size: 0.85rem; }
+section, .outcome {
+  margin-bottom: 1rem; padding: 1rem clamp(0.75rem, 2vw, 1.25rem); border: 1px solid var(--rule);
+  border-radius: 0.5rem; background: var(--card);
+}
+.outcome { border-left: 0.35rem solid var(--tone); }
+.outcome strong { display: inline-block; color: var(--tone); }
+.outcome strong::first-letter, .people caption::first-letter { text-transform: uppercase; }
+dl { display: flex; flex-wrap: wrap; gap: 0.75rem 2.25rem; margin: 0 0 1.25rem; }
+dd { margin: 0; font-weight: 600; }
+.scroll { overflow: auto; }
+table { width: 100%; border-collapse: collapse; font-size: 0.925rem; }
+caption { padding-bottom: 0.25rem; text-align: left; }
+th, td { padding: 0.35rem 0.6rem; border-top: 1px solid var(--rule); text-align: left; vertical-align: baseline; }
+th { font-weight: 500; overflow-wrap: anywhere; }
+td, thead th { white-space: nowrap; }
+thead th { position: sticky; top: 0; border: 0; background: var(--card); }
+.types :where(td, thead th + th), .people :where(td, thead th + th), .runs :where(td, thead th + th) { text-align: right; }
+.types :where(tbody tr:last-child) > * { border-top-width: 2px; font-weight: 600; }
+.failed { color: var(--bad); font-weight: 600; }
+.lists { display: grid; margin-top: 0.75rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); gap: 1.25rem 2rem; }
+.people caption { color: var(--ink); font-size: 1rem; font-weight: 600; }
+.people :is(th, td) { padding-inline: 0.4rem; }
+.failures { max-height: 75vh; }
+.reason { overflow-wrap: anywhere; white-space: normal; }
+figure { margin: 0; }
+.legend { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; margin: 0 0 0.75rem; padding: 0; font-size: 0.9rem; }
+.legend li { list-style: none; }
+.legend li::before {
+  content: ''; display: inline-block; width: 1rem; height: 0.25rem; margin-right: 0.4rem; border-radius: 0.125rem;
+  background: var(--tone); vertical-align: middle;
+}
+.plot { display: block; padding: 0 1.5rem 0 2.9rem; }
+svg { overflow: visible; }
+line { stroke: var(--rule); }
+text { fill: var(--muted); font-size: 0.75rem; }
+.value { text-anchor: end; }
+.time { text-anchor: middle; }
+.line { fill: none; stroke: var(--tone); stroke-width: 2; stroke-linejoin: round; vector-effect: non-scaling-stroke; }
+.area { fill: var(--tone); fill-opacity: 0.14; }
+@media (max-width: 40rem) {
+  th, td { padding-inline: 0.3rem; }
+  .failures thead { display: none; }
+  .failures table, .failures caption, .failures tbody { display: block; }
+  .failures tr { display: grid; grid-template-columns: auto 1fr; gap: 0 0.75rem; padding: 0.4rem 0; }
+  .failures tr + tr { border-top: 1px solid var(--rule); }
+  .failures tr > * { padding: 0; border: 0; overflow-wrap: anywhere; white-space: normal; }
+  .failures th, .reason { grid-column: 1 / -1; }
+  .reason { color: var(--muted); }
+}
+@media print { .scroll { max-height: none; } }
+`;

@@ -1,0 +1,357 @@
+// By its default export: where Node is too old to have styleText, the built file says so instead of failing to load.
+import util from 'node:util';
+import type { Selection } from '../entity-types.js';
+import { fractionOf, isOver, type Phase, type RunEvent, type Strategy } from '../events.js';
+import type { EndedRun, Report } from '../files/report.js';
+import { formatCount, formatDuration, formatEntities, formatTable, printable, wrapped } from '../format.js';
+
+/** Where people read, a terminal, a file or a pipe, and what it can show. */
+export interface Abilities {
+  output: { write(text: string): unknown; isTTY?: boolean; columns?: number };
+  /** Whether a line can be drawn anew. */
+  isAnimated: boolean;
+  isColored: boolean;
+}
+
+export interface ScreenOptions extends Abilities {
+  /** Whether each request and each retry gets a line. */
+  isVerbose: boolean;
+  /** Milliseconds of a clock that is never set back. */
+  clock: () => number;
+  /** The time of day for the lines of a log. */
+  now: () => Date;
+}
+
+type Color = 'green' | 'yellow' | 'red';
+
+const tickMs = 1_000;
+
+export type Screen = ReturnType<typeof createScreen>;
+
+/**
+ * What people see of a run while it works: in a terminal a line a phase that redraws itself, every second at least, and
+ * becomes its outcome; elsewhere plain lines with the time, fewer as the run grows long.
+ */
+export function createScreen(options: ScreenOptions) {
+  const meter = createMeter(options.clock);
+  const paper = options.isAnimated ? terminal(options) : log(options);
+  let phase: Phase | undefined;
+  let finished: string | undefined;
+  const goOn = (isNotable: boolean) => {
+    if (phase && paper.isDue(phase, isNotable)) paper.draw(phase, meter.figures(phase));
+  };
+  const end = (by: 'last step' | 'next phase' | 'end of all') => {
+    const ended = phase;
+    phase = undefined;
+    if (ended === undefined) return;
+    const isFinished = by === 'last step' || (ended.total > 0 && isOver(ended));
+    finished = ended.label;
+    // What is not finished goes on beside the next phase.
+    if (by === 'next phase' && !isFinished) return;
+    const color = !isFinished ? 'red' : ended.failed ? 'yellow' : 'green';
+    paper.outcome(outcomeOf(ended, isFinished, formatDuration(meter.seconds())), color);
+  };
+  const take = (event: RunEvent) => {
+    if (event.kind === 'over') return end('end of all');
+    if (event.kind === 'phase') {
+      end('next phase');
+      finished = undefined;
+    }
+    meter.take(event);
+    if (event.kind === 'phase' || event.kind === 'step') phase = event;
+    const line = lineOf(event, options.isVerbose);
+    if (line !== undefined) paper.line(line);
+    // A sweep that reads a window again goes on after what seemed its last step.
+    if (event.kind === 'step' && isOver(event) && event.label !== finished) end('last step');
+    else if (event.kind === 'step') goOn(false);
+    else if (line !== undefined || event.kind === 'phase' || event.kind === 'pause') goOn(true);
+  };
+  const ticking = setInterval(() => goOn(true), tickMs).unref();
+  /** Ends what is drawn. */
+  const close = () => {
+    clearInterval(ticking);
+    end('end of all');
+  };
+  return { take, close };
+}
+
+/** By the conventions of terminals: TERM=dumb, CI, and those that Node knows, NO_COLOR and FORCE_COLOR. */
+export function abilitiesOf(output: NodeJS.WriteStream, { TERM, CI = '' }: NodeJS.ProcessEnv): Abilities {
+  const isAnimated = output.isTTY && TERM !== 'dumb' && /^(|0|false)$/.test(CI);
+  return { output, isAnimated, isColored: util.styleText('red', '.', { stream: output }) !== '.' };
+}
+
+/** How wide a line may be: one that fills a terminal's last column would wrap. A terminal without a size has 80. */
+export function columnsOf({ isTTY, columns }: Abilities['output']): number {
+  return isTTY ? (columns || 80) - 1 : Number.POSITIVE_INFINITY;
+}
+
+/** Says on stderr, red in a terminal, what went wrong. */
+export function complain(message: string): void {
+  console.error(util.styleText('red', wrapped(message, columnsOf(process.stderr)), { stream: process.stderr }));
+}
+
+/** So long back goes what tells how many requests a second there are now. */
+const currentMs = 10_000;
+/** Who waits for so long wants to know for what. */
+const patienceMs = 3_000;
+
+/** Tells the phase under way in figures, for which it listens to the run's requests. */
+function createMeter(clock: () => number) {
+  let sinceMs = 0;
+  let requests = 0;
+  let readings: { atMs: number; requests: number }[] = [];
+  const hold = createHold(clock);
+
+  const seconds = () => (clock() - sinceMs) / 1000;
+
+  /** Requests a second, of the phase's last ten seconds. */
+  function requestRate(nowMs: number): number {
+    const oldest = readings.find(({ atMs }) => nowMs - atMs <= currentMs) ?? readings.at(-1);
+    readings.splice(0, oldest ? readings.indexOf(oldest) : 0);
+    readings.push({ atMs: nowMs, requests });
+    return oldest && nowMs > oldest.atMs ? ((requests - oldest.requests) * 1000) / (nowMs - oldest.atMs) : 0;
+  }
+
+  return {
+    take: (event: RunEvent) => {
+      hold.take(event);
+      if (event.kind === 'request') requests += 1;
+      if (event.kind === 'phase') [sinceMs, readings] = [clock(), [{ atMs: clock(), requests }]];
+    },
+    /** Since the phase's start. */
+    seconds,
+    /** The first are the most telling. */
+    figures: (phase: Phase) => figuresOf(phase, Math.max(seconds(), 0.001), requestRate(clock()), hold.described()),
+  };
+}
+
+/** What keeps a run from going on, and for how long still. */
+type Hold = { wait: string; reason: string };
+
+/** Follows what keeps a run from going on. */
+function createHold(clock: () => number) {
+  let hold: { kind: 'pause' | 'waiting'; sinceMs: number; untilMs: number; reason: string } | undefined;
+  let done = 0;
+  return {
+    take: (event: RunEvent) => {
+      const { kind } = event;
+      if (kind === 'pause' || kind === 'waiting') {
+        const { seconds, reason } = event;
+        const sinceMs = hold?.sinceMs ?? clock() + (kind === 'pause' ? 0 : patienceMs);
+        hold = { kind, sinceMs, untilMs: clock() + seconds * 1000, reason };
+      }
+      const goesOn = kind === 'phase' || (kind === 'step' && event.done !== done);
+      // A pause ends with the next request; a request that had no answer does not mend by being asked again.
+      if (goesOn || (kind === 'request' && hold?.kind === 'pause')) hold = undefined;
+      if (kind === 'phase' || kind === 'step') done = event.done;
+    },
+    described: (): Hold | undefined => {
+      if (hold === undefined || clock() < hold.sinceMs) return undefined;
+      const left = formatDuration(Math.max(0, Math.ceil((hold.untilMs - clock()) / 1000)), 0);
+      return { wait: `${hold.kind === 'pause' ? 'paused for' : 'again in'} ${left}`, reason: hold.reason };
+    },
+  };
+}
+
+/** That some have failed comes before how long it takes. */
+function figuresOf(phase: Phase, seconds: number, requestRate: number, hold: Hold | undefined): string[] {
+  const { done, total, failed, written } = phase;
+  const figures = [
+    hold?.wait,
+    total > 0 && `${formatCount(done)}/${formatCount(total)} ${Math.floor(fractionOf(phase) * 100)}%`,
+    hold?.reason,
+    failed && `${formatCount(failed)} failed`,
+    done > 0 && done < total && `${formatDuration(((total - done) * seconds) / done)} left`,
+    `${formatDuration(seconds, 0)} so far`,
+    requestRate > 0 && `${requestRate.toFixed(1)} requests/s`,
+    written !== undefined && `${formatCount(written)} written`,
+  ];
+  return figures.filter((figure) => typeof figure === 'string');
+}
+
+function outcomeOf({ label, done, total, failed }: Phase, isFinished: boolean, time: string): string {
+  const count = total > 0 ? ` ${formatCount(done)}/${formatCount(total)}` : '';
+  const failures = failed ? `, ${formatCount(failed)} failed` : '';
+  return isFinished ? `✓ ${label}${count} in ${time}${failures}` : `✗ ${label}${count}, stopped after ${time}`;
+}
+
+const eraseLine = '\r\u001b[2K';
+const redrawMs = 100;
+const widestBar = 24;
+const narrowestBar = 6;
+
+/** How lines and the phase under way are put before people: by escape sequences, or line after line. */
+type Paper = ReturnType<typeof terminal>;
+
+function terminal({ output, clock, isColored }: ScreenOptions) {
+  const paint = (color: Color, text: string) =>
+    isColored ? util.styleText(color, text, { validateStream: false }) : text;
+  let isDrawn = false;
+  let drawnAtMs = Number.NEGATIVE_INFINITY;
+
+  /** In place of what is drawn anew. */
+  const print = (text: string) => {
+    output.write(`${isDrawn ? eraseLine : ''}${text}\n`);
+    isDrawn = false;
+  };
+  return {
+    line: (text: string) => print(wrapped(text, columnsOf(output))),
+    outcome: (text: string, color: Color) => {
+      const [mark = '', ...rest] = wrapped(text, columnsOf(output));
+      print(`${paint(color, mark)}${rest.join('')}`);
+    },
+    /** Whether it is time to draw the phase as it is now: sooner where something `isNotable`. */
+    isDue: (_: Phase, isNotable: boolean) => isNotable || clock() - drawnAtMs >= redrawMs,
+    draw: (phase: Phase, figures: string[]) => {
+      drawnAtMs = clock();
+      isDrawn = true;
+      const [label = '', bar = '', rest = ''] = barLine(phase, figures, columnsOf(output));
+      output.write(eraseLine + label + (bar && paint(phase.failed ? 'yellow' : 'green', bar)) + rest);
+    },
+  };
+}
+
+/** The label, a bar and as many figures as fit into a line; the bar takes what they leave. */
+function barLine(phase: Phase, [first = '', ...rest]: string[], columns: number): string[] {
+  const { label, total } = phase;
+  let figures = first;
+  // Room for a bar comes before the lesser figures, unless the terminal is narrow.
+  const barRoom = columns >= 69 && total > 0 ? narrowestBar + 1 : 0;
+  for (const part of rest) {
+    if (label.length + 1 + barRoom + figures.length + 3 + part.length <= columns) figures += ` · ${part}`;
+  }
+  const room = Math.min(widestBar, columns - label.length - figures.length - 2);
+  if (total === 0 || room < narrowestBar) return [wrapped(`${label} ${figures}`, columns).split('\n')[0] ?? ''];
+  const filled = Math.round(fractionOf(phase) * room);
+  return [label, ` ${'█'.repeat(filled).padEnd(room, '░')}`, ` ${figures}`];
+}
+
+/** The line that an event is worth. */
+function lineOf(event: RunEvent, isVerbose: boolean): string | undefined {
+  if (event.kind === 'line') return event.line;
+  if (!isVerbose) return undefined;
+  if (event.kind === 'answer') return `${event.request}: ${event.status} in ${event.seconds.toFixed(2)}s`;
+  if (event.kind === 'waiting') return `Again in ${formatDuration(event.seconds)}: ${event.reason}`;
+  return undefined;
+}
+
+/** At first a line for ten steps or five seconds; later each a sixtieth of the time so far, some 300 in 8 hours. */
+const firstSteps = 10;
+const firstIntervalMs = 5_000;
+const shortestIntervalMs = 1_000;
+
+function log({ output, clock, now }: ScreenOptions): Paper {
+  const startedAtMs = clock();
+  let printedAtMs = startedAtMs;
+  let printed: Phase | undefined;
+  const line = (text: string) => {
+    const time = `${now().toISOString().slice(0, 19)}Z `;
+    output.write(`${wrapped(text, columnsOf(output) - time.length).replaceAll(/^(?=.)/gm, time)}\n`);
+  };
+  return {
+    line,
+    outcome: (text) => line(text.slice(2)),
+    isDue: (phase) => {
+      if (phase.label !== printed?.label) [printedAtMs, printed] = [clock(), phase];
+      const sinceMs = clock() - printedAtMs;
+      const thinnedMs = (clock() - startedAtMs) / 60;
+      const bySteps = phase.done - printed.done >= firstSteps && sinceMs >= Math.max(shortestIntervalMs, thinnedMs);
+      return bySteps || sinceMs >= Math.max(firstIntervalMs, thinnedMs);
+    },
+    draw: (phase, figures) => {
+      [printedAtMs, printed] = [clock(), phase];
+      line(`${phase.label} ${figures.join(' · ')}`);
+    },
+  };
+}
+
+/** The outcome for people: a table no wider than `columns`, how long it took, at which `pace`, and where the report is. */
+export function summarize({ report, reportPath, pagePath }: EndedRun, columns: number, pace = ''): string {
+  const { mode, overall } = report;
+  const lines: string[] = [];
+  if (mode === 'production' && overall.total_processed > 0) {
+    lines.push(summaryTable(report, columns), `${countsOf(report)} in ${formatDuration(overall.duration)}.`);
+    if (pace !== '') lines.push(pace);
+  }
+  if (reportPath !== null) lines.push(`Report: ${reportPath}`);
+  if (pagePath !== undefined) lines.push(`Page: ${pagePath}`);
+  return lines.join('\n');
+}
+
+/** What went wrong in a run and what to do next; undefined if nothing did. What it was stopped by says both. */
+export function closingWords({ stopped_by, failures, strategy }: Report): string | undefined {
+  const failed = failures.length;
+  if (stopped_by !== null || failed === 0) return stopped_by ?? undefined;
+  const [rows, them] = failed === 1 ? ['its row stays', 'it'] : ['their rows stay', 'them'];
+  return `${formatEntities(failed)} failed; ${rows} as before. ${runAgain(strategy)} to try ${them} again.`;
+}
+
+/** A refresh has no checkpoint to go on from: it knows by itself what is left. */
+export function runAgain(strategy: Strategy | null): string {
+  return strategy === 'refresh' ? 'Run again' : 'Run again with --resume';
+}
+
+/** Of all types: 2,000 written, 3 failed, 10 not done. */
+export function countsOf({ overall }: Pick<Report, 'overall'>): string {
+  const { total_entities, total_processed, total_successful, total_failed } = overall;
+  const others = Object.entries({ failed: total_failed, 'not done': total_entities - total_processed });
+  const told = others.filter(([, count]) => count > 0).map(([what, count]) => `, ${formatCount(count)} ${what}`);
+  return `${formatCount(total_successful)} written${told.join('')}`;
+}
+
+/** The outcome a type; leaves out columns from the right where `columns` are too few. Empty without types. */
+export function summaryTable({ statistics }: Pick<Report, 'statistics'>, columns: number): string {
+  const rows = Object.entries(statistics).map(([name, { total, processed, successful, failed, skipped }]) => {
+    return [name, ...[successful, failed, total - processed, skipped].map(formatCount)];
+  });
+  if (rows.length === 0) return '';
+  const all = [['type', 'written', 'failed', 'not done', 'left out'], ...rows];
+  // The last two are worth a column only where there are some.
+  const shown = [0, 1, 2, 3, 4].filter((column) => column < 3 || rows.some((row) => row[column] !== '0'));
+  return formatTable(
+    all.map((row) => shown.map((column) => row[column] ?? '')),
+    columns,
+  );
+}
+
+/** So many requests tell a pace. */
+const fewRequests = 10;
+
+/** Listens for how close to the account's limit the requests of a run are. */
+export function watchPace(requestsPerSecond: number, clock: () => number) {
+  let requests = 0;
+  let firstMs = 0;
+  let lastMs = 0;
+  return {
+    take: ({ kind }: RunEvent) => {
+      if (kind !== 'request') return;
+      requests += 1;
+      lastMs = clock();
+      if (requests === 1) firstMs = lastMs;
+    },
+    /** From the first request to the last; empty when there were few. */
+    described: (): string => {
+      if (requests < fewRequests || lastMs === firstMs) return '';
+      const rate = ((requests - 1) * 1000) / (lastMs - firstMs);
+      const share = Math.min(100, Math.round((rate / requestsPerSecond) * 100));
+      return `${formatCount(requests)} requests, ${rate.toFixed(2)}/s: ${share}% of the limit.`;
+    },
+  };
+}
+
+/** One line on what was selected of a type. */
+export function describeSelection({ type, entities, skipped }: Selection): string {
+  const left = skipped > 0 ? ` (${formatCount(skipped)} left out)` : '';
+  return `${type.name}: ${formatCount(entities.length)} selected${left}`;
+}
+
+const sampleSize = 5;
+
+/** The first entities that a run would process. */
+export function sampleTable({ type, entities }: Selection): string {
+  const rows = entities
+    .slice(0, sampleSize)
+    .map(({ id, name, lastDate }) => [`  ${printable(id)}`, printable(name), lastDate ?? 'no statistics']);
+  return [`${type.name}, the first ${rows.length}:`, formatTable(rows)].join('\n');
+}
