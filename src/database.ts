@@ -59,6 +59,7 @@ export function createDatabase(options: DataApiOptions) {
     checkTable: (type: EntityType) => checkTable(ask, type, options.serviceKey),
     entities: (type: EntityType) => entities(ask, type),
     strays: (type: EntityType, from: string, to: string) => strays(ask, type, from, to),
+    visibleIds: (type: EntityType, ids: string[]) => visibleIds(ask, type, ids),
     storedStatistics: (type: EntityType, id: string) => storedStatistics(ask, type, id),
     ...statisticsWriter(ask, options),
   };
