@@ -21,6 +21,8 @@ export interface TypeStatistics {
   rate: number;
 }
 
+export type ByType<Value> = Partial<Record<EntityTypeName, Value>>;
+
 /** The run report, a format that other programs read: keys may be added, none renamed. */
 export interface Report {
   /** When it was written; ISO instant, as `started_at`. */
@@ -29,7 +31,7 @@ export interface Report {
   entity_types: EntityTypeName[];
   mode: 'production' | 'dry_run';
   options: { skip_existing: boolean; stale_after: string | null; resume: boolean; limit: number | null };
-  statistics: Partial<Record<EntityTypeName, TypeStatistics>>;
+  statistics: ByType<TypeStatistics>;
   overall: Record<'total_entities' | 'total_processed' | 'total_successful' | 'total_failed' | 'duration', number>;
   strategy: Strategy | null;
   requests: number;
@@ -65,6 +67,7 @@ type Gathered = Pick<Report, 'statistics' | 'strategy' | 'requests' | 'changed' 
 
 /** The report of a run, which grows as it listens. */
 export function startReport(options: PopulateOptions, startedAt: Date) {
+  const { entities, limit = null, skipExisting, staleAfter, resume, dryRun } = options;
   const startedAtMs = performance.now();
   const gathered: Gathered = { statistics: {}, strategy: null, requests: 0, changed: 0, forced: [], failures: [] };
   const { statistics, forced, failures } = gathered;
@@ -87,8 +90,7 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
       const since = sinceMs.get(name) ?? gatheringMs;
       sinceMs.set(name, since);
       if (gathered.strategy === 'walk') gatheringMs = performance.now();
-      const before = statistics[name] ?? noFigures;
-      statistics[name] = figuresAfter(before, event, (performance.now() - since) / 1000);
+      statistics[name] = figuresAfter(statistics[name], event, (performance.now() - since) / 1000);
     }
   }
 
@@ -96,7 +98,9 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
   const ended = (stop: AbortSignal): Report => ({
     timestamp: new Date().toISOString(),
     started_at: startedAt.toISOString(),
-    ...askedOf(options),
+    entity_types: entities.map(({ name }) => name),
+    mode: dryRun ? 'dry_run' : 'production',
+    options: { skip_existing: skipExisting, stale_after: staleAfter?.text ?? null, resume, limit },
     exit_code: exitCodeOf(failures, stop),
     stopped_by: stop.aborted ? stop.reason.message : null,
     overall: {
@@ -111,19 +115,10 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
   return { take, ended };
 }
 
-function askedOf(options: PopulateOptions): Pick<Report, 'entity_types' | 'mode' | 'options'> {
-  const { entities, limit = null, skipExisting, staleAfter, resume, dryRun } = options;
-  return {
-    entity_types: entities.map(({ name }) => name),
-    mode: dryRun ? 'dry_run' : 'production',
-    options: { skip_existing: skipExisting, stale_after: staleAfter?.text ?? null, resume, limit },
-  };
-}
-
 const noFigures = { total: 0, processed: 0, successful: 0, failed: 0, skipped: 0, duration: 0, rate: 0 };
 
 /** A type's figures after another batch, so many seconds since its start. */
-function figuresAfter(before: TypeStatistics, batch: Batch, seconds: number): TypeStatistics {
+function figuresAfter(before: TypeStatistics = noFigures, batch: Batch, seconds: number): TypeStatistics {
   const { written, failures, passedOver = 0 } = batch;
   const total = before.total - passedOver;
   const successful = before.successful + written.length;
@@ -145,10 +140,7 @@ function changedRows({ type, written }: Batch): number {
 }
 
 /** A figure of a report's types, summed up. */
-export function sumOf<Figure extends string>(
-  statistics: Partial<Record<EntityTypeName, Record<Figure, number>>>,
-  figure: Figure,
-): number {
+export function sumOf<Figure extends string>(statistics: ByType<Record<Figure, number>>, figure: Figure): number {
   return Object.values(statistics).reduce((sum, one) => sum + one[figure], 0);
 }
 
@@ -190,7 +182,14 @@ export function lastFailures(directory: string): Set<string> {
 
 /** The reports in a folder, newest first; files that are none are passed over. Throws FatalError (files unusable). */
 export function* savedReports(directory: string): Generator<SavedReport> {
-  for (const name of fileNames(directory).sort().reverse()) {
+  let names: string[];
+  try {
+    names = readdirSync(directory);
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return;
+    throw filesUnusable(`The folder ${directory} cannot be read`, error);
+  }
+  for (const name of names.sort().reverse()) {
     if (savedName.exec(name)?.[2] !== 'json') continue;
     const report = readReport(join(directory, name));
     if (report) yield report;
@@ -203,16 +202,6 @@ export function readReport(path: string): SavedReport | undefined {
     return { ...savedReportSchema.parse(JSON.parse(readFileSync(path, 'utf8'))), path };
   } catch {
     return undefined;
-  }
-}
-
-function fileNames(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return [];
-    if (errorCode(error) === undefined) throw error;
-    throw filesUnusable(`The folder ${directory} cannot be read`, error);
   }
 }
 
@@ -259,15 +248,16 @@ function removeOld(directory: string): void {
   }
 }
 
-/** Makes the page of a run that came after those. */
-type MakePage = (report: Report, before: readonly PastRun[]) => string;
-
 /**
  * Writes the report under its timestamp (UTC), or a later one's name, never over another one but a refresh's over that
  * of the one before, and `page` of it beside it. That either cannot be written is the run's outcome if nothing worse
  * is. Old ones are removed.
  */
-export function saveReport(directory: string, report: Report, page?: MakePage): EndedRun {
+export function saveReport(
+  directory: string,
+  report: Report,
+  page?: (report: Report, before: readonly PastRun[]) => string,
+): EndedRun {
   let path = '';
   try {
     path = writeReport(directory, report);

@@ -23,17 +23,6 @@ export function startSamples(): { take: Tell; readonly samples: readonly Sample[
   return { take, samples };
 }
 
-/** Seconds since the run's start, and percent. */
-type Point = readonly [seconds: number, percent: number];
-
-/** The line of a phase; `tone` is its colour, a variable of the page's style. */
-interface Line {
-  tone: string;
-  legend: Html;
-  title: string;
-  points: Point[];
-}
-
 /** The page's style has colours --phase-0 to --phase-5. */
 const phaseColours = 6;
 /** The lines are drawn in a box of this width, which the browser stretches; finer than a screen shows. */
@@ -68,7 +57,7 @@ ${phases.map((line) => drawn(line, end))}</svg>
 }
 
 /** A line with the area below it, and with a title for those who point at it. */
-function drawn({ tone, title, points }: Line, end: number): Html {
+function drawn({ tone, title, points }: ReturnType<typeof phaseLines>[number], end: number): Html {
   const x = (seconds: number) => ((seconds / end) * boxWidth).toFixed(1);
   const path = points.map(([seconds, percent]) => `${x(seconds)} ${(height - (percent / 100) * height).toFixed(1)}`);
   const [first, last] = [x(points[0]?.[0] ?? 0), x(points.at(-1)?.[0] ?? 0)];
@@ -80,20 +69,23 @@ function drawn({ tone, title, points }: Line, end: number): Html {
 `;
 }
 
-/** A line of each phase, which stays where it was until the next one begins or the run ends. */
-function phaseLines(samples: readonly Sample[], end: number): Line[] {
+/**
+ * A line of each phase, which stays where it was until the next one begins or the run ends. Its points are percent at
+ * seconds since the run's start; its tone is a variable of the page's style.
+ */
+function phaseLines(samples: readonly Sample[], end: number) {
   const starts = [...samples.keys()].filter((at) => samples[at]?.label !== samples[at - 1]?.label);
   return starts.map((start, index) => {
     const own = samples.slice(start, starts[index + 1]);
     const { label = '', done = 0, total = 0 } = own.at(-1) ?? {};
     const from = own[0]?.seconds ?? 0;
     const to = samples[start + own.length]?.seconds ?? end;
-    const points = own.map((sample): Point => [sample.seconds, fractionOf(sample) * 100]);
+    const points = own.map((sample) => [sample.seconds, fractionOf(sample) * 100] as const);
     return {
       tone: `--phase-${index % phaseColours}`,
       legend: html`${label} <small>${formatDuration(to - from)}</small>`,
       title: `${label}: ${formatCount(done)} of ${formatCount(total)}, from ${formatDuration(from)} to ${formatDuration(to)}`,
-      points: [...points, [to, points.at(-1)?.[1] ?? 0]],
+      points: [...points, [to, points.at(-1)?.[1] ?? 0] as const],
     };
   });
 }

@@ -1,8 +1,9 @@
 import { join, resolve } from 'node:path';
-import { type EntityType, type EntityTypeName, entityTypes } from '../entity-types.js';
+import { type EntityType, entityTypes } from '../entity-types.js';
 import { FatalError } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
 import {
+  type ByType,
   readReport,
   refreshReport,
   type SavedReport,
@@ -40,7 +41,7 @@ interface LastRun extends Pick<TypeStatistics, 'total' | 'successful' | 'failed'
 }
 
 /** By type, of those that were asked for. */
-export type Status = Partial<Record<EntityTypeName, TypeStatus>>;
+export type Status = ByType<TypeStatus>;
 
 /** Reads the locks, checkpoints and reports in `directory`; changes nothing. Throws FatalError (files unusable). */
 export function readStatus(directory: string, now: Date, types: readonly EntityType[] = entityTypes): Status {
