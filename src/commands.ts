@@ -21,7 +21,6 @@ import {
   complain,
   createScreen,
   runAgain,
-  type Screen,
   summarize,
   watchPace,
 } from './show/screen.js';
@@ -127,7 +126,7 @@ function openServices(
   const clock = () => performance.now();
   const screen = createScreen({ ...abilities, isVerbose: verbose, clock, now: () => new Date() });
   events.listen(screen.take);
-  handleSignals(stop, writing, events, screen);
+  handleSignals(stop, writing, events, screen.close);
   const { signal } = stop;
   const exchange = createExchange({ ...config.racingApi, signal });
   const pace = createPace({
@@ -152,7 +151,7 @@ function openServices(
 }
 
 /** The first SIGINT or SIGTERM ends the run in good order, the second at once. SIGHUP stops nothing. */
-function handleSignals(stop: AbortController, writing: AbortController, events: Events, screen: Screen): void {
+function handleSignals(stop: AbortController, writing: AbortController, events: Events, close: () => void): void {
   let stopping = false;
   /** Rows that are written, or soon could be. */
   let hasRows = false;
@@ -163,7 +162,7 @@ function handleSignals(stop: AbortController, writing: AbortController, events: 
   });
   const onSignal = (signal: 'SIGINT' | 'SIGTERM', exitCode: 130 | 143) => {
     if (stopping) {
-      screen.close();
+      close();
       process.exit(exitCode);
     }
     stopping = true;

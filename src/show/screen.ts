@@ -26,8 +26,6 @@ type Color = 'green' | 'yellow' | 'red';
 
 const tickMs = 1_000;
 
-export type Screen = ReturnType<typeof createScreen>;
-
 /**
  * What people see of a run while it works: in a terminal a line a phase that redraws itself, every second at least, and
  * becomes its outcome; elsewhere plain lines with the time, fewer as the run grows long.
@@ -57,8 +55,8 @@ export function createScreen(options: ScreenOptions) {
       end('next phase');
       finished = undefined;
     }
-    meter.take(event);
     if (event.kind === 'phase' || event.kind === 'step') phase = event;
+    meter.take(event);
     const line = lineOf(event, options.isVerbose);
     if (line !== undefined) paper.line(line);
     // A sweep that reads a window again goes on after what seemed its last step.
@@ -126,9 +124,6 @@ function createMeter(clock: () => number) {
   };
 }
 
-/** What keeps a run from going on, and for how long still. */
-type Hold = { wait: string; reason: string };
-
 /** Follows what keeps a run from going on. */
 function createHold(clock: () => number) {
   let hold: { kind: 'pause' | 'waiting'; sinceMs: number; untilMs: number; reason: string } | undefined;
@@ -146,7 +141,8 @@ function createHold(clock: () => number) {
       if (goesOn || (kind === 'request' && hold?.kind === 'pause')) hold = undefined;
       if (kind === 'phase' || kind === 'step') done = event.done;
     },
-    described: (): Hold | undefined => {
+    /** For how long still, and why. */
+    described: () => {
       if (hold === undefined || clock() < hold.sinceMs) return undefined;
       const left = formatDuration(Math.max(0, Math.ceil((hold.untilMs - clock()) / 1000)), 0);
       return { wait: `${hold.kind === 'pause' ? 'paused for' : 'again in'} ${left}`, reason: hold.reason };
@@ -155,7 +151,12 @@ function createHold(clock: () => number) {
 }
 
 /** That some have failed comes before how long it takes. */
-function figuresOf(phase: Phase, seconds: number, requestRate: number, hold: Hold | undefined): string[] {
+function figuresOf(
+  phase: Phase,
+  seconds: number,
+  requestRate: number,
+  hold?: { wait: string; reason: string },
+): string[] {
   const { done, total, failed, written } = phase;
   const figures = [
     hold?.wait,
@@ -269,14 +270,11 @@ function log({ output, clock, now }: ScreenOptions): Paper {
 /** The outcome for people: a table no wider than `columns`, how long it took, at which `pace`, and where the report is. */
 export function summarize({ report, reportPath, pagePath }: EndedRun, columns: number, pace = ''): string {
   const { mode, overall } = report;
-  const lines: string[] = [];
-  if (mode === 'production' && overall.total_processed > 0) {
-    lines.push(summaryTable(report, columns), `${countsOf(report)} in ${formatDuration(overall.duration)}.`);
-    if (pace !== '') lines.push(pace);
-  }
-  if (reportPath !== null) lines.push(`Report: ${reportPath}`);
-  if (pagePath !== undefined) lines.push(`Page: ${pagePath}`);
-  return lines.join('\n');
+  const hasOutcome = mode === 'production' && overall.total_processed > 0;
+  const counts = `${countsOf(report)} in ${formatDuration(overall.duration)}.`;
+  const outcome = hasOutcome ? [summaryTable(report, columns), counts, pace] : [];
+  const files = [reportPath && `Report: ${reportPath}`, pagePath && `Page: ${pagePath}`];
+  return [...outcome, ...files].filter(Boolean).join('\n');
 }
 
 /** What went wrong in a run and what to do next; undefined if nothing did. What it was stopped by says both. */
@@ -306,17 +304,11 @@ export function summaryTable({ statistics }: Pick<Report, 'statistics'>, columns
     return [name, ...[successful, failed, total - processed, skipped].map(formatCount)];
   });
   if (rows.length === 0) return '';
-  const all = [['type', 'written', 'failed', 'not done', 'left out'], ...rows];
   // The last two are worth a column only where there are some.
-  const shown = [0, 1, 2, 3, 4].filter((column) => column < 3 || rows.some((row) => row[column] !== '0'));
-  return formatTable(
-    all.map((row) => shown.map((column) => row[column] ?? '')),
-    columns,
-  );
+  const isShown = (_: string, column: number) => column < 3 || rows.some((row) => row[column] !== '0');
+  const all = [['type', 'written', 'failed', 'not done', 'left out'], ...rows].map((row) => row.filter(isShown));
+  return formatTable(all, columns);
 }
-
-/** So many requests tell a pace. */
-const fewRequests = 10;
 
 /** Listens for how close to the account's limit the requests of a run are. */
 export function watchPace(requestsPerSecond: number, clock: () => number) {
@@ -330,9 +322,9 @@ export function watchPace(requestsPerSecond: number, clock: () => number) {
       lastMs = clock();
       if (requests === 1) firstMs = lastMs;
     },
-    /** From the first request to the last; empty when there were few. */
+    /** From the first request to the last; empty when there were fewer than ten. */
     described: (): string => {
-      if (requests < fewRequests || lastMs === firstMs) return '';
+      if (requests < 10 || lastMs === firstMs) return '';
       const rate = ((requests - 1) * 1000) / (lastMs - firstMs);
       const share = Math.min(100, Math.round((rate / requestsPerSecond) * 100));
       return `${formatCount(requests)} requests, ${rate.toFixed(2)}/s: ${share}% of the limit.`;
@@ -346,12 +338,10 @@ export function describeSelection({ type, entities, skipped }: Selection): strin
   return `${type.name}: ${formatCount(entities.length)} selected${left}`;
 }
 
-const sampleSize = 5;
-
-/** The first entities that a run would process. */
+/** The first five entities that a run would process. */
 export function sampleTable({ type, entities }: Selection): string {
   const rows = entities
-    .slice(0, sampleSize)
+    .slice(0, 5)
     .map(({ id, name, lastDate }) => [`  ${printable(id)}`, printable(name), lastDate ?? 'no statistics']);
-  return [`${type.name}, the first ${rows.length}:`, formatTable(rows)].join('\n');
+  return `${type.name}, the first ${rows.length}:\n${formatTable(rows)}`;
 }
