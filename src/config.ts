@@ -7,11 +7,11 @@ import { errorCode, exitCodes, FatalError } from './errors.js';
 /** In order of precedence, after the real variables. */
 const envFiles = ['.env.local', '.env'];
 
-/** Other names by which people know a variable, taken where ours is not set. */
-const otherNames = [
-  ['SUPABASE_SERVICE_ROLE_KEY', 'SUPABASE_SERVICE_KEY'],
-  ['NEXT_PUBLIC_SUPABASE_URL', 'SUPABASE_URL'],
-] as const;
+/** Our variables with other names by which people know them, taken where ours is not set. */
+const otherNames: [ours: string, other: string][] = [
+  ['SUPABASE_SERVICE_KEY', 'SUPABASE_SERVICE_ROLE_KEY'],
+  ['SUPABASE_URL', 'NEXT_PUBLIC_SUPABASE_URL'],
+];
 
 const missing = 'is missing';
 
@@ -56,10 +56,7 @@ function isServiceKey(key: string): boolean {
 
 const configSchema = z
   .object({
-    RACING_API_USERNAME: text.refine(
-      (name) => !name.includes(':'),
-      'contains a colon, which HTTP Basic authentication cannot send',
-    ),
+    RACING_API_USERNAME: text.regex(/^[^:]*$/, 'contains a colon, which HTTP Basic authentication cannot send'),
     RACING_API_PASSWORD: text,
     RACING_API_BASE_URL: serviceUrl.default('https://api.theracingapi.com/v1'),
     SUPABASE_URL: serviceUrl.refine(
@@ -74,11 +71,7 @@ const configSchema = z
     NOTIFY_EMAIL_TO: text.optional(),
     /** User and password are percent-encoded. */
     SMTP_URL: text.regex(/^smtps?:\/\/[^/]/, 'is not a URL that begins with smtp:// or smtps://').optional(),
-    NOTIFY_ON: z
-      .string()
-      .trim()
-      .pipe(z.enum(['failure', 'always'], 'is neither failure nor always'))
-      .default('failure'),
+    NOTIFY_ON: text.pipe(z.enum(['failure', 'always'], 'is neither failure nor always')).default('failure'),
     /** Its path is a secret: whoever knows it can write into the chat. */
     NOTIFY_WEBHOOK_URL: url.optional(),
     /** Its path is a secret: whoever knows it can report runs. */
@@ -126,14 +119,8 @@ export function loadConfig(directory: string, variables: NodeJS.ProcessEnv): Con
   const files = envFiles.map((name) => ({ name, content: readEnvFile(join(directory, name)) }));
   const all = Object.assign({}, ...files.toReversed().map(({ content }) => content), variables);
   const given = new Map(Object.entries<string>(all).filter(([, value]) => value?.trim()));
-  /** By our name the one that is used instead. */
-  const usedNames = new Map<string, string>();
-  for (const [other, ours] of otherNames) {
-    const value = given.get(other);
-    if (value === undefined || given.has(ours)) continue;
-    given.set(ours, value);
-    usedNames.set(ours, other);
-  }
+  const usedNames = new Map(otherNames.filter(([ours, other]) => given.has(other) && !given.has(ours)));
+  for (const [ours, other] of usedNames) given.set(ours, given.get(other) ?? '');
   const parsed = configSchema.safeParse(Object.fromEntries(given));
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map(({ path: [name = ''], message }) => {
