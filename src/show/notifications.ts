@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { fetch } from 'undici';
 import { isLoopback, type NotificationConfig } from '../config.js';
-import { exitCodes } from '../errors.js';
+import { errorCode, exitCodes } from '../errors.js';
 import type { Failure } from '../events.js';
 import { type EndedRun, type Report, type SavedReport, sumOf } from '../files/report.js';
 import { firstSentence, formatCount, formatDuration, printable } from '../format.js';
@@ -133,17 +133,13 @@ async function mail(
 
 /** Codes and words of ours: the texts of servers and libraries may repeat a password or a URL. */
 function reasonOf(error: unknown): string {
-  const { code, command, responseCode, originalCode = code, cause } = fieldsOf(error);
+  const { code, command, responseCode, originalCode = code, cause }: Record<string, unknown> = Object(error);
   if (typeof responseCode === 'number') {
     const what = refusedParts[String(code)] ?? refusedParts[String(command)] ?? 'the connection';
     return `the server refuses ${what} (${responseCode})`;
   }
-  const reason = originalCode ?? fieldsOf(cause).code;
+  const reason = originalCode ?? errorCode(cause);
   return typeof reason === 'string' ? `no connection (${reason})` : 'the URL or the answer is not usable';
-}
-
-function fieldsOf(error: unknown): Record<string, unknown> {
-  return error instanceof Error ? { ...error, cause: error.cause } : {};
 }
 
 /** By nodemailer's code, or by the command of SMTP. */

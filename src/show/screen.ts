@@ -141,27 +141,22 @@ function createHold(clock: () => number) {
       if (goesOn || (kind === 'request' && hold?.kind === 'pause')) hold = undefined;
       if (kind === 'phase' || kind === 'step') done = event.done;
     },
-    /** For how long still, and why. */
-    described: () => {
-      if (hold === undefined || clock() < hold.sinceMs) return undefined;
+    /** For how long still, and why; empty where nothing does. */
+    described: (): string[] => {
+      if (hold === undefined || clock() < hold.sinceMs) return [];
       const left = formatDuration(Math.max(0, Math.ceil((hold.untilMs - clock()) / 1000)), 0);
-      return { wait: `${hold.kind === 'pause' ? 'paused for' : 'again in'} ${left}`, reason: hold.reason };
+      return [`${hold.kind === 'pause' ? 'paused for' : 'again in'} ${left}`, hold.reason];
     },
   };
 }
 
 /** That some have failed comes before how long it takes. */
-function figuresOf(
-  phase: Phase,
-  seconds: number,
-  requestRate: number,
-  hold?: { wait: string; reason: string },
-): string[] {
+function figuresOf(phase: Phase, seconds: number, requestRate: number, [wait, reason]: string[]): string[] {
   const { done, total, failed, written } = phase;
   const figures = [
-    hold?.wait,
+    wait,
     total > 0 && `${formatCount(done)}/${formatCount(total)} ${Math.floor(fractionOf(phase) * 100)}%`,
-    hold?.reason,
+    reason,
     failed && `${formatCount(failed)} failed`,
     done > 0 && done < total && `${formatDuration(((total - done) * seconds) / done)} left`,
     `${formatDuration(seconds, 0)} so far`,
