@@ -272,9 +272,8 @@ export function saveReport(
     for (const run of runsBefore(directory, path)) if (before.push(run) === toldRuns) break;
     const markup = page(report, before);
     writeWholeFile(pagePath, markup);
-    if (report.mode === 'production' && report.strategy !== 'refresh') {
-      writeWholeFile(join(directory, 'latest.html'), markup);
-    }
+    const isFull = report.mode === 'production' && report.strategy !== 'refresh';
+    if (isFull) writeWholeFile(join(directory, 'latest.html'), markup);
     return { report, reportPath: path, pagePath };
   } catch (error) {
     const failed = failedToSave(report, error);

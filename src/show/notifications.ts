@@ -11,9 +11,8 @@ import { countsOf, summaryTable } from './screen.js';
 const program = 'populate-all-statistics';
 
 /**
- * Tells people and monitors of a run. That it cannot is a warning and changes nothing else: `warn` takes one line for
- * each notification that could not be sent, which names the host and no secret. `timeoutMs` is for one whole
- * notification, from the look-up of the host to the last answer.
+ * Tells people and monitors of a run. `warn` takes one line for each notification that could not be sent, which names
+ * the host and no secret. `timeoutMs` is for a whole one, from the look-up of the host to the last answer.
  */
 export function createNotifications(
   { on, email, webhookUrl, heartbeatUrl }: NotificationConfig,
@@ -33,9 +32,8 @@ export function createNotifications(
 
   async function beat(allowedMs: number, report?: Report): Promise<void> {
     if (heartbeatUrl === null) return;
-    await attempt('The heartbeat to', heartbeatUrl, allowedMs, async (signal) =>
-      ask(pingUrl(heartbeatUrl, report), signal),
-    );
+    const send: Send = async (signal) => ask(pingUrl(heartbeatUrl, report), signal);
+    await attempt('The heartbeat to', heartbeatUrl, allowedMs, send);
   }
 
   return {
@@ -208,10 +206,8 @@ function bodyOf({ report, reportPath }: EndedRun): string {
 
 function failureList(failures: readonly Failure[]): string {
   if (failures.length === 0) return '';
-  const shown = failures
-    .slice(0, failuresShown)
-    .map(({ id, name, reason }) => `  ${printable(`${id} ${name}: ${reason}`)}`);
-  const left = failures.length - shown.length;
-  if (left > 0) shown.push(`  and ${formatCount(left)} more, in the report`);
-  return ['Failed:', ...shown].join('\n');
+  const told = failures.map(({ id, name, reason }) => `  ${printable(`${id} ${name}: ${reason}`)}`);
+  const left = told.splice(failuresShown).length;
+  if (left > 0) told.push(`  and ${formatCount(left)} more, in the report`);
+  return ['Failed:', ...told].join('\n');
 }

@@ -10,12 +10,11 @@ import { plot, type Sample, script, startSamples, style } from './page-look.js';
 /** An entity that was written, with its figures of the last 30 days (`winRate` in percent) and its last win. */
 export type Shown = ReturnType<typeof shownOf>;
 
-/** A list of people: those for whom `size` is above 0, the greatest first, and how each is told beside its name. */
+/** A list of people: those for whom `size` is above 0, the greatest first, and by column what is told beside a name. */
 interface Kind {
   title: string;
-  columns: readonly string[];
   size: (one: Shown) => number;
-  cells: (one: Shown) => readonly string[];
+  cells: (one: Shown) => Record<string, string>;
 }
 
 const mostShown = 10;
@@ -25,35 +24,33 @@ const longWithoutWin = 100;
 const winners = entityTypes.map(
   ({ name, words }): Kind => ({
     title: name,
-    columns: ['wins', words.runs, 'win rate'],
     size: (one) => (one.type === name ? one.wins : 0),
-    cells: ({ wins, runs, winRate }) => [formatCount(wins), formatCount(runs), `${winRate.toFixed(2)}%`],
+    cells: ({ wins, runs, winRate }) => {
+      return { wins: formatCount(wins), [words.runs]: formatCount(runs), 'win rate': `${winRate.toFixed(2)}%` };
+    },
   }),
 );
 
 const gain = ({ wins, winsBefore }: Shown) => wins - winsBefore;
-const winsTold: Pick<Kind, 'columns' | 'cells'> = {
-  columns: ['type', 'before', 'now'],
-  cells: ({ type, wins, winsBefore }) => [type, formatCount(winsBefore), formatCount(wins)],
+const winsTold: Kind['cells'] = ({ type, wins, winsBefore }) => {
+  return { type, before: formatCount(winsBefore), now: formatCount(wins) };
 };
 const daysWithoutWin = ({ lastWin, lastWinBefore }: Shown) =>
   lastWin === null || lastWinBefore === null ? 0 : daysBetween(lastWinBefore, lastWin);
 
 /** Of those alone who had statistics before. */
 const news: readonly Kind[] = [
-  { title: 'more wins in 30 days', ...winsTold, size: gain },
-  { title: 'fewer wins in 30 days', ...winsTold, size: (one) => -gain(one) },
+  { title: 'more wins in 30 days', size: gain, cells: winsTold },
+  { title: 'fewer wins in 30 days', size: (one) => -gain(one), cells: winsTold },
   {
     title: 'first win in a year',
-    columns: ['type', 'date'],
     size: ({ lastWin, lastWinBefore }) => (lastWin !== null && lastWinBefore === null ? 1 : 0),
-    cells: ({ type, lastWin }) => [type, `${lastWin}`],
+    cells: ({ type, lastWin }) => ({ type, date: `${lastWin}` }),
   },
   {
     title: `won again after ${longWithoutWin} days or more`,
-    columns: ['type', 'days'],
     size: (one) => (daysWithoutWin(one) >= longWithoutWin ? daysWithoutWin(one) : 0),
-    cells: (one) => [one.type, formatCount(daysWithoutWin(one))],
+    cells: (one) => ({ type: one.type, days: formatCount(daysWithoutWin(one)) }),
   },
 ];
 
@@ -266,10 +263,12 @@ function listTables(kinds: readonly Kind[], { lists }: People): Html {
     return html`<th scope="row" title="${id}">${name}${isShared ? html` <small class="id">${id}</small>` : ''}</th>`;
   };
   const tables = kinds.flatMap((kind) => {
-    const { count, first } = lists.get(kind) ?? { count: 0, first: [] };
-    const rows = first.map((one) => html`${nameCell(one)}${kind.cells(one).map(cell)}`);
+    const { count = 0, first = [] } = lists.get(kind) ?? {};
+    const [top] = first;
+    if (top === undefined) return [];
+    const rows = first.map((one) => html`${nameCell(one)}${Object.values(kind.cells(one)).map(cell)}`);
     const caption = count > first.length ? `${kind.title}: the first of ${formatCount(count)}` : kind.title;
-    return count > 0 ? table('people', caption, ['name', ...kind.columns], rows) : [];
+    return table('people', caption, ['name', ...Object.keys(kind.cells(top))], rows);
   });
   return html`<div class="lists">${tables}</div>`;
 }
