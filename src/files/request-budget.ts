@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
 import { errorCode, FatalError } from '../errors.js';
 import { parseJson } from '../format.js';
-import { createFileLock } from './file-lock.js';
+import { createFileLock } from './locks.js';
 import { filesUnusable } from './whole-file.js';
 
 /** What all processes of a folder know of the account; times in milliseconds since the machine's start. */

@@ -2,8 +2,8 @@ import { join, resolve } from 'node:path';
 import { type EntityType, type EntityTypeName, entityTypes } from '../entity-types.js';
 import { FatalError } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
+import { activeRun } from '../files/locks.js';
 import { readReport, refreshReport, type SavedReport, savedReports, type TypeStatistics } from '../files/report.js';
-import { activeRun } from '../files/run-lock.js';
 import { formatAgo, formatCount, formatDuration } from '../format.js';
 
 /** What the local files tell about one entity type; instants are ISO text. */
