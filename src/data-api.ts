@@ -5,7 +5,7 @@ import { WebSocket } from 'undici';
 import * as z from 'zod';
 import { inLimitedTime } from './concurrently.js';
 import type { EntityType } from './entity-types.js';
-import { exitCodes, FatalError } from './errors.js';
+import { exitCodes, FatalError, innermostError } from './errors.js';
 import type { Tell } from './events.js';
 import { parseJson, printable } from './format.js';
 
@@ -28,9 +28,10 @@ const requestTimeoutMs = 30_000;
 /** Who waits for so long wants to know for what. */
 const slowMs = 5_000;
 
-const passingKinds = ['unreachable', 'unknown-host', 'busy'] as const;
-export type FaultKind =
-  | (typeof passingKinds)[number]
+type FaultKind =
+  | 'unreachable'
+  | 'unknown-host'
+  | 'busy'
   | 'function-missing'
   | 'row-refused'
   | 'schema'
@@ -55,10 +56,6 @@ export class DatabaseFault extends Error {
   /** Canceled by statement_timeout (8 s on hosted Supabase): what asks for less may succeed at once. */
   get isTooSlow(): boolean {
     return this.code === '57014';
-  }
-
-  get passes(): boolean {
-    return passingKinds.some((kind) => kind === this.kind);
   }
 }
 
@@ -135,7 +132,8 @@ export function openDataApi(options: DataApiOptions): Ask {
 
 function mayPass(error: Error, attempt: number): error is DatabaseFault {
   if (!(error instanceof DatabaseFault)) return false;
-  return error.passes || (error.kind === 'function-missing' && attempt <= retriesOfMissingFunction);
+  if (error.kind === 'function-missing') return attempt <= retriesOfMissingFunction;
+  return ['unreachable', 'unknown-host', 'busy'].includes(error.kind);
 }
 
 const ifBusy = '; it may be overloaded, or another session may hold rows locked';
@@ -181,20 +179,19 @@ function fetcher({ serviceKey, signal, tell }: DataApiOptions): typeof fetch {
   const base64 = Buffer.from(serviceKey).toString('base64').replace(/=+$/, '');
   const withoutKey = (text: string) => text.replaceAll(serviceKey, '[key]').replaceAll(base64, '[key]');
   return async (input, init) => {
+    const { host, pathname } = new URL(input instanceof Request ? input.url : input);
     try {
       return await inLimitedTime(signal, requestTimeoutMs, async (limited) => {
         // A redirect could lead the key to another host.
         const askedAtMs = performance.now();
         const response = await fetch(input, { ...init, redirect: 'manual', signal: limited });
-        const { host, pathname } = new URL(input instanceof Request ? input.url : input);
         const seconds = (performance.now() - askedAtMs) / 1000;
         const request = `${init?.method ?? 'GET'} ${host}${pathname}`;
         tell({ kind: 'answer', request, status: response.status, seconds });
         return wholeAnswer(response, withoutKey(await response.text()));
       });
     } catch (error) {
-      const { code, message } = networkFault(error);
-      const { host } = new URL(input instanceof Request ? input.url : input);
+      const { code, message } = innermostError(error);
       return errorAnswer(503, code, withoutKey(`${host}: ${message}`));
     }
   };
@@ -223,19 +220,6 @@ function wholeAnswer({ status, headers, ok }: Response, body: string): Response 
   const isAnybodys = Array.isArray(json) && !headers.has('content-range');
   if (isAnybodys) return errorAnswer(400, 'NO_RANGE', 'it does not say which rows it answers with');
   return new Response(body, { status, headers });
-}
-
-/** Network errors hide their meaning in a chain of causes, one for each address that was tried. */
-function networkFault(error: unknown): { code: string; message: string } {
-  let innermost = error;
-  for (;;) {
-    const next = innermost instanceof AggregateError ? innermost.errors[0] : (innermost as Error | undefined)?.cause;
-    if (!(next instanceof Error)) break;
-    innermost = next;
-  }
-  if (!(innermost instanceof Error)) return { code: '', message: String(innermost) };
-  const code = 'code' in innermost ? String(innermost.code) : '';
-  return { code, message: innermost.message || 'the connection failed' };
 }
 
 function faultOf({ status, error }: PostgrestSingleResponse<unknown>): DatabaseFault {
