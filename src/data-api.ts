@@ -1,9 +1,8 @@
 import { setMaxListeners } from 'node:events';
 import { createClient, type PostgrestSingleResponse, type SupabaseClient } from '@supabase/supabase-js';
-import pRetry from 'p-retry';
 import { WebSocket } from 'undici';
 import * as z from 'zod';
-import { inLimitedTime } from './concurrently.js';
+import { inLimitedTime, withRetries } from './concurrently.js';
 import type { EntityType } from './entity-types.js';
 import { exitCodes, FatalError, innermostError } from './errors.js';
 import type { Tell } from './events.js';
@@ -19,7 +18,6 @@ export interface DataApiOptions {
   firstRetryMs?: number;
 }
 
-const retries = 5;
 /** With the further ones at least 34 s: PostgREST tries 31 s after a failover began, and not before, to connect again. */
 const usualFirstRetryMs = 1_100;
 /** The schema cache may be a moment behind. */
@@ -106,22 +104,13 @@ export function openDataApi(options: DataApiOptions): Ask {
       trouble.ends();
       return { data: parsed.data, count: answer.count ?? 0 };
     };
+    const leastWaitMs = (error: Error, attemptNumber: number) => {
+      if (!mayPass(error, attemptNumber)) return undefined;
+      trouble.begins(table, error.message, error.kind);
+      return error.isTooSlow && anotherWay(error) ? undefined : 0;
+    };
     try {
-      return await pRetry(attempt, {
-        retries,
-        minTimeout: firstRetryMs,
-        randomize: true,
-        signal,
-        shouldRetry: ({ error, attemptNumber }) =>
-          mayPass(error, attemptNumber) && !(error.isTooSlow && anotherWay(error)),
-        onFailedAttempt: ({ error, attemptNumber, retriesLeft }) => {
-          if (retriesLeft === 0 || !mayPass(error, attemptNumber)) return;
-          trouble.begins(table, error.message, error.kind);
-          // About: it is jittered up to double.
-          const seconds = (firstRetryMs * 2 ** (attemptNumber - 1) * 1.5) / 1000;
-          options.tell({ kind: 'waiting', seconds, reason: error.message });
-        },
-      });
+      return await withRetries(attempt, firstRetryMs, leastWaitMs, options);
     } catch (error) {
       if (!(error instanceof DatabaseFault) || anotherWay(error)) throw error;
       const told = `${adviceAbout(error, table, serviceKey)} (${error.message})`;

@@ -16,7 +16,7 @@ export interface HttpAnswer {
   body: string;
 }
 
-export interface ExchangeOptions {
+interface ExchangeOptions {
   baseUrl: string;
   username: string;
   password: string;
@@ -49,7 +49,7 @@ export function createExchange({ baseUrl, username, password, signal, timeoutMs 
   async function send(url: string, hasLeft: () => void): Promise<HttpAnswer> {
     let leftAtMs = performance.now();
     const { href } = new URL(url);
-    const forget = departures.expect(href, () => {
+    departures.awaited.set(href, () => {
       leftAtMs = performance.now();
       hasLeft();
     });
@@ -68,7 +68,7 @@ export function createExchange({ baseUrl, username, password, signal, timeoutMs 
       signal.throwIfAborted();
       throw unavailable(error);
     } finally {
-      forget();
+      departures.awaited.delete(href);
     }
   }
 
@@ -95,25 +95,19 @@ function withoutSecrets(text: string, secrets: readonly string[]): string {
 }
 
 /**
- * Tells when requests leave: when undici, with a connection at hand, writes their bytes.
+ * Tells when requests leave: when undici, with a connection at hand, writes their bytes. Then it calls what `awaited`
+ * holds for their URL.
  * https://github.com/nodejs/undici/blob/main/docs/docs/api/DiagnosticsChannel.md
  */
 function watchDepartures() {
   const channel = 'undici:client:sendHeaders';
-  const expected = new Map<string, () => void>();
+  const awaited = new Map<string, () => void>();
   const onMessage = (message: unknown) => {
     const { request } = message as DiagnosticsChannel.ClientSendHeadersMessage;
-    expected.get(`${request.origin}${request.path}`)?.();
+    awaited.get(`${request.origin}${request.path}`)?.();
   };
   subscribe(channel, onMessage);
-  return {
-    /** Calls `hasLeft` when a request for the URL leaves, until the returned function is called. */
-    expect: (url: string, hasLeft: () => void) => {
-      expected.set(url, hasLeft);
-      return () => void expected.delete(url);
-    },
-    close: () => unsubscribe(channel, onMessage),
-  };
+  return { awaited, close: () => unsubscribe(channel, onMessage) };
 }
 
 /** Opens one connection more than are in use, so that no request waits for its own. */

@@ -1,7 +1,6 @@
 import { EventEmitter, once } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
-import pRetry, { type Options as RetryOptions } from 'p-retry';
 import * as z from 'zod';
+import { withRetries } from './concurrently.js';
 import { exitCodes, FatalError, ResultsError, type ResultsErrorKind } from './errors.js';
 import type { Tell } from './events.js';
 import type { Exchange, HttpAnswer } from './exchange.js';
@@ -26,7 +25,7 @@ export interface ResultsPage {
   total: number;
 }
 
-export interface RacingApiOptions {
+interface RacingApiOptions {
   baseUrl: string;
   exchange: Pick<Exchange, 'send'>;
   pace: Pace;
@@ -39,7 +38,7 @@ export interface RacingApiOptions {
 
 export type RacingApi = ReturnType<typeof createRacingApi>;
 
-const retries = 5;
+const usualFirstRetryMs = 700;
 const longestWaitMs = 90 * 60 * 1000;
 
 /** What is wrong with one answer: an error of the query if no retry mends it. */
@@ -71,9 +70,9 @@ export function createRacingApi(options: RacingApiOptions) {
    */
   async function resultsPage(query: ResultsQuery, skip: number): Promise<ResultsPage> {
     const asking = { sentAt: 0, failedAt: 0 };
-    const onFault = (fault: ResultsError) => outage.failed(asking, fault.message);
+    const attempt = () => ask(query, skip, asking);
     try {
-      const page = await pRetry(() => ask(query, skip, asking), retryPolicy(options, onFault));
+      const page = await withRetries(attempt, options.firstRetryMs ?? usualFirstRetryMs, createWaits(), options);
       failuresInARow = 0;
       return page;
     } catch (error) {
@@ -121,10 +120,15 @@ function createPageAsker(
   }
 
   async function ask(query: ResultsQuery, skip: number, asking: Asking): Promise<ResultsPage> {
-    const page = parsePage(await answerTo(pageUrl(baseUrl, query, skip), asking), query, skip);
-    outage.answered(asking);
-    lastAnswered = [query, skip];
-    return page;
+    try {
+      const page = parsePage(await answerTo(pageUrl(baseUrl, query, skip), asking), query, skip);
+      outage.answered(asking);
+      lastAnswered = [query, skip];
+      return page;
+    } catch (error) {
+      if (mayPass(error)) outage.failed(asking, error.message);
+      throw error;
+    }
   }
 
   return {
@@ -224,46 +228,26 @@ function hopelessApi(fault: ResultsError): FatalError {
   );
 }
 
-function mayPass({ kind }: ResultsError): boolean {
-  return kind === 'unavailable' || kind === 'unusable';
+function mayPass(error: unknown): error is ResultsError {
+  return error instanceof ResultsError && (error.kind === 'unavailable' || error.kind === 'unusable');
 }
 
 /**
- * Waits for the longer of Retry-After and our own backoff. A refused account (401, 403) is asked about once more. Hears
- * of each fault that may pass. Throws a FatalError where a Retry-After is too long.
+ * How long at least to wait before one page is asked for again: as long as a Retry-After asks for that came with another
+ * status than 429. A refused account (401, 403) is asked about once more. Throws a FatalError where that takes too long.
  */
-function retryPolicy(
-  { signal, tell, firstRetryMs = 700 }: RacingApiOptions,
-  onFault: (fault: ResultsError) => void,
-): RetryOptions {
+function createWaits() {
   const startedAtMs = performance.now();
   let refusals = 0;
-  const isRetried = (error: Error) =>
-    error instanceof ResultsError && (mayPass(error) || (error.kind === 'refused' && refusals < 2));
-  return {
-    retries,
-    minTimeout: 0,
-    signal,
-    shouldRetry: ({ error }) => isRetried(error),
-    onFailedAttempt: async ({ error, attemptNumber, retriesLeft }) => {
-      if (error instanceof ResultsError && mayPass(error)) onFault(error);
-      if (error instanceof ResultsError && error.kind === 'refused') refusals += 1;
-      if (retriesLeft === 0 || !isRetried(error)) return;
-      const askedMs = error instanceof AnswerFault ? error.retryAfterMs : 0;
-      if (askedMs > 0 && performance.now() - startedAtMs + askedMs > longestWaitMs) throw tooLongWait(askedMs);
-      const ownMs = firstRetryMs * 2 ** (attemptNumber - 1) * (1 + Math.random());
-      const waitMs = Math.max(ownMs, askedMs);
-      tell({ kind: 'waiting', seconds: waitMs / 1000, reason: error.message });
-      await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
-    },
+  return (error: Error): number | undefined => {
+    const isRefused = error instanceof ResultsError && error.kind === 'refused';
+    if (isRefused) refusals += 1;
+    if (isRefused ? refusals > 1 : !mayPass(error)) return undefined;
+    const askedMs = error instanceof AnswerFault ? error.retryAfterMs : 0;
+    if (askedMs === 0 || performance.now() - startedAtMs + askedMs <= longestWaitMs) return askedMs;
+    const asked = `The Racing API asks to wait for ${formatDuration(askedMs / 1000)}.`;
+    throw new FatalError(exitCodes.apiUnavailable, `${asked} Nothing is lost: run again with --resume then.`);
   };
-}
-
-function tooLongWait(askedMs: number): FatalError {
-  return new FatalError(
-    exitCodes.apiUnavailable,
-    `The Racing API asks to wait for ${formatDuration(askedMs / 1000)}. Nothing is lost: run again with --resume then.`,
-  );
 }
 
 function pageUrl(baseUrl: string, query: ResultsQuery, skip: number): string {
