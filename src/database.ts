@@ -11,6 +11,8 @@ import { columnOf, lastDateColumn, type StatisticsRow, statisticsColumns } from 
 const pageRows = 1000;
 /** So many rows, or this share of them, may vanish while they are read. */
 const mayVanish = { rows: 5, share: 0.01 };
+/** So many ids fit into a URL. */
+const idsInUrl = 100;
 /** Ranges of ids of a type, and how many of them are read at a time: there is time, and the database has other users. */
 const mostRanges = 6;
 const rangesInFlight = 2;
@@ -57,6 +59,7 @@ export function createDatabase(options: DataApiOptions) {
     checkTable: (type: EntityType) => checkTable(ask, type, options.serviceKey),
     entities: (type: EntityType) => entities(ask, type),
     strays: (type: EntityType, from: string, to: string) => strays(ask, type, from, to),
+    visibleIds: (type: EntityType, ids: string[]) => visibleIds(ask, type, ids),
     storedStatistics: (type: EntityType, id: string) => storedStatistics(ask, type, id),
     ...statisticsWriter(ask, options),
   };
@@ -246,9 +249,8 @@ function joined(one: WriteOutcome, other: WriteOutcome): WriteOutcome {
 }
 
 async function writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[]): Promise<WriteOutcome> {
-  const gone: string[] = [];
-  const unreached: string[] = [];
   const refused: Record<string, string> = {};
+  const missing: string[] = [];
   const writes = mapConcurrently(rows, rowWritesInFlight, async ({ id, ...values }) => {
     try {
       const { data: updated } = await ask(
@@ -257,23 +259,40 @@ async function writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[]):
         (client) => client.from(type.table).update(values).eq('id', id).select('id'),
         (fault) => isOfRow(fault, type),
       );
-      if (updated.length > 0) return;
-      const isThere = await storedStatistics(ask, type, id);
-      (isThere ? unreached : gone).push(id);
+      if (updated.length === 0) missing.push(id);
     } catch (error) {
       if (!(error instanceof DatabaseFault)) throw error;
       refused[id] = error.message;
     }
   });
   for await (const _ of writes);
-  const written = rows.length - gone.length - unreached.length - Object.keys(refused).length;
-  return { written, gone, unreached, refused };
+  const unreached = await visibleIds(ask, type, missing);
+  const gone = missing.filter((id) => !unreached.includes(id));
+  return { written: rows.length - missing.length - Object.keys(refused).length, gone, unreached, refused };
 }
 
 /** Whether a single row's update was refused, and not all. Class 42 is also what a trigger itself lacks. */
 function isOfRow({ kind, code, message }: DatabaseFault, { table }: EntityType): boolean {
   const isOfTable = new RegExp(`\\b${table}\\b`).test(message);
   return kind === 'row-refused' || kind === 'other' || (code.startsWith('42') && !isOfTable);
+}
+
+/** Those of the ids that the table shows. */
+async function visibleIds(ask: Ask, type: EntityType, ids: string[]): Promise<string[]> {
+  const visible: string[] = [];
+  for (let from = 0; from < ids.length; from += idsInUrl) {
+    const some = ids.slice(from, from + idsInUrl).map(quoted);
+    const { data } = await ask(type, idRows, (client) =>
+      client.from(type.table).select('id').filter('id', 'in', `(${some})`),
+    );
+    visible.push(...data.map(({ id }) => id));
+  }
+  return visible;
+}
+
+/** As PostgREST reads a value of a list that holds commas, parentheses or quotes. */
+function quoted(value: string): string {
+  return `"${value.replace(/["\\]/g, '\\$&')}"`;
 }
 
 /** Each row is written or is one of these; otherwise it is not our function that has answered. */

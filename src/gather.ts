@@ -225,17 +225,24 @@ export async function refresh(
 ): Promise<Refreshed> {
   const { window } = options;
   const recent = { start: addDays(window.today, 1 - refreshDays), today: window.today };
+  const lossesIn = (one: Season) => lossesSince(remembered, one, window, recent);
   let season = await withRecentRaces(remembered.season, recent, options);
-  if (lossesSince(remembered, season, recent).lost.length > 0) {
+  if (lossesIn(season).lost.length > 0) {
     season = await withRecentRaces(remembered.season, recent, options);
-    const { lost, known } = lossesSince(remembered, season, recent);
+    const { lost, known } = lossesIn(season);
     if (lost.length > mostLost) stopUnlessForced(describeLosses(remembered, lost, known), nothingWritten, options);
   }
   const selections = await strays;
   const evidence = { season, tallies: tally(season, types, window), window, remembered, selections };
   const before = tally(remembered.season, types, window);
-  const touched = new Tallies(types, recent);
-  for (const one of [remembered.season, season]) for (const race of one.races()) touched.count(race);
+  const touched = new Tallies(types, window);
+  for (const one of [remembered.season, season]) {
+    for (const race of one.races()) {
+      // As it was and as it is, also where only one of the two is of these days.
+      const dates = [race.date, season.get(race.race_id)?.date ?? ''];
+      if (dates.some((date) => isWithin(recent, date))) touched.count(race);
+    }
+  }
   return { season, outcomes: selections.flatMap((one) => [...changedOutcomes(one, before, touched, evidence)]) };
 }
 
@@ -247,8 +254,12 @@ function* changedOutcomes(
   evidence: Evidence,
 ): Generator<Outcome> {
   const { type, entities } = strays;
-  // Why others have none was told by the run that was to write them.
-  for (const outcome of outcomesOf(strays, evidence)) if ('row' in outcome) yield outcome;
+  const fromMs = Date.parse(evidence.remembered?.writtenFrom ?? '');
+  for (const outcome of outcomesOf(strays, evidence)) {
+    // Why one of before has no new row was told by the run that was to write it.
+    const isTold = 'failure' in outcome && (outcome.entity.statsUpdatedAtMs ?? 0) < fromMs;
+    if (!isTold) yield outcome;
+  }
   const taken = new Set(entities.map(({ id }) => id));
   const changed: Entity[] = [];
   for (const id of touched.ids(type)) {

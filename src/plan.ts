@@ -1,10 +1,29 @@
+import type { Database } from './database.js';
 import type { Entity, EntityType, Selection } from './entity-types.js';
-import type { Strategy } from './events.js';
-import type { FoundCheckpoint } from './files/checkpoint.js';
+import type { Events, Strategy } from './events.js';
+import { type FoundCheckpoint, findCheckpoint } from './files/checkpoint.js';
+import { lastFailures, lastSweep } from './files/report.js';
 import { formatCount, formatDuration, formatEntities } from './format.js';
+import { typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';
-import { pageSize } from './racing-api.js';
-import { isWithin, type StatisticsWindow } from './statistics.js';
+import { pageSize, type RacingApi } from './racing-api.js';
+import { describeSelection } from './show/summary.js';
+import { isWithin, type StatisticsWindow, statisticsWindow, utcDate } from './statistics.js';
+
+/** What a run was asked, and what it works with. */
+export interface RunParts {
+  options: PopulateOptions;
+  api: RacingApi;
+  database: Database;
+  events: Events;
+  /** The folder of locks, checkpoints, the season and reports. */
+  directory: string;
+  startedAt: Date;
+  /** Aborted, with a FatalError, to stop asking the API; what is gathered then is still written. */
+  stop: AbortController;
+  /** Called when nothing stands in the run's way. */
+  onStart?: () => void;
+}
 
 /** The rows of one type that a run may take, the most recently active first, before what the checkpoint leaves out. */
 export type Candidates = Selection & { checkpoint: FoundCheckpoint | undefined };
@@ -67,12 +86,7 @@ export function takeCandidates(
 }
 
 /** One line on what becomes of a checkpoint that --resume has found. */
-export function describeResume(
-  { name }: EntityType,
-  found: FoundCheckpoint,
-  isResumed: boolean,
-  today: string,
-): string {
+function describeResume({ name }: EntityType, found: FoundCheckpoint, isResumed: boolean, today: string): string {
   const { ids, timestamp = 'an unknown time', day } = found;
   if (!isResumed) return `${name}: the checkpoint is of ${timestamp}, another day: all rows are written anew.`;
   const ofDay = day === today ? '' : ` Their rows are of ${day ?? 'an unknown day'}.`;
@@ -80,7 +94,7 @@ export function describeResume(
 }
 
 /** How many pages an entity's year has, by its stored runs of the last 30 days. */
-export function pagesOf({ recentRuns }: Entity): number {
+function pagesOf({ recentRuns }: Entity): number {
   return Math.max(1, Math.ceil((recentRuns * 365) / 30 / pageSize));
 }
 
@@ -109,3 +123,85 @@ export function planRun(
   const what = entities === undefined ? 'Everything' : formatEntities(entities);
   return { strategy, alternative, description: `${what}: ${plan}` };
 }
+
+/** Chooses from all types at once, once it is known how many rows there are. */
+export async function chooseAll(counting: Promise<number>, parts: RunParts): Promise<Candidates[]> {
+  const { options, database, directory, events, startedAt, stop } = parts;
+  const { tell } = events;
+  const checkpoints = options.entities.map((type) => findCheckpoint(directory, type, options, tell));
+  const label = 'selecting';
+  let done = 0;
+  tell({ kind: 'phase', label, done, total: done });
+  const total = await counting;
+  async function* watchedPages(type: EntityType): AsyncGenerator<Entity[]> {
+    for await (const page of database.entities(type)) {
+      stop.signal.throwIfAborted();
+      done += page.length;
+      tell({ kind: 'step', label, done, total });
+      yield page;
+    }
+  }
+  const window = statisticsWindow(todayOf(startedAt));
+  // Those that failed again and again would be all that a small limit ever takes.
+  const isAgain = options.skipExisting && options.limit !== undefined;
+  const last = isAgain ? lastFailures(directory) : new Set<string>();
+  const candidates = await Promise.all(
+    options.entities.map(async (type, index) => ({
+      ...(await chooseCandidates(type, watchedPages(type), options, last, window, startedAt)),
+      checkpoint: checkpoints[index],
+    })),
+  );
+  // The test rows were counted and are not selected.
+  tell({ kind: 'step', label, done, total: done });
+  return candidates;
+}
+
+/** Takes from the candidates what the strategy is to gather, and tells of it. */
+export function take(
+  candidates: readonly Candidates[],
+  strategy: Strategy,
+  { options, events, startedAt }: RunParts,
+): Taken[] {
+  const { tell } = events;
+  const say = (line: string) => tell({ kind: 'line', line });
+  const today = todayOf(startedAt);
+  const taken = takeCandidates(candidates, strategy, today, options.limit);
+  for (const [index, selection] of taken.entries()) {
+    const { type, entities, skipped, resumed } = selection;
+    const checkpoint = candidates[index]?.checkpoint;
+    if (checkpoint) say(describeResume(type, checkpoint, resumed !== undefined, today));
+    tell({ kind: 'selected', type, total: entities.length, skipped });
+    say(describeSelection(selection));
+  }
+  return taken;
+}
+
+/**
+ * The plan; undefined when nothing is selected. One that takes all rows need not wait for the selection, nor for their
+ * number where a sweep is asked for or took fewer requests than there were entities the last time.
+ */
+export async function planned(counting: Promise<number>, choosing: Promise<readonly Candidates[]>, parts: RunParts) {
+  const { options, directory, startedAt } = parts;
+  const last = lastSweep(directory);
+  const sweepRequests = last?.requests ?? typicalSweepRequests;
+  const { strategy, dryRun } = options;
+  const isSweep = strategy === 'sweep' || (strategy === 'auto' && last && last.entities > last.requests);
+  const isAll = takesAll(options) && !dryRun;
+  if (isAll && isSweep) return planRun(options, undefined, Number.POSITIVE_INFINITY, sweepRequests);
+  const rows = isAll ? await counting : 0;
+  if (rows > sweepRequests) return planRun(options, rows, rows, sweepRequests);
+  const walkable = takeCandidates(await choosing, 'walk', todayOf(startedAt), options.limit);
+  const walkRequests = sum(walkable.map(({ entities }) => sum(entities.map(pagesOf))));
+  const selected = countOf(walkable);
+  if (selected > 0) return planRun(options, selected, walkRequests, sweepRequests);
+  take(await choosing, 'walk', parts);
+  return undefined;
+}
+
+export const takesAll = ({ skipExisting, staleAfter, resume, limit }: PopulateOptions) =>
+  !skipExisting && !staleAfter && !resume && limit === undefined;
+
+export const todayOf = (startedAt: Date) => utcDate(startedAt.getTime());
+
+export const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
+export const countOf = (selections: readonly Selection[]) => sum(selections.map(({ entities }) => entities.length));

@@ -1,45 +1,31 @@
 import { inBatches, mapConcurrently } from './concurrently.js';
 import type { Database } from './database.js';
-import type { Entity, EntityType, Selection } from './entity-types.js';
+import type { EntityType, Selection } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
-import type { Batch, Events, Failure, Outcome, Strategy, Tell, Written } from './events.js';
-import { type Checkpoint, findCheckpoint, openCheckpoint } from './files/checkpoint.js';
+import type { Batch, Failure, Outcome, Strategy, Tell, Written } from './events.js';
+import { type Checkpoint, clearCheckpoints, openCheckpoint } from './files/checkpoint.js';
 import { lockTypes } from './files/locks.js';
-import { type EndedRun, lastFailures, lastSweep, saveReport, startReport } from './files/report.js';
+import { type EndedRun, saveReport, startReport } from './files/report.js';
 import { makeFolder } from './files/whole-file.js';
 import { firstSentence, printable } from './format.js';
-import { type GatherOptions, refresh, sweep, typicalSweepRequests } from './gather.js';
-import type { PopulateOptions } from './options.js';
+import { type GatherOptions, refresh, sweep } from './gather.js';
 import {
   type Candidates,
-  chooseCandidates,
-  describeResume,
-  pagesOf,
-  planRun,
+  chooseAll,
+  countOf,
+  planned,
+  type RunParts,
+  sum,
   type Taken,
-  takeCandidates,
+  take,
+  takesAll,
+  todayOf,
 } from './plan.js';
-import type { RacingApi } from './racing-api.js';
 import { packSeason, type Remembered, readSeason, type Season, saveSeason } from './season.js';
 import { startPage } from './show/page.js';
-import { describeSelection, sampleTable } from './show/summary.js';
-import { statisticsWindow, utcDate } from './statistics.js';
+import { sampleTable } from './show/summary.js';
+import { statisticsWindow } from './statistics.js';
 import { walk } from './walk.js';
-
-/** What a run was asked, and what it works with. */
-export interface RunParts {
-  options: PopulateOptions;
-  api: RacingApi;
-  database: Database;
-  events: Events;
-  /** The folder of locks, checkpoints, the season and reports. */
-  directory: string;
-  startedAt: Date;
-  /** Aborted, with a FatalError, to stop asking the API; what is gathered then is still written. */
-  stop: AbortController;
-  /** Called when nothing stands in the run's way. */
-  onStart?: () => void;
-}
 
 /**
  * The whole job: locks, selects, plans, gathers, writes and reports.
@@ -70,13 +56,15 @@ export async function run(parts: RunParts): Promise<EndedRun> {
 /** Refreshes the rows; or, where that cannot be or was not asked for, populates them anew. */
 async function populate(parts: RunParts): Promise<void> {
   const { options, directory, startedAt, events } = parts;
+  if (options.clearCheckpoints && !options.dryRun) clearCheckpoints(directory, options.entities);
   if (!options.refresh) return await populateAnew(parts);
   const remembered = await readSeason(directory, events.tell);
   const covers = options.entities.every(({ name }) => remembered?.wholeTypes.includes(name));
   if (remembered && covers && remembered.asOf === todayOf(startedAt)) return await refreshRows(remembered, parts);
   const line = 'No season of today has all that is to be refreshed, so this is a full run.';
   events.tell({ kind: 'line', line });
-  await populateAnew(parts);
+  // Only a sweep leaves a season to the next refresh.
+  await populateAnew({ ...parts, options: { ...options, strategy: 'sweep' } });
 }
 
 /** Selects, plans and, unless it is a dry run, gathers and writes. */
@@ -116,10 +104,7 @@ async function populateBy(strategy: Strategy, choosing: Promise<Candidates[]>, p
   const gatherOptions = gatherOptionsOf(parts);
   tell({ kind: 'gathering', strategy });
   const selecting = choosing.then((candidates) => take(candidates, strategy, parts));
-  const opening = selecting.then(
-    (selections) =>
-      new Map(selections.map(({ type, resumed }) => [type, openCheckpoint(directory, type, resumed, tell)])),
-  );
+  const opening = selecting.then((selections) => openCheckpoints(selections, parts));
   // As above.
   opening.catch(() => {});
   const remembering = strategy === 'sweep' ? readSeason(directory, tell) : Promise.resolve(undefined);
@@ -136,12 +121,23 @@ async function populateBy(strategy: Strategy, choosing: Promise<Candidates[]>, p
     const accounted = await write(strategy, gathering.outcomes, selected, parts, await opening);
     stop.signal.throwIfAborted();
     // Success is claimed only for what is accounted for.
-    if (accounted !== selected) throw new Error(`${accounted} of ${selected} entities are accounted for`);
+    if (accounted.all !== selected) throw new Error(`${accounted.all} of ${selected} entities are accounted for`);
     if (packing) saveSeason(directory, await packing);
   } finally {
     const checkpoints = await opening.catch(() => new Map<EntityType, Checkpoint>());
     for (const checkpoint of checkpoints.values()) checkpoint.close();
   }
+}
+
+/** Opens the checkpoints of the types, and tells which are kept aside. */
+function openCheckpoints(selections: readonly Taken[], { directory, events, startedAt }: RunParts) {
+  const checkpoints = new Map<EntityType, Checkpoint>();
+  for (const { type, resumed } of selections) {
+    checkpoints.set(type, openCheckpoint(directory, type, resumed, todayOf(startedAt)));
+  }
+  const aside = [...checkpoints.values()].flatMap((one) => one.aside ?? []);
+  if (aside.length > 0) events.tell({ kind: 'line', line: `Checkpoints kept aside: ${aside.join(', ')}.` });
+  return checkpoints;
 }
 
 /** Writes the rows that differ by what the API has changed since the season of today. Throws a FatalError. */
@@ -162,15 +158,27 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
   // Whoever waits for it hears of it.
   straying.catch(() => {});
   const { season, outcomes } = await refresh(straying, remembered, options.entities, gatherOptionsOf(parts));
+  const known = await heldOnly(outcomes, database);
   for (const type of options.entities) {
-    tell({ kind: 'selected', type, total: outcomes.filter((one) => one.type === type).length, skipped: 0 });
+    tell({ kind: 'selected', type, total: known.filter((one) => one.type === type).length, skipped: 0 });
   }
-  await write('refresh', outcomes, outcomes.length, parts);
+  const accounted = await write('refresh', known, known.length, parts);
   stop.signal.throwIfAborted();
   // What is written of some types only are strays to the next refresh, whose season has to fit all of its types.
   const coversAll = wholeTypes.every((name) => options.entities.some((type) => type.name === name));
-  if (!coversAll) return;
+  // A row that the database has refused differs from the season of before: it is tried again.
+  if (!coversAll || accounted.refused > 0) return;
   saveSeason(directory, await packSeason({ ...remembered, season, writtenTo: startedAt.toISOString() }));
+}
+
+/** Without the failures of entities that the database does not hold. */
+async function heldOnly(outcomes: readonly Outcome[], database: Database): Promise<Outcome[]> {
+  const held = new Set<string>();
+  for (const type of new Set(outcomes.map((one) => one.type))) {
+    const failed = outcomes.filter((one) => one.type === type && 'failure' in one).map(({ entity }) => entity.id);
+    for (const id of await database.visibleIds(type, failed)) held.add(id);
+  }
+  return outcomes.filter((one) => 'row' in one || held.has(one.entity.id));
 }
 
 /** What is to be kept of a sweep; nothing where today's season has whole types and this one has none. */
@@ -190,20 +198,25 @@ const writing = {
   refresh: { batchSize: 2000, inFlight: 2, saveIntervalMs: 1000 },
 };
 
-/** Writes outcomes, and notes in the checkpoints what is written. Returns how many are accounted for. */
+/**
+ * Writes outcomes, and notes in the checkpoints what is written. Returns how many are accounted for, and how many of
+ * their rows were refused.
+ */
 async function write(
   strategy: Strategy,
   outcomes: AsyncIterable<Outcome> | Iterable<Outcome>,
   total: number,
   parts: RunParts,
   checkpoints = new Map<EntityType, Checkpoint>(),
-): Promise<number> {
+): Promise<{ all: number; refused: number }> {
   const { tell } = parts.events;
   const { batchSize, inFlight, saveIntervalMs } = writing[strategy];
   const phase = { label: strategy === 'walk' ? 'walking' : 'writing', done: 0, total, failed: 0, written: 0 };
   tell({ kind: 'phase', ...phase });
+  let rows = 0;
   async function* watched(): AsyncGenerator<Outcome> {
     for await (const outcome of outcomes) {
+      if ('row' in outcome) rows += 1;
       yield outcome;
       phase.done += 1;
       tell({ kind: 'step', ...phase });
@@ -216,9 +229,10 @@ async function write(
     phase.written += ids.length;
     phase.failed += batch.failures.length;
     phase.total -= batch.passedOver ?? 0;
+    rows -= ids.length + (batch.passedOver ?? 0);
     tell({ kind: 'step', ...phase });
   }
-  return phase.written + phase.failed;
+  return { all: phase.written + phase.failed, refused: rows };
 }
 
 /**
@@ -253,91 +267,9 @@ async function writeBatch(strategy: Strategy, outcomes: readonly Outcome[], part
   return batch;
 }
 
-/** Chooses from all types at once, once it is known how many rows there are. */
-async function chooseAll(counting: Promise<number>, parts: RunParts): Promise<Candidates[]> {
-  const { options, database, directory, events, startedAt, stop } = parts;
-  const { tell } = events;
-  const checkpoints = options.entities.map((type) => findCheckpoint(directory, type, options, tell));
-  const label = 'selecting';
-  let done = 0;
-  tell({ kind: 'phase', label, done, total: done });
-  const total = await counting;
-  async function* watchedPages(type: EntityType): AsyncGenerator<Entity[]> {
-    for await (const page of database.entities(type)) {
-      stop.signal.throwIfAborted();
-      done += page.length;
-      tell({ kind: 'step', label, done, total });
-      yield page;
-    }
-  }
-  const { window } = gatherOptionsOf(parts);
-  // Those that failed again and again would be all that a small limit ever takes.
-  const isAgain = options.skipExisting && options.limit !== undefined;
-  const last = isAgain ? lastFailures(directory) : new Set<string>();
-  const candidates = await Promise.all(
-    options.entities.map(async (type, index) => ({
-      ...(await chooseCandidates(type, watchedPages(type), options, last, window, startedAt)),
-      checkpoint: checkpoints[index],
-    })),
-  );
-  // The test rows were counted and are not selected.
-  tell({ kind: 'step', label, done, total: done });
-  return candidates;
-}
-
-/** Takes from the candidates what the strategy is to gather, and tells of it. */
-function take(
-  candidates: readonly Candidates[],
-  strategy: Strategy,
-  { options, events, startedAt }: RunParts,
-): Taken[] {
-  const { tell } = events;
-  const say = (line: string) => tell({ kind: 'line', line });
-  const today = todayOf(startedAt);
-  const taken = takeCandidates(candidates, strategy, today, options.limit);
-  for (const [index, selection] of taken.entries()) {
-    const { type, entities, skipped, resumed } = selection;
-    const checkpoint = candidates[index]?.checkpoint;
-    if (checkpoint) say(describeResume(type, checkpoint, resumed !== undefined, today));
-    tell({ kind: 'selected', type, total: entities.length, skipped });
-    say(describeSelection(selection));
-  }
-  return taken;
-}
-
-/**
- * The plan; undefined when nothing is selected. One that takes all rows need not wait for the selection, nor for their
- * number where a sweep is asked for or took fewer requests than there were entities the last time.
- */
-async function planned(counting: Promise<number>, choosing: Promise<readonly Candidates[]>, parts: RunParts) {
-  const { options, directory, startedAt } = parts;
-  const last = lastSweep(directory);
-  const sweepRequests = last?.requests ?? typicalSweepRequests;
-  const { strategy, dryRun } = options;
-  const isSweep = strategy === 'sweep' || (strategy === 'auto' && last && last.entities > last.requests);
-  const isAll = takesAll(options) && !dryRun;
-  if (isAll && isSweep) return planRun(options, undefined, Number.POSITIVE_INFINITY, sweepRequests);
-  const rows = isAll ? await counting : 0;
-  if (rows > sweepRequests) return planRun(options, rows, rows, sweepRequests);
-  const walkable = takeCandidates(await choosing, 'walk', todayOf(startedAt), options.limit);
-  const walkRequests = sum(walkable.map(({ entities }) => sum(entities.map(pagesOf))));
-  const selected = countOf(walkable);
-  if (selected > 0) return planRun(options, selected, walkRequests, sweepRequests);
-  take(await choosing, 'walk', parts);
-  return undefined;
-}
-
-const takesAll = ({ skipExisting, staleAfter, resume, limit }: PopulateOptions) =>
-  !skipExisting && !staleAfter && !resume && limit === undefined;
-
-const todayOf = (startedAt: Date) => utcDate(startedAt.getTime());
-
 function gatherOptionsOf({ api, options, events, startedAt, stop }: RunParts): GatherOptions {
   return { api, window: statisticsWindow(todayOf(startedAt)), tell: events.tell, stop, force: options.force };
 }
-
-const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
-const countOf = (selections: readonly Selection[]) => sum(selections.map(({ entities }) => entities.length));
 
 const dryRunEnd = 'Dry run: nothing was asked of The Racing API and no row was written.';
 

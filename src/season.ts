@@ -96,10 +96,16 @@ export interface Remembered {
 }
 
 const isWord = (value: unknown) => typeof value === 'string';
-const isPlace = (value: unknown) => Number.isInteger(value);
 /** No schema of zod's for each of half a million numbers: it would copy them. */
-const isKeptRace = (race: unknown) =>
-  Array.isArray(race) && race.slice(0, 3).every(isWord) && Array.isArray(race[3]) && race[3].every(isPlace);
+function isKeptRace(race: unknown): boolean {
+  const [, date, , places] = Array.isArray(race) && race.slice(0, 3).every(isWord) ? race : [];
+  return (
+    /^\d{4}-\d\d-\d\d$/.test(date) &&
+    !Number.isNaN(Date.parse(date)) &&
+    Array.isArray(places) &&
+    places.length % 4 === 0
+  );
+}
 
 const seasonSchema = z.object({
   version: z.literal(1),
@@ -120,6 +126,8 @@ export async function readSeason(directory: string, tell: Tell): Promise<Remembe
   try {
     const text = await promisify(gunzip)(await readFile(path));
     const { names, races, ...found } = seasonSchema.parse(JSON.parse(text.toString()));
+    const isPlace = (place: unknown) => typeof place === 'number' && names[place] !== undefined;
+    if (!races.every(([, , , places]) => places.every(isPlace))) throw new Error('A place without a name');
     return {
       season: new Season(names, races),
       asOf: found.as_of,
@@ -223,28 +231,47 @@ function emptyStretches(raceDays: readonly string[], window: StatisticsWindow): 
   });
 }
 
+const moved = 'on another day';
+
 /** What has become of a race that was known; undefined if nothing is wrong with it. */
-function lossOf(then: Race, now: Race | undefined): string | undefined {
-  if (now === undefined) return 'missing';
+function lossOf(then: Race, now: Race | undefined, window: StatisticsWindow): string | undefined {
+  // One that is there and does not count, for its region or its date, is missing all the same.
+  if (now === undefined || !counts(now, window)) return 'missing';
   if (hasWinner(then) && !hasWinner(now)) return 'without a winner';
-  return now.runners.length < then.runners.length / 2 ? 'without most of their runners' : undefined;
+  if (now.runners.length < then.runners.length / 2) return 'without most of their runners';
+  const known = entityTypes.map(({ runnerIdField }) => {
+    const ids = new Set(then.runners.map((runner) => runner[runnerIdField]));
+    const left = new Set(now.runners.map((runner) => runner[runnerIdField]));
+    return [...ids].filter((id) => left.has(id)).length >= ids.size / 2;
+  });
+  if (known.includes(false)) return 'with other runners';
+  return now.date === then.date ? undefined : moved;
 }
 
-/** The races of the last season that are in the window and have lost something, and whether so many are too many. */
-export function lossesSince(remembered: Remembered, season: Season, window: StatisticsWindow) {
+/**
+ * The races of the last season that are of some days of the window and have lost something, and whether so many are too
+ * many.
+ */
+export function lossesSince(
+  remembered: Remembered,
+  season: Season,
+  window: StatisticsWindow,
+  days: StatisticsWindow = window,
+) {
   const groups = new Map<string, { known: number; lost: number; areTooMany: TooMany }>();
   const lost: { race: Race; loss: string }[] = [];
   let known = 0;
   for (const race of remembered.season.races()) {
-    if (!counts(race, window)) continue;
+    if (!counts(race, days)) continue;
     known += 1;
-    const loss = lossOf(race, season.get(race.race_id));
+    const loss = lossOf(race, season.get(race.race_id), window);
     if (loss) lost.push({ race, loss });
     for (const [name, areTooMany] of groupsOf(race, window)) {
       const group = groups.get(name) ?? { known: 0, lost: 0, areTooMany };
       groups.set(name, group);
       group.known += 1;
-      if (loss) group.lost += 1;
+      // A meeting may be told of another day than at first.
+      if (loss && (loss !== moved || name === 'all')) group.lost += 1;
     }
   }
   return { lost, known, areTooMany: [...groups.values()].some((one) => one.areTooMany(one.lost, one.known)) };
@@ -292,13 +319,20 @@ export function describeLosses({ asOf }: Remembered, lost: Losses, known: number
   return `${what} (${kinds}; ${when})`;
 }
 
-/** The stored dates are the witness of the days that no season knows. */
+/** The stored dates are the witness of what no season knows: it had not seen its last day to the end. */
 function lostDates({ type, recentlyActive }: Selection, { tallies, remembered }: Evidence): Doubt[] {
-  const known = recentlyActive.filter(({ lastDate }) => lastDate > (remembered?.asOf ?? ''));
-  const lost = known.filter(({ id, lastDate }) => (tallies.lastDate(type, id) ?? '') < lastDate);
-  if (lost.length < few || lost.length <= known.length * 0.05) return [];
+  const { asOf = '', season } = remembered ?? {};
+  const seen = new Set<string>();
+  for (const { date, runners } of season?.races() ?? []) {
+    if (date === asOf) for (const { [type.runnerIdField]: id } of runners) seen.add(id);
+  }
+  const isUnknown = (id: string, lastDate: string) => lastDate > asOf || (lastDate === asOf && !seen.has(id));
+  const lost = recentlyActive.filter(
+    ({ id, lastDate }) => (tallies.lastDate(type, id) ?? '') < lastDate && isUnknown(id, lastDate),
+  );
+  if (lost.length < few || lost.length <= recentlyActive.length * 0.05) return [];
   const days = lost.map(({ lastDate }) => lastDate).sort();
-  const of = `${formatCount(lost.length)} of ${formatCount(known.length)} ${type.name}`;
+  const of = `${formatCount(lost.length)} of ${formatCount(recentlyActive.length)} ${type.name}`;
   const what = `${of} have no race any more, or only older ones, by the dates that the database has of them`;
   return [{ what: `${what} (${days[0]} to ${days.at(-1)})`, days, readings: 1 }];
 }
@@ -310,17 +344,21 @@ function lostDates({ type, recentlyActive }: Selection, { tallies, remembered }:
 export function goneByTwoReadings(type: EntityType, entities: readonly Entity[], evidence: Evidence): Set<string> {
   const { season, remembered, window } = evidence;
   if (remembered === undefined) return new Set();
+  const isThere = ({ race_id }: Race) => {
+    const now = season.get(race_id);
+    return now !== undefined && counts(now, window);
+  };
   const had = new Map<string, boolean>();
   const ids = new Set(entities.map(({ id }) => id));
   for (const race of remembered.season.races()) {
     if (ids.size === 0 || !counts(race, window)) continue;
     for (const { [type.runnerIdField]: id } of race.runners) {
-      if (ids.has(id)) had.set(id, had.get(id) === true || season.has(race.race_id));
+      if (ids.has(id)) had.set(id, had.get(id) === true || isThere(race));
     }
   }
   const isOlder = remembered.asOf < window.today;
   const gone = entities.filter(
-    ({ id, lastDate }) => had.get(id) ?? (isOlder && lastDate !== null && lastDate <= remembered.asOf),
+    ({ id, lastDate }) => had.get(id) ?? (isOlder && lastDate !== null && lastDate < remembered.asOf),
   );
   return new Set(gone.map(({ id }) => id));
 }

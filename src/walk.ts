@@ -115,7 +115,7 @@ const mostBlank = 100;
 function createBrake(options: GatherOptions) {
   const { tell } = options;
   const held: Walked[] = [];
-  const count = { walked: 0, contradicted: 0, inARow: 0 };
+  const count = { contradicted: 0, inARow: 0 };
   let hasRaced = false;
   let isForced = false;
 
@@ -136,7 +136,6 @@ function createBrake(options: GatherOptions) {
     /** The outcomes that may be written now. Throws a FatalError (unsafe to write). */
     *pass(walked: Walked): Generator<Outcome> {
       const { kind } = walked;
-      count.walked += 1;
       if (kind === 'contradicted') {
         count.contradicted += 1;
         count.inARow += 1;
@@ -154,15 +153,15 @@ function createBrake(options: GatherOptions) {
     },
     /** What is held back at the end of the run. Throws as `pass` does. */
     *end(): Generator<Outcome> {
-      const areAll = count.contradicted === count.walked && count.walked >= fewContradicted;
-      if (areAll && !isForced) brake(contradictions(count.walked));
+      const isAlone = !hasRaced && count.contradicted >= fewContradicted;
+      if (isAlone && !isForced) brake(contradictions(count.contradicted));
       yield* released(held.splice(0));
     },
   };
 }
 
 const contradictions = (entities: number) =>
-  `the API has no race, or only older ones, of ${entities} entities in a row whose later dates are stored`;
+  `the API has no race, or only older ones, of ${entities} entities, one after the other, whose later dates are stored`;
 
 function describe({ type, entity }: Outcome): string {
   const what = `the API has no race of ${entity.lastDate} or later any more, which is the date that is stored`;

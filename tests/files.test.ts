@@ -8,7 +8,7 @@ import { openCheckpoint } from '../src/files/checkpoint.js';
 import type { PopulateOptions } from '../src/options.js';
 import { idsInOrder, jockeys, startTinyWorld } from './faults.js';
 import { checkpointIds, latestReport, placeCheckpoint, reports, writtenIds } from './watching.js';
-import { type Ended, readJson, sharedWorld, startCommand } from './world.js';
+import { type Ended, readJson, sharedWorld, startCommand, today } from './world.js';
 
 /** What lies in logs/, and what happens when it cannot be used. */
 const world = sharedWorld(startTinyWorld);
@@ -76,7 +76,7 @@ describe('a checkpoint', () => {
       const started = await run({ limit: 3 });
       expect(started.statistics.jockeys).toMatchObject({ total: 3, skipped: 0 });
       expect(started.lines.join()).not.toContain('resum');
-      const aside = `${path()} of an earlier run is kept as ${path()}.previous.`;
+      const aside = `Checkpoints kept aside: ${path()}.previous.`;
       expect(started.lines).toContain(aside);
       expect(checkpointIds(world, jockeys)).toHaveLength(3);
       expect(readJson(world, 'checkpoint_jockeys.json.previous')).toMatchObject({ count: 9 });
@@ -97,7 +97,7 @@ describe('a checkpoint', () => {
   });
 
   it('is saved again when that is so long ago, and when it is asked for', () => {
-    const checkpoint = openCheckpoint(logs(), jockeys, undefined, () => {});
+    const checkpoint = openCheckpoint(logs(), jockeys, undefined, today);
     const saved = () => checkpointIds(world, jockeys);
     checkpoint.add(['jky_1'], 60_000);
     expect(saved()).toEqual([]);
@@ -112,7 +112,7 @@ describe('a checkpoint', () => {
   });
 
   it('is whole for a reader at every moment', async () => {
-    const checkpoint = openCheckpoint(logs(), jockeys, undefined, () => {});
+    const checkpoint = openCheckpoint(logs(), jockeys, undefined, today);
     checkpoint.add(['jky_first'], 0);
     const reader = new Worker(readAgainAndAgain, { eval: true, workerData: path() });
     const message = () => new Promise((resolve, reject) => reader.once('message', resolve).once('error', reject));
@@ -132,17 +132,16 @@ describe('a checkpoint', () => {
 const usable = '{"entity_type": "jockeys", "processed_ids": ["jky_1"], "count": 1, "timestamp": ""}';
 
 it.each([
-  ['is torn', usable.slice(0, -20), 'not a whole checkpoint'],
-  ['is empty', '', 'not a whole checkpoint'],
-  ['is a foreign object', '{"position": 17}', 'not a whole checkpoint'],
-  ['has ids that are no texts', usable.replace('"jky_1"', '17'), 'not a whole checkpoint'],
+  ['is torn', usable.slice(0, -20), 'it is not a whole checkpoint'],
+  ['is empty', '', 'it is not a whole checkpoint'],
+  ['is a foreign object', '{"position": 17}', 'it is not a whole checkpoint'],
+  ['has ids that are no texts', usable.replace('"jky_1"', '17'), 'it is not a whole checkpoint'],
   ['is of another type', usable.replace('jockeys', 'owners\\u001b[31m'), 'it is a checkpoint of owners'],
   ['is a folder', undefined, 'it is a folder'],
 ])('a checkpoint that %s is kept aside, and not gone on from', async (_, text, told) => {
   const place = () => (text === undefined ? mkdirSync(path()) : writeFileSync(path(), text));
   function expectKeptAside(message = ''): void {
-    expect(message).toContain(`${path()} cannot be used: `);
-    expect(message).toContain(told);
+    expect(message).toContain(`(it cannot be used: ${told}`);
     expect(message).not.toMatch(/\p{Cc}/u);
     const aside = logsLike(/^checkpoint_jockeys\.json\.unusable-20\d{12}$/);
     expect(aside).toHaveLength(1);

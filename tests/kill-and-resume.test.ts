@@ -8,7 +8,7 @@ import { checkpointIds, placeCheckpoint, timelessRows, until, writtenIds } from 
 import { sharedWorld, startWorld } from './world.js';
 
 /** KILLS=100 for more; SEED=<the number in a failed test's name> for the same moments again. */
-const kills = Number(process.env.KILLS ?? 20);
+const kills = Number(process.env.KILLS ?? 12);
 const timeout = 60_000 + kills * 5_000;
 const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
 

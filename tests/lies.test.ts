@@ -101,6 +101,8 @@ const table: [what: string, lie: lies.Lie, ...endings: Ending[]][] = [
   ['most runners', lies.withFewRunners, 'believed', 'stopped', 'stopped', 'stopped', 'believed'],
   ['the last 3 days', lies.withoutLast(3), 'believed', 'stopped', 'stopped', 'stopped', 'stopped'],
   ['the last 14 days', lies.withoutLast(14), 'believed', 'stopped', 'stopped', 'stopped', 'stopped'],
+  ['the region of Ireland, told as another,', lies.relabelled, 'believed', 'stopped', 'stopped', 'stopped', 'believed'],
+  ['all owners', lies.withoutOwners, 'believed', 'stopped', 'stopped', 'stopped', 'right'],
   ['everything', lies.nothing, 'stopped', 'stopped', 'stopped', 'stopped', 'stopped'],
 ];
 

@@ -31,6 +31,10 @@ export const withoutPositions = withRunners((runners) => runners.map((runner) =>
 /** Of each race no more than the first third, the winner among them. */
 export const withFewRunners = withRunners((runners) => runners.slice(0, Math.floor(runners.length / 3)));
 
+/** The races of Ireland are told as of a region that does not count. */
+export const relabelled: Lie = (race) => (race.region === 'IRE' ? { ...race, region: 'ROI' } : race);
+export const withoutOwners = withRunners((runners) => runners.map((runner) => ({ ...runner, owner_id: '' })));
+
 /** What we read of an answer: the rest is left out, which is quicker. */
 const fields = ['results', 'total', 'race_id', 'date', 'region', 'runners', 'position', 'detail', 'msg'].concat([
   'jockey_id',

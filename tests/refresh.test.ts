@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -76,6 +76,49 @@ describeOnEachEngine((engine) => {
     await expectNaiveRows(world);
   });
 
+  it('tries a row again that the database has refused, also when nothing changes meanwhile', async () => {
+    correctLatest();
+    const { runners = [] } = world.api.races.find((one) => one.runners.length > 2) ?? {};
+    const id = runners.at(-1)?.jockey_id;
+    await world.database.query(`
+      create function refuse() returns trigger language plpgsql as $$ begin raise 'not this one'; end $$`);
+    await world.database.query(`
+      create trigger refuse before update on ra_jockeys for each row when (old.id = '${id}') execute function refuse()`);
+    try {
+      expect(await refresh()).toMatchObject({ exit_code: 3, failures: [{ id }] });
+    } finally {
+      await world.database.query('drop function refuse cascade');
+    }
+    expect(await refresh()).toMatchObject({ exit_code: 0 });
+    await expectNaiveRows(world);
+  });
+
+  it('tells that an entity has lost its race, though the row was written by a refresh that left no season', async () => {
+    const [latest] = world.api.races.filter(({ runners }) => runners.length > 2);
+    await world.database.query(`insert into ra_jockeys (id, name) values ('jky_new', 'New')`);
+    try {
+      const late = { ...latest, race_id: 'rac_late', runners: [{ ...latest?.runners[0], jockey_id: 'jky_new' }] };
+      world.api.publish(late as NonNullable<typeof latest>);
+      mkdirSync(`${seasonPath()}.tmp`);
+      expect(await refresh()).toMatchObject({ exit_code: 8, overall: { total_failed: 0 } });
+      rmSync(`${seasonPath()}.tmp`, { recursive: true });
+      world.api.withdraw('rac_late');
+      expect(await refresh()).toMatchObject({ exit_code: 3, failures: [{ id: 'jky_new' }] });
+    } finally {
+      await world.database.query(`delete from ra_jockeys where id = 'jky_new'`);
+    }
+    await expectNaiveRows(world);
+  });
+
+  it('has nothing to say of a void race whose runners are in no table', async () => {
+    const [latest] = world.api.races.filter(({ runners }) => runners.length > 2);
+    const unknown = { position: '1', jockey_id: 'jky_x', trainer_id: 'trn_x', owner_id: 'own_x' };
+    world.api.publish({ ...(latest as NonNullable<typeof latest>), race_id: 'rac_unknown', runners: [unknown] });
+    expect(await refresh()).toMatchObject({ exit_code: 0 });
+    world.api.withdraw('rac_unknown');
+    expect(await refresh()).toMatchObject({ exit_code: 0, failures: [] });
+  });
+
   it('is a full run where no season of today has all types, and says so', async () => {
     expect(await world.runHere({ strategy: 'sweep', entities: [typeNamed('trainers')] })).toMatchObject({
       exit_code: 0,
@@ -105,6 +148,10 @@ describeOnEachEngine((engine) => {
     ['is torn', () => writeFileSync(seasonPath(), readFileSync(seasonPath()).subarray(0, 500))],
     ['is no gzip', () => writeFileSync(seasonPath(), '{}')],
     ['is of another version', () => writeFileSync(seasonPath(), gzipSync(JSON.stringify({ ...season(), version: 2 })))],
+    [
+      'has a place without a name',
+      () => writeFileSync(seasonPath(), gzipSync(JSON.stringify({ ...season(), names: [] }))),
+    ],
     ['is of another shape', () => writeFileSync(seasonPath(), gzipSync(JSON.stringify({ ...season(), races: [[1]] })))],
   ])('or a sweep after a season that %s is a full run without a witness', async (_, spoil) => {
     spoil();

@@ -217,7 +217,7 @@ it('reads reports of the original program', () => {
 describe('a checkpoint', () => {
   it('is told where a run has left something to do', () => {
     vi.setSystemTime(now);
-    const checkpoint = openCheckpoint(folder(), jockeys, undefined, () => {});
+    const checkpoint = openCheckpoint(folder(), jockeys, undefined, new Date().toISOString().slice(0, 10));
     checkpoint.add(['jky_1', 'jky_2'], 0);
     expect(read().jockeys?.resume).toEqual({ written: 2, saved: now.toISOString() });
     expect(told()).toContain('jockeys: --resume would leave out 2 that are written.');

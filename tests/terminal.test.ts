@@ -6,7 +6,7 @@ import { command, sharedWorld, startWorld } from './world.js';
 
 const tmux = neededProgram('tmux');
 const server = `populate-${process.pid}`;
-const walk = '--entities jockeys --strategy walk --rate 20';
+const walk = '--entities jockeys --strategy walk --rate 40';
 
 const world = sharedWorld(startWorld);
 

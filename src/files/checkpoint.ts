@@ -45,15 +45,19 @@ export function readCheckpoint(
 /** What --resume goes on from. */
 export type FoundCheckpoint = Exclude<ReturnType<typeof readCheckpoint>, { unusable: string } | undefined>;
 
+/** Deletes the checkpoints of these types. */
+export function clearCheckpoints(directory: string, types: readonly EntityType[]): void {
+  for (const type of types) rmSync(checkpointPath(directory, type), { recursive: true, force: true });
+}
+
 /** The checkpoint that a run goes on from; undefined if it is to start anew. Throws FatalError (files unusable). */
 export function findCheckpoint(
   directory: string,
   type: EntityType,
-  { resume, clearCheckpoints, dryRun }: Pick<PopulateOptions, 'resume' | 'clearCheckpoints' | 'dryRun'>,
+  { resume, clearCheckpoints }: Pick<PopulateOptions, 'resume' | 'clearCheckpoints'>,
   tell: Tell,
 ): FoundCheckpoint | undefined {
   const path = checkpointPath(directory, type);
-  if (clearCheckpoints && !dryRun) rmSync(path, { recursive: true, force: true });
   const found = clearCheckpoints || !resume ? undefined : readCheckpoint(directory, type);
   if (found && 'unusable' in found) {
     const advice = 'Mend it, or run without --resume to start over.';
@@ -69,50 +73,58 @@ export function findCheckpoint(
 export type Checkpoint = ReturnType<typeof openCheckpoint>;
 
 /**
- * Opens a run's checkpoint once its entities are selected, with the ids that it leaves out. Where it leaves out none,
- * the file of an earlier run is kept aside: it must not seem to be this one's if that is killed, and somebody may only
- * have forgotten --resume. It is put back where nothing is written.
+ * Opens a run's checkpoint once its entities are selected, with the ids that it leaves out; its rows are as of `today`.
+ * Where it leaves out none, the file of an earlier run is kept aside, which `aside` tells: it must not seem to be this
+ * one's if that is killed, and somebody may only have forgotten --resume. It is put back where nothing is written.
  * @throws FatalError (files unusable)
  */
-export function openCheckpoint(directory: string, type: EntityType, leftOut: FoundCheckpoint | undefined, tell: Tell) {
+export function openCheckpoint(
+  directory: string,
+  type: EntityType,
+  leftOut: FoundCheckpoint | undefined,
+  today: string,
+) {
   const path = checkpointPath(directory, type);
   const ids = new Set(leftOut?.ids);
-  let aside = leftOut ? undefined : keepEarlierAside(path, readCheckpoint(directory, type));
+  const aside = leftOut ? undefined : keepEarlierAside(path, readCheckpoint(directory, type));
+  const day = leftOut?.day ?? today;
   let savedAtMs = performance.now();
+  let isBegun = false;
   let isSaved = true;
   const save = () => {
     const timestamp = new Date().toISOString();
     const checkpoint = { entity_type: type.name, processed_ids: [...ids], count: ids.size, timestamp };
-    const rows_from = timestamp.startsWith(leftOut?.day ?? '') ? undefined : leftOut?.day;
+    // A run goes on after midnight.
+    const rows_from = timestamp.startsWith(day) ? undefined : day;
     writeWholeFile(path, `${JSON.stringify({ ...checkpoint, rows_from })}\n`);
     savedAtMs = performance.now();
     isSaved = true;
   };
   return {
+    aside: aside?.told,
     /** Takes ids, only those whose rows have been written, and saves them unless it did less than so long ago. */
     add: (more: readonly string[], intervalMs: number) => {
-      if (aside) tell({ kind: 'line', line: `${aside.what} is kept as ${aside.path}.` });
-      aside = undefined;
+      if (more.length === 0) return;
       for (const id of more) ids.add(id);
-      isSaved &&= more.length === 0 && leftOut !== undefined;
-      if (!isSaved && performance.now() - savedAtMs >= intervalMs) save();
+      isBegun = true;
+      isSaved = false;
+      if (performance.now() - savedAtMs >= intervalMs) save();
     },
     /** Saves what is not saved yet, or puts the earlier one back if nothing was added. */
     close: () => {
-      if (aside) renameSync(aside.path, path);
-      else if (!isSaved) save();
+      if (!isSaved) save();
+      else if (aside && !isBegun) renameSync(aside.path, path);
     },
   };
 }
 
-/** Where the file of an earlier run is kept, and what it is; undefined if there is none that is worth it. */
+/** Where the file of an earlier run is kept, and that for people; undefined if there is none that is worth it. */
 function keepEarlierAside(path: string, found: ReturnType<typeof readCheckpoint>) {
   if (found === undefined || ('ids' in found && found.ids.size === 0)) return undefined;
   const stamp = new Date().toISOString().replace(/\D/g, '').slice(0, 14);
-  if ('unusable' in found) {
-    return { path: keepAside(path, `unusable-${stamp}`), what: `${path} cannot be used: ${found.unusable}. It` };
-  }
-  return { path: keepAside(path, 'previous'), what: `${path} of an earlier run` };
+  const kept = keepAside(path, 'ids' in found ? 'previous' : `unusable-${stamp}`);
+  const why = 'ids' in found ? '' : ` (it cannot be used: ${found.unusable})`;
+  return { path: kept, told: kept + why };
 }
 
 function keepAside(path: string, suffix: string): string {
