@@ -26,18 +26,29 @@ const requestTimeoutMs = 30_000;
 /** Who waits for so long wants to know for what. */
 const slowMs = 5_000;
 
-type FaultKind =
-  | 'unreachable'
-  | 'unknown-host'
-  | 'busy'
-  | 'function-missing'
-  | 'row-refused'
-  | 'schema'
-  | 'refused'
-  | 'paused'
-  | 'certificate'
-  | 'not-ours'
-  | 'other';
+/** The kinds of faults, and for each what is wrong and what to do about it. */
+const advices = {
+  unreachable: () =>
+    'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again with --resume.',
+  'unknown-host': () =>
+    'The database cannot be reached or does not answer. Check SUPABASE_URL: its host name is not known. A project that is paused or deleted loses its name: look at it in the dashboard.',
+  busy: (table) =>
+    `The database gave up on ${table}: it is overloaded, or another session holds its rows locked. docs/operators.md says how to find that one; then run again with --resume.`,
+  paused: () => 'The project is paused: restore it in the dashboard, then run again with --resume.',
+  certificate: () =>
+    `The certificate of the database's host is not to be trusted, so nothing is sent there. Check SUPABASE_URL, the clock, and a proxy in between.`,
+  schema: (table) =>
+    `The table ${table} or a column of it is missing. Check that SUPABASE_URL is the right project's; if so, apply supabase/migrations (supabase db push), then run again.`,
+  refused: (table, serviceKey) =>
+    `The database refuses access to ${table}. ${secretKeyAdvice(serviceKey)} If it is that one: grant select, update on ${table} to service_role.`,
+  'not-ours': (table) =>
+    `What answers for ${table} is not Supabase's Data API. Check SUPABASE_URL: it is the project's URL, https://<project>.supabase.co.`,
+  'function-missing': () => 'A function of the database is missing: apply supabase/migrations (supabase db push).',
+  'row-refused': (table) =>
+    `The database refuses what it is asked about ${table}. If it is about our columns, apply supabase/migrations (supabase db push).`,
+  other: (table) => `The database answers ${table} with an error.`,
+} satisfies Record<string, (table: string, serviceKey: string) => string>;
+type FaultKind = keyof typeof advices;
 
 /** An error of the database or of the Data API before it. */
 export class DatabaseFault extends Error {
@@ -113,7 +124,7 @@ export function openDataApi(options: DataApiOptions): Ask {
       return await withRetries(attempt, firstRetryMs, leastWaitMs, options);
     } catch (error) {
       if (!(error instanceof DatabaseFault) || anotherWay(error)) throw error;
-      const told = `${adviceAbout(error, table, serviceKey)} (${error.message})`;
+      const told = `${advices[error.kind](table, serviceKey)} (${error.message})`;
       throw new FatalError(exitCodes.databaseFailed, told, { cause: error });
     }
   };
@@ -230,26 +241,6 @@ function kindOf(code: string, status: number, told: string): FaultKind {
   // What PostgREST says when its connection was cut.
   const saysNothing = status === 400 && code === '' && told === '';
   return saysNothing || status === 408 || status === 429 || status >= 500 ? 'unreachable' : 'other';
-}
-
-/** What is wrong, and what to do about it. */
-function adviceAbout({ kind }: DatabaseFault, table: string, serviceKey: string): string {
-  const advices: Record<FaultKind, string> = {
-    unreachable:
-      'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again with --resume.',
-    'unknown-host':
-      'The database cannot be reached or does not answer. Check SUPABASE_URL: its host name is not known. A project that is paused or deleted loses its name: look at it in the dashboard.',
-    busy: `The database gave up on ${table}: it is overloaded, or another session holds its rows locked. docs/operators.md says how to find that one; then run again with --resume.`,
-    paused: 'The project is paused: restore it in the dashboard, then run again with --resume.',
-    certificate: `The certificate of the database's host is not to be trusted, so nothing is sent there. Check SUPABASE_URL, the clock, and a proxy in between.`,
-    schema: `The table ${table} or a column of it is missing. Check that SUPABASE_URL is the right project's; if so, apply supabase/migrations (supabase db push), then run again.`,
-    refused: `The database refuses access to ${table}. ${secretKeyAdvice(serviceKey)} If it is that one: grant select, update on ${table} to service_role.`,
-    'not-ours': `What answers for ${table} is not Supabase's Data API. Check SUPABASE_URL: it is the project's URL, https://<project>.supabase.co.`,
-    'function-missing': 'A function of the database is missing: apply supabase/migrations (supabase db push).',
-    'row-refused': `The database refuses what it is asked about ${table}. If it is about our columns, apply supabase/migrations (supabase db push).`,
-    other: `The database answers ${table} with an error.`,
-  };
-  return advices[kind];
 }
 
 /** What to do about a key that may not do what it should. */
