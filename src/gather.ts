@@ -102,7 +102,7 @@ function vanished({ lastDate }: Entity): string {
 
 function tally(season: Season, types: readonly EntityType[], window: StatisticsWindow): Tallies {
   const tallies = new Tallies(types, window);
-  for (const race of season.races()) tallies.count(race);
+  for (const race of season.races(window)) tallies.count(race);
   return tallies;
 }
 
@@ -236,13 +236,13 @@ export async function refresh(
   const evidence = { season, tallies: tally(season, types, window), window, remembered, selections };
   const before = tally(remembered.season, types, window);
   const touched = new Tallies(types, window);
-  for (const one of [remembered.season, season]) {
-    for (const race of one.races()) {
-      // As it was and as it is, also where only one of the two is of these days.
-      const dates = [race.date, season.get(race.race_id)?.date ?? ''];
-      if (dates.some((date) => isWithin(recent, date))) touched.count(race);
-    }
+  for (const race of season.races(recent)) {
+    touched.count(race);
+    // Also who was in it then, on whatever day.
+    const then = remembered.season.get(race.race_id);
+    if (then) touched.count(then);
   }
+  for (const race of remembered.season.races(recent)) touched.count(race);
   return { season, outcomes: selections.flatMap((one) => [...changedOutcomes(one, before, touched, evidence)]) };
 }
 

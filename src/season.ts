@@ -8,7 +8,16 @@ import { errorCode } from './errors.js';
 import type { Tell } from './events.js';
 import { writeWholeFile } from './files/whole-file.js';
 import { formatCount } from './format.js';
-import { addDays, counts, daysBetween, type Race, type StatisticsWindow, type Tallies, win } from './statistics.js';
+import {
+  addDays,
+  counts,
+  daysBetween,
+  isWithin,
+  type Race,
+  type StatisticsWindow,
+  type Tallies,
+  win,
+} from './statistics.js';
 
 /** A race as the season keeps it, and as its file has it: each runner is four places among the season's names. */
 type KeptRace = readonly [id: string, date: string, region: string, runners: readonly number[]];
@@ -72,8 +81,14 @@ export class Season {
     return this.kept.size;
   }
 
-  *races(): Generator<Race> {
-    for (const race of this.kept.values()) yield this.raceOf(race);
+  /** Its races of these days that count. */
+  *races(days: StatisticsWindow): Generator<Race> {
+    for (const race of this.kept.values()) {
+      // Before it takes shape: most of the time a few days are asked for.
+      if (!isWithin(days, race[1])) continue;
+      const whole = this.raceOf(race);
+      if (counts(whole, days)) yield whole;
+    }
   }
 
   /** As its file has it. */
@@ -195,8 +210,7 @@ export function doubtsAbout(evidence: Evidence): Doubt[] {
   const { season, window, remembered, selections } = evidence;
   const raceDays: string[] = [];
   let wins = 0;
-  for (const race of season.races()) {
-    if (!counts(race, window)) continue;
+  for (const race of season.races(window)) {
     raceDays.push(race.date);
     if (hasWinner(race)) wins += 1;
   }
@@ -261,8 +275,7 @@ export function lossesSince(
   const groups = new Map<string, { known: number; lost: number; areTooMany: TooMany }>();
   const lost: { race: Race; loss: string }[] = [];
   let known = 0;
-  for (const race of remembered.season.races()) {
-    if (!counts(race, days)) continue;
+  for (const race of remembered.season.races(days)) {
     known += 1;
     const loss = lossOf(race, season.get(race.race_id), window);
     if (loss) lost.push({ race, loss });
@@ -323,8 +336,8 @@ export function describeLosses({ asOf }: Remembered, lost: Losses, known: number
 function lostDates({ type, recentlyActive }: Selection, { tallies, remembered }: Evidence): Doubt[] {
   const { asOf = '', season } = remembered ?? {};
   const seen = new Set<string>();
-  for (const { date, runners } of season?.races() ?? []) {
-    if (date === asOf) for (const { [type.runnerIdField]: id } of runners) seen.add(id);
+  for (const { runners } of season?.races({ start: asOf, today: asOf }) ?? []) {
+    for (const { [type.runnerIdField]: id } of runners) seen.add(id);
   }
   const isUnknown = (id: string, lastDate: string) => lastDate > asOf || (lastDate === asOf && !seen.has(id));
   const lost = recentlyActive.filter(
@@ -343,15 +356,14 @@ function lostDates({ type, recentlyActive }: Selection, { tallies, remembered }:
  */
 export function goneByTwoReadings(type: EntityType, entities: readonly Entity[], evidence: Evidence): Set<string> {
   const { season, remembered, window } = evidence;
-  if (remembered === undefined) return new Set();
+  if (remembered === undefined || entities.length === 0) return new Set();
   const isThere = ({ race_id }: Race) => {
     const now = season.get(race_id);
     return now !== undefined && counts(now, window);
   };
   const had = new Map<string, boolean>();
   const ids = new Set(entities.map(({ id }) => id));
-  for (const race of remembered.season.races()) {
-    if (ids.size === 0 || !counts(race, window)) continue;
+  for (const race of remembered.season.races(window)) {
     for (const { [type.runnerIdField]: id } of race.runners) {
       if (ids.has(id)) had.set(id, had.get(id) === true || isThere(race));
     }
