@@ -13,9 +13,8 @@ const pageRows = 1000;
 const mayVanish = { rows: 5, share: 0.01 };
 /** So many ids fit into a URL. */
 const idsInUrl = 100;
-/** Ranges of ids of a type, and how many of them are read at a time: there is time, and the database has other users. */
+/** Ranges of ids of a type, of which two at a time are read: there is time, and the database has other users. */
 const mostRanges = 6;
-const rangesInFlight = 2;
 const rowWritesInFlight = 8;
 /** From so many rows on, that none of a run's can be written is not their own fault: more are seldom refused for good. */
 const telling = 100;
@@ -94,17 +93,14 @@ async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
 }
 
 async function* pagesInOrder(ask: Ask, type: EntityType, ends: string[]): AsyncGenerator<Entity[]> {
-  const reading: Promise<Entity[][]>[] = [];
-  let after: string | undefined;
-  for (const last of [...ends, undefined]) {
-    const range = readRange(ask, type, after, last);
-    // It is awaited, but others are before it.
-    range.catch(() => {});
-    reading.push(range);
-    after = last;
-    if (reading.length >= rangesInFlight) yield* (await reading.shift()) ?? [];
+  let next: Promise<Entity[][]> | undefined = readRange(ask, type, undefined, ends[0]);
+  for (const [index, end] of [...ends, undefined].entries()) {
+    const range = next;
+    next = end === undefined ? undefined : readRange(ask, type, end, ends[index + 1]);
+    // It is awaited, but another is before it.
+    next?.catch(() => {});
+    yield* (await range) ?? [];
   }
-  for (const range of reading) yield* await range;
 }
 
 /** How many rows there are, and the last ids of ranges of a few pages each, but of the last range: that has no end. */
