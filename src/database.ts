@@ -120,10 +120,7 @@ async function countedRanges(ask: Ask, type: EntityType): Promise<{ count: numbe
   return { count, ends: (await Promise.all(ends)).flat() };
 }
 
-/**
- * The rows of the type's table, but the test rows, whose statistics were not written from one instant to another (ISO
- * text), both included.
- */
+/** The rows, but the test rows, whose statistics were not written between two instants (ISO text), both included. */
 async function strays(ask: Ask, type: EntityType, from: string, to: string): Promise<Entity[]> {
   const filter = `stats_updated_at.is.null,stats_updated_at.lt."${from}",stats_updated_at.gt."${to}"`;
   const pages = await readRange(ask, type, undefined, undefined, filter);
