@@ -138,10 +138,7 @@ function mayPass(error: Error, attempt: number): error is DatabaseFault {
 
 const ifBusy = '; it may be overloaded, or another session may hold rows locked';
 
-/**
- * Tells a stretch of trouble of a kind once, however many requests are in it. A success ends it, but not at once: others
- * that are under way may still be in it.
- */
+/** Tells a stretch of trouble of a kind once. A success ends it, but later: others under way may still be in it. */
 function troubleTeller(tell: Tell) {
   let last: FaultKind | undefined;
   let lastMs = 0;

@@ -130,10 +130,7 @@ async function strays(ask: Ask, type: EntityType, from: string, to: string): Pro
 /** Here and not in the query: PostgREST would read the asterisks as wildcards. */
 const isNoTest = ({ id }: Entity) => !id.startsWith('**TEST**');
 
-/**
- * The rows after the id `after`, and up to `last` with it, that pass a filter. Each page begins after the last id of the
- * one before.
- */
+/** The rows that pass a filter, after the id `after` and up to `last`; each page begins after the one before. */
 async function readRange(ask: Ask, type: EntityType, after: string | undefined, last: string | undefined, filter = '') {
   const recentRuns = columnOf(type, 'recent_30d_{runs}');
   const wins = 'recentWins:recent_30d_wins,lastWinDate:last_win_date';

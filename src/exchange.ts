@@ -95,8 +95,7 @@ function withoutSecrets(text: string, secrets: readonly string[]): string {
 }
 
 /**
- * Tells when requests leave: when undici, with a connection at hand, writes their bytes. Then it calls what `awaited`
- * holds for their URL.
+ * Calls what `awaited` holds for a request's URL when it leaves: when undici, having a connection, writes its bytes.
  * https://github.com/nodejs/undici/blob/main/docs/docs/api/DiagnosticsChannel.md
  */
 function watchDepartures() {

@@ -59,10 +59,7 @@ export function createPace(options: PaceOptions) {
     }
   }
 
-  /**
-   * Sends when its turn has come; undefined, and nothing is sent, if it `isHeld` by then. Throws what `send` throws, or
-   * the signal's reason.
-   */
+  /** Sends in its turn; undefined if it `isHeld` when that comes. Throws what `send` throws, or the signal's reason. */
   async function run(send: Send, isHeld = () => false): Promise<HttpAnswer | undefined> {
     const admission = lastAdmission.then(() => admit(send, isHeld));
     lastAdmission = admission.catch(() => {});
@@ -201,10 +198,7 @@ function createCoolingOff({ clock, sleep, tell, signal }: PaceOptions) {
       if (pause) pause.isProbing = true;
       return nextRequest++;
     },
-    /**
-     * The request has ended, perhaps without an answer: then the pause goes on a little. Returns for how long all are
-     * held back if it was refused, in milliseconds.
-     */
+    /** A request has ended, perhaps without an answer. Returns for how many ms all are held back if it was refused. */
     landed: (request: number, answer?: HttpAnswer): number | undefined => {
       const nowMs = clock();
       const { status, retryAfterMs = 0 } = answer ?? {};
@@ -219,6 +213,7 @@ function createCoolingOff({ clock, sleep, tell, signal }: PaceOptions) {
         tellPause(pause, pauseMs / 1000, tell);
         return pauseMs;
       } else if (pause && !answer) {
+        // That says nothing about refusals: the pause goes on a little.
         pause.isProbing = false;
         pauseUntil(pause, nowMs + (pausesMs[0] ?? 0));
       } else if (pause) {
