@@ -166,7 +166,7 @@ const runNoteSchema = z.object({
 });
 
 /** What a run tells others about itself in its lock files. */
-export type RunNote = z.infer<typeof runNoteSchema>;
+type RunNote = z.infer<typeof runNoteSchema>;
 
 const updateIntervalMs = 2_000;
 /** So often also where nothing happens: the lock of a process that cannot be seen from here is known by its age. */
