@@ -53,7 +53,7 @@ class AnswerFault extends ResultsError {
 
 /** All the times that a page is asked for. */
 interface Asking {
-  /** When it was sent last and when it failed first, counted in such moments. */
+  /** When it was sent last and when it failed first, counted in such moments; 0 if it was or did not. */
   sentAt: number;
   failedAt: number;
 }
