@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { App, generateApiKey } from '@supabase/lite';
 import { createPgliteConnection, type PgliteConnection } from '@supabase/lite/pglite';
 import { exitCodes, FatalError } from '../src/errors.js';
-import { createFileLock } from '../src/files/file-lock.js';
+import { createFileLock } from '../src/files/locks.js';
 import { answerWith, listen, stop } from './loopback.js';
 import type { Season } from './season.js';
 

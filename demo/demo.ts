@@ -4,7 +4,7 @@ import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { entityTypes } from '../src/entity-types.js';
 import { exitCodes, FatalError } from '../src/errors.js';
-import { readLockHolder } from '../src/files/file-lock.js';
+import { readLockHolder } from '../src/files/locks.js';
 import { formatTable, wrapped } from '../src/format.js';
 import { parseCommandLine, type Request } from '../src/options.js';
 import { columnsOf, complain } from '../src/show/screen.js';

@@ -1,3 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import pRetry from 'p-retry';
+import type { Tell } from './events.js';
+
 /**
  * Maps items in the order given, at most `concurrency` at once, and yields each result when it is there. Takes
  * no further item while the consumer is busy and `concurrency` results are under way or waiting for it. When the
@@ -11,14 +15,11 @@ export async function* mapConcurrently<Item, Result>(
   const running = new Set<Promise<void>>();
   const results: Result[] = [];
   const failures: unknown[] = [];
-
+  const failed = (error: unknown) => void failures.push(error);
   try {
     for await (const item of items) {
       const task = map(item)
-        .then(
-          (result) => void results.push(result),
-          (error) => void failures.push(error),
-        )
+        .then((result) => void results.push(result), failed)
         .finally(() => running.delete(task));
       running.add(task);
       while (running.size >= concurrency) await Promise.race(running);
@@ -26,7 +27,7 @@ export async function* mapConcurrently<Item, Result>(
       if (failures.length > 0) break;
     }
   } catch (error) {
-    failures.push(error);
+    failed(error);
   }
   while (running.size > 0) {
     await Promise.race(running);
@@ -81,4 +82,33 @@ export async function inLimitedTime<Result>(
     clearTimeout(timer);
     signal.removeEventListener('abort', onAbort);
   }
+}
+
+const retries = 5;
+
+/**
+ * Tries up to six times, and returns what an attempt does that succeeds. Waits twice as long before each further one,
+ * from `firstRetryMs` on and jittered up to double, and at least for the milliseconds that `leastWaitMs` tells about the
+ * error of the attempt so numbered: undefined if that is thrown as it is. Tells of each wait, which the signal ends.
+ */
+export async function withRetries<Result>(
+  attempt: () => Promise<Result>,
+  firstRetryMs: number,
+  leastWaitMs: (error: Error, attemptNumber: number) => number | undefined,
+  { signal, tell }: { signal: AbortSignal; tell: Tell },
+): Promise<Result> {
+  let leastMs: number | undefined;
+  return await pRetry(attempt, {
+    retries,
+    minTimeout: 0,
+    signal,
+    onFailedAttempt: async ({ error, attemptNumber, retriesLeft }) => {
+      leastMs = retriesLeft > 0 ? leastWaitMs(error, attemptNumber) : undefined;
+      if (leastMs === undefined) return;
+      const waitMs = Math.max(leastMs, firstRetryMs * 2 ** (attemptNumber - 1) * (1 + Math.random()));
+      tell({ kind: 'waiting', seconds: waitMs / 1000, reason: error.message });
+      await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+    },
+    shouldRetry: () => leastMs !== undefined,
+  });
 }

@@ -1,11 +1,10 @@
 import { setMaxListeners } from 'node:events';
 import { createClient, type PostgrestSingleResponse, type SupabaseClient } from '@supabase/supabase-js';
-import pRetry from 'p-retry';
 import { WebSocket } from 'undici';
 import * as z from 'zod';
-import { inLimitedTime } from './concurrently.js';
+import { inLimitedTime, withRetries } from './concurrently.js';
 import type { EntityType } from './entity-types.js';
-import { exitCodes, FatalError } from './errors.js';
+import { exitCodes, FatalError, innermostError } from './errors.js';
 import type { Tell } from './events.js';
 import { parseJson, printable } from './format.js';
 
@@ -19,7 +18,6 @@ export interface DataApiOptions {
   firstRetryMs?: number;
 }
 
-const retries = 5;
 /** With the further ones at least 34 s: PostgREST tries 31 s after a failover began, and not before, to connect again. */
 const usualFirstRetryMs = 1_100;
 /** The schema cache may be a moment behind. */
@@ -28,17 +26,29 @@ const requestTimeoutMs = 30_000;
 /** Who waits for so long wants to know for what. */
 const slowMs = 5_000;
 
-const passingKinds = ['unreachable', 'unknown-host', 'busy'] as const;
-export type FaultKind =
-  | (typeof passingKinds)[number]
-  | 'function-missing'
-  | 'row-refused'
-  | 'schema'
-  | 'refused'
-  | 'paused'
-  | 'certificate'
-  | 'not-ours'
-  | 'other';
+/** The kinds of faults, and for each what is wrong and what to do about it. */
+const advices = {
+  unreachable: () =>
+    'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again with --resume.',
+  'unknown-host': () =>
+    'The database cannot be reached or does not answer. Check SUPABASE_URL: its host name is not known. A project that is paused or deleted loses its name: look at it in the dashboard.',
+  busy: (table) =>
+    `The database gave up on ${table}: it is overloaded, or another session holds its rows locked. docs/operators.md says how to find that one; then run again with --resume.`,
+  paused: () => 'The project is paused: restore it in the dashboard, then run again with --resume.',
+  certificate: () =>
+    `The certificate of the database's host is not to be trusted, so nothing is sent there. Check SUPABASE_URL, the clock, and a proxy in between.`,
+  schema: (table) =>
+    `The table ${table} or a column of it is missing. Check that SUPABASE_URL is the right project's; if so, apply supabase/migrations (supabase db push), then run again.`,
+  refused: (table, serviceKey) =>
+    `The database refuses access to ${table}. ${secretKeyAdvice(serviceKey)} If it is that one: grant select, update on ${table} to service_role.`,
+  'not-ours': (table) =>
+    `What answers for ${table} is not Supabase's Data API. Check SUPABASE_URL: it is the project's URL, https://<project>.supabase.co.`,
+  'function-missing': () => 'A function of the database is missing: apply supabase/migrations (supabase db push).',
+  'row-refused': (table) =>
+    `The database refuses what it is asked about ${table}. If it is about our columns, apply supabase/migrations (supabase db push).`,
+  other: (table) => `The database answers ${table} with an error.`,
+} satisfies Record<string, (table: string, serviceKey: string) => string>;
+type FaultKind = keyof typeof advices;
 
 /** An error of the database or of the Data API before it. */
 export class DatabaseFault extends Error {
@@ -55,10 +65,6 @@ export class DatabaseFault extends Error {
   /** Canceled by statement_timeout (8 s on hosted Supabase): what asks for less may succeed at once. */
   get isTooSlow(): boolean {
     return this.code === '57014';
-  }
-
-  get passes(): boolean {
-    return passingKinds.some((kind) => kind === this.kind);
   }
 }
 
@@ -109,25 +115,16 @@ export function openDataApi(options: DataApiOptions): Ask {
       trouble.ends();
       return { data: parsed.data, count: answer.count ?? 0 };
     };
+    const leastWaitMs = (error: Error, attemptNumber: number) => {
+      if (!mayPass(error, attemptNumber)) return undefined;
+      trouble.begins(table, error.message, error.kind);
+      return error.isTooSlow && anotherWay(error) ? undefined : 0;
+    };
     try {
-      return await pRetry(attempt, {
-        retries,
-        minTimeout: firstRetryMs,
-        randomize: true,
-        signal,
-        shouldRetry: ({ error, attemptNumber }) =>
-          mayPass(error, attemptNumber) && !(error.isTooSlow && anotherWay(error)),
-        onFailedAttempt: ({ error, attemptNumber, retriesLeft }) => {
-          if (retriesLeft === 0 || !mayPass(error, attemptNumber)) return;
-          trouble.begins(table, error.message, error.kind);
-          // About: it is jittered up to double.
-          const seconds = (firstRetryMs * 2 ** (attemptNumber - 1) * 1.5) / 1000;
-          options.tell({ kind: 'waiting', seconds, reason: error.message });
-        },
-      });
+      return await withRetries(attempt, firstRetryMs, leastWaitMs, options);
     } catch (error) {
       if (!(error instanceof DatabaseFault) || anotherWay(error)) throw error;
-      const told = `${adviceAbout(error, table, serviceKey)} (${error.message})`;
+      const told = `${advices[error.kind](table, serviceKey)} (${error.message})`;
       throw new FatalError(exitCodes.databaseFailed, told, { cause: error });
     }
   };
@@ -135,15 +132,13 @@ export function openDataApi(options: DataApiOptions): Ask {
 
 function mayPass(error: Error, attempt: number): error is DatabaseFault {
   if (!(error instanceof DatabaseFault)) return false;
-  return error.passes || (error.kind === 'function-missing' && attempt <= retriesOfMissingFunction);
+  if (error.kind === 'function-missing') return attempt <= retriesOfMissingFunction;
+  return ['unreachable', 'unknown-host', 'busy'].includes(error.kind);
 }
 
 const ifBusy = '; it may be overloaded, or another session may hold rows locked';
 
-/**
- * Tells a stretch of trouble of a kind once, however many requests are in it. A success ends it, but not at once: others
- * that are under way may still be in it.
- */
+/** Tells a stretch of trouble of a kind once. A success ends it, but later: others under way may still be in it. */
 function troubleTeller(tell: Tell) {
   let last: FaultKind | undefined;
   let lastMs = 0;
@@ -181,20 +176,19 @@ function fetcher({ serviceKey, signal, tell }: DataApiOptions): typeof fetch {
   const base64 = Buffer.from(serviceKey).toString('base64').replace(/=+$/, '');
   const withoutKey = (text: string) => text.replaceAll(serviceKey, '[key]').replaceAll(base64, '[key]');
   return async (input, init) => {
+    const { host, pathname } = new URL(input instanceof Request ? input.url : input);
     try {
       return await inLimitedTime(signal, requestTimeoutMs, async (limited) => {
         // A redirect could lead the key to another host.
         const askedAtMs = performance.now();
         const response = await fetch(input, { ...init, redirect: 'manual', signal: limited });
-        const { host, pathname } = new URL(input instanceof Request ? input.url : input);
         const seconds = (performance.now() - askedAtMs) / 1000;
         const request = `${init?.method ?? 'GET'} ${host}${pathname}`;
         tell({ kind: 'answer', request, status: response.status, seconds });
         return wholeAnswer(response, withoutKey(await response.text()));
       });
     } catch (error) {
-      const { code, message } = networkFault(error);
-      const { host } = new URL(input instanceof Request ? input.url : input);
+      const { code, message } = innermostError(error);
       return errorAnswer(503, code, withoutKey(`${host}: ${message}`));
     }
   };
@@ -225,19 +219,6 @@ function wholeAnswer({ status, headers, ok }: Response, body: string): Response 
   return new Response(body, { status, headers });
 }
 
-/** Network errors hide their meaning in a chain of causes, one for each address that was tried. */
-function networkFault(error: unknown): { code: string; message: string } {
-  let innermost = error;
-  for (;;) {
-    const next = innermost instanceof AggregateError ? innermost.errors[0] : (innermost as Error | undefined)?.cause;
-    if (!(next instanceof Error)) break;
-    innermost = next;
-  }
-  if (!(innermost instanceof Error)) return { code: '', message: String(innermost) };
-  const code = 'code' in innermost ? String(innermost.code) : '';
-  return { code, message: innermost.message || 'the connection failed' };
-}
-
 function faultOf({ status, error }: PostgrestSingleResponse<unknown>): DatabaseFault {
   const code = printable(error?.code ?? '').slice(0, 30);
   const told = printable(error?.message ?? '');
@@ -257,26 +238,6 @@ function kindOf(code: string, status: number, told: string): FaultKind {
   // What PostgREST says when its connection was cut.
   const saysNothing = status === 400 && code === '' && told === '';
   return saysNothing || status === 408 || status === 429 || status >= 500 ? 'unreachable' : 'other';
-}
-
-/** What is wrong, and what to do about it. */
-function adviceAbout({ kind }: DatabaseFault, table: string, serviceKey: string): string {
-  const advices: Record<FaultKind, string> = {
-    unreachable:
-      'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again with --resume.',
-    'unknown-host':
-      'The database cannot be reached or does not answer. Check SUPABASE_URL: its host name is not known. A project that is paused or deleted loses its name: look at it in the dashboard.',
-    busy: `The database gave up on ${table}: it is overloaded, or another session holds its rows locked. docs/operators.md says how to find that one; then run again with --resume.`,
-    paused: 'The project is paused: restore it in the dashboard, then run again with --resume.',
-    certificate: `The certificate of the database's host is not to be trusted, so nothing is sent there. Check SUPABASE_URL, the clock, and a proxy in between.`,
-    schema: `The table ${table} or a column of it is missing. Check that SUPABASE_URL is the right project's; if so, apply supabase/migrations (supabase db push), then run again.`,
-    refused: `The database refuses access to ${table}. ${secretKeyAdvice(serviceKey)} If it is that one: grant select, update on ${table} to service_role.`,
-    'not-ours': `What answers for ${table} is not Supabase's Data API. Check SUPABASE_URL: it is the project's URL, https://<project>.supabase.co.`,
-    'function-missing': 'A function of the database is missing: apply supabase/migrations (supabase db push).',
-    'row-refused': `The database refuses what it is asked about ${table}. If it is about our columns, apply supabase/migrations (supabase db push).`,
-    other: `The database answers ${table} with an error.`,
-  };
-  return advices[kind];
 }
 
 /** What to do about a key that may not do what it should. */

@@ -13,9 +13,8 @@ const pageRows = 1000;
 const mayVanish = { rows: 5, share: 0.01 };
 /** So many ids fit into a URL. */
 const idsInUrl = 100;
-/** Ranges of ids of a type, and how many of them are read at a time: there is time, and the database has other users. */
+/** Ranges of ids of a type, of which two at a time are read: there is time, and the database has other users. */
 const mostRanges = 6;
-const rangesInFlight = 2;
 const rowWritesInFlight = 8;
 /** From so many rows on, that none of a run's can be written is not their own fault: more are seldom refused for good. */
 const telling = 100;
@@ -94,17 +93,14 @@ async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
 }
 
 async function* pagesInOrder(ask: Ask, type: EntityType, ends: string[]): AsyncGenerator<Entity[]> {
-  const reading: Promise<Entity[][]>[] = [];
-  let after: string | undefined;
-  for (const last of [...ends, undefined]) {
-    const range = readRange(ask, type, after, last);
-    // It is awaited, but others are before it.
-    range.catch(() => {});
-    reading.push(range);
-    after = last;
-    if (reading.length >= rangesInFlight) yield* (await reading.shift()) ?? [];
+  let next: Promise<Entity[][]> | undefined = readRange(ask, type, undefined, ends[0]);
+  for (const [index, end] of [...ends, undefined].entries()) {
+    const range = next;
+    next = end === undefined ? undefined : readRange(ask, type, end, ends[index + 1]);
+    // It is awaited, but another is before it.
+    next?.catch(() => {});
+    yield* (await range) ?? [];
   }
-  for (const range of reading) yield* await range;
 }
 
 /** How many rows there are, and the last ids of ranges of a few pages each, but of the last range: that has no end. */
@@ -124,10 +120,7 @@ async function countedRanges(ask: Ask, type: EntityType): Promise<{ count: numbe
   return { count, ends: (await Promise.all(ends)).flat() };
 }
 
-/**
- * The rows of the type's table, but the test rows, whose statistics were not written from one instant to another (ISO
- * text), both included.
- */
+/** The rows, but the test rows, whose statistics were not written between two instants (ISO text), both included. */
 async function strays(ask: Ask, type: EntityType, from: string, to: string): Promise<Entity[]> {
   const filter = `stats_updated_at.is.null,stats_updated_at.lt."${from}",stats_updated_at.gt."${to}"`;
   const pages = await readRange(ask, type, undefined, undefined, filter);
@@ -137,10 +130,7 @@ async function strays(ask: Ask, type: EntityType, from: string, to: string): Pro
 /** Here and not in the query: PostgREST would read the asterisks as wildcards. */
 const isNoTest = ({ id }: Entity) => !id.startsWith('**TEST**');
 
-/**
- * The rows after the id `after`, and up to `last` with it, that pass a filter. Each page begins after the last id of the
- * one before.
- */
+/** The rows that pass a filter, after the id `after` and up to `last`; each page begins after the one before. */
 async function readRange(ask: Ask, type: EntityType, after: string | undefined, last: string | undefined, filter = '') {
   const recentRuns = columnOf(type, 'recent_30d_{runs}');
   const wins = 'recentWins:recent_30d_wins,lastWinDate:last_win_date';

@@ -61,3 +61,11 @@ export class ResultsError extends Error {
 export function errorCode(error: unknown): unknown {
   return error instanceof Error && 'code' in error ? error.code : undefined;
 }
+
+/** What is at the bottom of a network error: a chain of causes, one for each address that was tried. `code` may be ''. */
+export function innermostError(error: unknown): { code: string; message: string } {
+  const next = error instanceof AggregateError ? error.errors[0] : error instanceof Error && error.cause;
+  if (next instanceof Error) return innermostError(next);
+  if (!(error instanceof Error)) return { code: '', message: String(error) };
+  return { code: String(errorCode(error) ?? ''), message: error.message || 'the connection failed' };
+}

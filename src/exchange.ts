@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { Agent, buildConnector, type DiagnosticsChannel, fetch, type Response } from 'undici';
 import packageJson from '../package.json' with { type: 'json' };
 import { inLimitedTime } from './concurrently.js';
-import { ResultsError } from './errors.js';
+import { innermostError, ResultsError } from './errors.js';
 
 /** What the API answered, before anybody has looked at its meaning. */
 export interface HttpAnswer {
@@ -16,7 +16,7 @@ export interface HttpAnswer {
   body: string;
 }
 
-export interface ExchangeOptions {
+interface ExchangeOptions {
   baseUrl: string;
   username: string;
   password: string;
@@ -32,12 +32,12 @@ export type Exchange = ReturnType<typeof createExchange>;
 export function createExchange({ baseUrl, username, password, signal, timeoutMs = 20_000 }: ExchangeOptions) {
   // One listener for each request in flight is no leak.
   setMaxListeners(0, signal);
-  const spare = keepSpareConnection(new URL(baseUrl));
-  signal.addEventListener('abort', spare.close);
+  const spare = keepSpareConnection(new URL(baseUrl), signal);
   const dispatcher = new Agent({ connect: spare.connect, keepAliveTimeout: 30_000 });
   const departures = watchDepartures();
+  const credentials = Buffer.from(`${username}:${password}`).toString('base64');
   const headers = {
-    authorization: `Basic ${credentialsOf(username, password)}`,
+    authorization: `Basic ${credentials}`,
     accept: 'application/json',
     'user-agent': `populate-all-statistics/${packageJson.version} (Node.js; batch job, paced)`,
   };
@@ -49,7 +49,7 @@ export function createExchange({ baseUrl, username, password, signal, timeoutMs 
   async function send(url: string, hasLeft: () => void): Promise<HttpAnswer> {
     let leftAtMs = performance.now();
     const { href } = new URL(url);
-    const forget = departures.expect(href, () => {
+    departures.awaited.set(href, () => {
       leftAtMs = performance.now();
       hasLeft();
     });
@@ -61,14 +61,14 @@ export function createExchange({ baseUrl, username, password, signal, timeoutMs 
         const { status } = response;
         const text = await response.text();
         // What an error says is shown to people, and may repeat what we sent. A page of races is left as it is.
-        const body = status === 200 ? text : withoutSecrets(text, username, password);
+        const body = status === 200 ? text : withoutSecrets(text, [credentials, password, username]);
         return { status, retryAfterMs: retryAfterMs(response), latencyMs, body };
       });
     } catch (error) {
       signal.throwIfAborted();
-      throw new ResultsError('unavailable', describeNetworkError(error), { cause: error });
+      throw unavailable(error);
     } finally {
-      forget();
+      departures.awaited.delete(href);
     }
   }
 
@@ -84,43 +84,37 @@ export function createExchange({ baseUrl, username, password, signal, timeoutMs 
   };
 }
 
-/** As HTTP Basic authentication sends them. */
-function credentialsOf(username: string, password: string): string {
-  return Buffer.from(`${username}:${password}`).toString('base64');
+function unavailable(error: unknown): ResultsError {
+  const { code, message } = innermostError(error);
+  return new ResultsError('unavailable', code === '' ? message : `${message} (${code})`, { cause: error });
 }
 
-function withoutSecrets(text: string, username: string, password: string): string {
-  const secrets = [credentialsOf(username, password), password, username];
+function withoutSecrets(text: string, secrets: readonly string[]): string {
   const asJson = secrets.map((secret) => JSON.stringify(secret).slice(1, -1));
   return [...secrets, ...asJson].reduce((rest, secret) => rest.replaceAll(secret, '…'), text);
 }
 
 /**
- * Tells when requests leave: when undici, with a connection at hand, writes their bytes.
+ * Calls what `awaited` holds for a request's URL when it leaves: when undici, having a connection, writes its bytes.
  * https://github.com/nodejs/undici/blob/main/docs/docs/api/DiagnosticsChannel.md
  */
 function watchDepartures() {
   const channel = 'undici:client:sendHeaders';
-  const expected = new Map<string, () => void>();
+  const awaited = new Map<string, () => void>();
   const onMessage = (message: unknown) => {
     const { request } = message as DiagnosticsChannel.ClientSendHeadersMessage;
-    expected.get(`${request.origin}${request.path}`)?.();
+    awaited.get(`${request.origin}${request.path}`)?.();
   };
   subscribe(channel, onMessage);
-  return {
-    /** Calls `hasLeft` when a request for the URL leaves, until the returned function is called. */
-    expect: (url: string, hasLeft: () => void) => {
-      expected.set(url, hasLeft);
-      return () => void expected.delete(url);
-    },
-    close: () => unsubscribe(channel, onMessage),
-  };
+  return { awaited, close: () => unsubscribe(channel, onMessage) };
 }
 
 /** Opens one connection more than are in use, so that no request waits for its own. */
-function keepSpareConnection({ protocol, hostname, host, port }: URL) {
+function keepSpareConnection({ protocol, hostname, host, port }: URL, signal: AbortSignal) {
   // Also ends what is still connecting.
   const closing = new AbortController();
+  const close = () => closing.abort();
+  signal.addEventListener('abort', close);
   setMaxListeners(0, closing.signal);
   const open = buildConnector({ timeout: 10_000, signal: closing.signal });
   const target = { protocol, hostname: hostname.replace(/^\[(.*)\]$/, '$1'), host, port };
@@ -153,7 +147,7 @@ function keepSpareConnection({ protocol, hostname, host, port }: URL) {
       spare ??= openSpare();
       await spare.catch(() => {});
     },
-    close: () => closing.abort(),
+    close,
   };
 }
 
@@ -163,13 +157,4 @@ function retryAfterMs(response: Response): number | undefined {
   if (!value) return undefined;
   const waitMs = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
   return waitMs > 0 ? waitMs : undefined;
-}
-
-/** Network errors hide their meaning in a chain of causes. */
-function describeNetworkError(error: unknown): string {
-  let innermost = error;
-  while (innermost instanceof Error && innermost.cause instanceof Error) innermost = innermost.cause;
-  if (!(innermost instanceof Error)) return String(innermost);
-  const code = 'code' in innermost ? ` (${innermost.code})` : '';
-  return `${innermost.message || 'the connection failed'}${code}`;
 }

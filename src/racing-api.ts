@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import pRetry, { type Options as RetryOptions } from 'p-retry';
+import { EventEmitter, once } from 'node:events';
 import * as z from 'zod';
+import { withRetries } from './concurrently.js';
 import { exitCodes, FatalError, ResultsError, type ResultsErrorKind } from './errors.js';
 import type { Tell } from './events.js';
 import type { Exchange, HttpAnswer } from './exchange.js';
@@ -25,7 +25,7 @@ export interface ResultsPage {
   total: number;
 }
 
-export interface RacingApiOptions {
+interface RacingApiOptions {
   baseUrl: string;
   exchange: Pick<Exchange, 'send'>;
   pace: Pace;
@@ -38,104 +38,113 @@ export interface RacingApiOptions {
 
 export type RacingApi = ReturnType<typeof createRacingApi>;
 
-const retries = 5;
+const usualFirstRetryMs = 700;
 const longestWaitMs = 90 * 60 * 1000;
 
 /** What is wrong with one answer: an error of the query if no retry mends it. */
 class AnswerFault extends ResultsError {
-  readonly status: number;
   readonly retryAfterMs: number;
 
-  constructor(kind: ResultsErrorKind, message: string, { status, retryAfterMs = 0 }: HttpAnswer) {
+  constructor(kind: ResultsErrorKind, message: string, { retryAfterMs = 0 }: HttpAnswer) {
     super(kind, message);
-    this.status = status;
     this.retryAfterMs = retryAfterMs;
   }
+}
+
+/** All the times that a page is asked for. */
+interface Asking {
+  /** When it was sent last and when it failed first, counted in such moments; 0 if it was or did not. */
+  sentAt: number;
+  failedAt: number;
 }
 
 /** The Racing API's results, page by page: paced, retried, and checked before anybody uses them. */
 export function createRacingApi(options: RacingApiOptions) {
   const outage = createOutageWatch(options);
-  const { ask, stillAnswers } = createAsking(options, outage);
-  const judge = createJudge();
+  const { ask, hasAnswered, stillAnswers } = createPageAsker(options, outage);
+  let failuresInARow = 0;
 
   /**
    * The page of a query that begins after its first `skip` races.
    * @throws ResultsError when retries did not help; FatalError when it is not this query but the API or the account.
    */
   async function resultsPage(query: ResultsQuery, skip: number): Promise<ResultsPage> {
-    const request = {};
-    const attempt = async () => {
-      try {
-        return await ask(query, skip, request);
-      } catch (error) {
-        if (error instanceof ResultsError && mayPass(error)) outage.failed(request, error.message);
-        throw error;
-      }
-    };
+    const asking = { sentAt: 0, failedAt: 0 };
+    const attempt = () => ask(query, skip, asking);
     try {
-      const page = await pRetry(attempt, retryPolicy(options));
-      judge.answered();
+      const page = await withRetries(attempt, options.firstRetryMs ?? usualFirstRetryMs, createWaits(), options);
+      failuresInARow = 0;
       return page;
     } catch (error) {
       if (!(error instanceof ResultsError)) throw error;
-      const isOutage = mayPass(error) && outage.triesForAll(request);
-      if (isOutage && !(await stillAnswers(request))) throw hopelessApi(error);
-      outage.gaveUp(request);
-      throw judge.judged(error);
+      const isOutage = mayPass(error) && outage.triesForAll(asking);
+      if (isOutage && !(await stillAnswers(asking))) throw hopelessApi(error);
+      outage.gaveUp(asking);
+      if (error.kind === 'refused') throw refusedAccount(error);
+      // An API that has answered others and says no to this one works.
+      if (!mayPass(error) && hasAnswered()) throw error;
+      failuresInARow += 1;
+      throw failuresInARow >= patienceWith(error, hasAnswered()) ? hopelessApi(error) : error;
     }
   }
 
   return {
     resultsPage,
     /** Whether any page was answered in full so far. */
-    hasAnswered: judge.hasAnswered,
+    hasAnswered,
     /** How many requests it is worth to have under way at once. */
     maxInFlight: options.pace.maxInFlight,
   };
 }
 
-/** Asks for pages, each time once. `request` stands for all the times that a page is asked for. */
-function createAsking(
+/** Asks for pages, each time once. */
+function createPageAsker(
   { baseUrl, exchange, pace, tell }: RacingApiOptions,
   outage: ReturnType<typeof createOutageWatch>,
 ) {
   let lastAnswered: [query: ResultsQuery, skip: number] | undefined;
 
   /** The answer to a request. A 429 is none: the pace holds everything back for as long as it takes. */
-  async function answerTo(url: string, request: object): Promise<HttpAnswer> {
+  async function answerTo(url: string, asking: Asking): Promise<HttpAnswer> {
+    const send = (hasLeft: () => void) => {
+      outage.sent(asking);
+      return exchange.send(url, hasLeft);
+    };
     for (;;) {
-      await outage.over(request);
-      const send = (hasLeft: () => void) => {
-        outage.sent(request);
-        return exchange.send(url, hasLeft);
-      };
-      const answer = await pace.run(send, () => outage.holds(request));
-      if (answer)
-        tell({ kind: 'answer', request: `GET ${url}`, status: answer.status, seconds: answer.latencyMs / 1000 });
-      if (answer !== undefined && answer.status !== 429) return answer;
+      await outage.over(asking);
+      const answer = await pace.run(send, () => outage.holds(asking));
+      if (answer === undefined) continue;
+      tell({ kind: 'answer', request: `GET ${url}`, status: answer.status, seconds: answer.latencyMs / 1000 });
+      if (answer.status !== 429) return answer;
     }
   }
 
-  async function ask(query: ResultsQuery, skip: number, request: object): Promise<ResultsPage> {
-    const page = parsePage(await answerTo(pageUrl(baseUrl, query, skip), request), query, skip);
-    outage.answered(request);
-    lastAnswered = [query, skip];
-    return page;
-  }
-
-  /** Whether the API still answers what it has answered before: then it is not down, but cannot answer others. */
-  async function stillAnswers(request: object): Promise<boolean> {
+  async function ask(query: ResultsQuery, skip: number, asking: Asking): Promise<ResultsPage> {
     try {
-      if (lastAnswered) await ask(...lastAnswered, request);
-      return lastAnswered !== undefined;
+      const page = parsePage(await answerTo(pageUrl(baseUrl, query, skip), asking), query, skip);
+      outage.answered(asking);
+      lastAnswered = [query, skip];
+      return page;
     } catch (error) {
-      if (error instanceof ResultsError) return false;
+      if (mayPass(error)) outage.failed(asking, error.message);
       throw error;
     }
   }
 
-  return { ask, stillAnswers };
+  return {
+    ask,
+    hasAnswered: () => lastAnswered !== undefined,
+    /** Whether the API still answers what it has answered before: then it is not down, but cannot answer others. */
+    stillAnswers: async (asking: Asking): Promise<boolean> => {
+      try {
+        if (lastAnswered) await ask(...lastAnswered, asking);
+        return lastAnswered !== undefined;
+      } catch (error) {
+        if (error instanceof ResultsError) return false;
+        throw error;
+      }
+    },
+  };
 }
 
 /** So many requests that fail side by side, and none sent later is answered, are an outage of the API. */
@@ -146,76 +155,57 @@ const outageSize = 3;
  * which lets all go on, or it gives up for all.
  */
 function createOutageWatch({ signal, tell }: RacingApiOptions) {
-  // When each request was sent last, and when each that tells of an outage failed first, counted in such moments.
   let moments = 0;
-  const sentAt = new WeakMap<object, number>();
-  const failedAt = new Map<object, number>();
-  /** Failed while another that was sent later was answered: not the API's fault. */
-  const failedAlone = new WeakSet<object>();
-  const wake: (() => void)[] = [];
-  const isOutage = () => failedAt.size >= outageSize;
-  const isFirst = (request: object) => failedAt.keys().next().value === request;
-  const holds = (request: object) => isOutage() && !isFirst(request);
+  const failing = new Set<Asking>();
+  /** When the last one was sent of those that were answered: what failed before is not the API's fault. */
+  let answeredSentAt = 0;
+  const changes = new EventEmitter().setMaxListeners(0);
 
-  function wakeAll(): void {
-    for (const go of wake.splice(0)) go();
+  /** The one that tries on for all, while there is an outage. */
+  function leader(): Asking | undefined {
+    const telling = [...failing].filter(({ failedAt }) => failedAt > answeredSentAt);
+    return telling.length >= outageSize ? telling[0] : undefined;
   }
-  signal.addEventListener('abort', wakeAll);
+  function ended(asking: Asking): void {
+    failing.delete(asking);
+    changes.emit('change');
+  }
+  const triesForAll = (asking: Asking) => leader() === asking;
+  const holds = (asking: Asking) => leader() !== undefined && !triesForAll(asking);
 
   return {
+    triesForAll,
     holds,
     /** Resolves when the request need not be held. Throws the signal's reason. */
-    over: async (request: object): Promise<void> => {
-      while (holds(request) && !signal.aborted) await new Promise<void>((resolve) => wake.push(resolve));
-      signal.throwIfAborted();
+    over: async (asking: Asking): Promise<void> => {
+      while (holds(asking)) await once(changes, 'change', { signal }).catch(() => signal.throwIfAborted());
     },
-    sent: (request: object) => void sentAt.set(request, ++moments),
-    answered: (request: object) => {
-      for (const [other, failed] of failedAt) {
-        if (failed > (sentAt.get(request) ?? 0)) continue;
-        failedAt.delete(other);
-        failedAlone.add(other);
-      }
-      failedAt.delete(request);
-      wakeAll();
+    sent: (asking: Asking) => {
+      asking.sentAt = ++moments;
     },
-    failed: (request: object, reason: string) => {
-      const wasOutage = isOutage();
-      if (!failedAlone.has(request) && !failedAt.has(request)) failedAt.set(request, ++moments);
-      if (wasOutage || !isOutage()) return;
+    answered: (asking: Asking) => {
+      answeredSentAt = Math.max(answeredSentAt, asking.sentAt);
+      ended(asking);
+    },
+    failed: (asking: Asking, reason: string) => {
+      const wasOutage = leader() !== undefined;
+      asking.failedAt ||= ++moments;
+      failing.add(asking);
+      if (wasOutage || !leader()) return;
       tell({ kind: 'line', line: `The Racing API does not answer: ${reason}. One request tries on, the others wait.` });
     },
-    triesForAll: (request: object) => isOutage() && isFirst(request),
     /** The request tries no more. */
-    gaveUp: (request: object) => {
-      failedAt.delete(request);
-      wakeAll();
-    },
+    gaveUp: ended,
   };
 }
 
-/** Judges whether a fault that retries did not mend is its query's alone, or the API's. */
-function createJudge() {
-  let everAnswered = false;
-  let failuresInARow = 0;
-  return {
-    hasAnswered: () => everAnswered,
-    answered: () => {
-      everAnswered = true;
-      failuresInARow = 0;
-    },
-    judged: (fault: ResultsError): ResultsError | FatalError => {
-      const { kind } = fault;
-      if (kind === 'refused') return refusedAccount(fault);
-      // An API that has answered others and says no to this one works.
-      if ((kind === 'not-found' || kind === 'rejected') && everAnswered) return fault;
-      failuresInARow += 1;
-      const unreachable = kind === 'unavailable' && !(fault instanceof AnswerFault) && !everAnswered;
-      // More patience for 404s: entities that the API has never heard of may stand side by side.
-      const patience = kind === 'not-found' ? 25 : everAnswered ? 10 : 3;
-      return unreachable || failuresInARow >= patience ? hopelessApi(fault) : fault;
-    },
-  };
+/** How many faults in a row, that retries did not mend, are not their queries' but the API's. */
+function patienceWith(fault: ResultsError, hasAnswered: boolean): number {
+  const isUnreachable = fault.kind === 'unavailable' && !(fault instanceof AnswerFault);
+  if (isUnreachable && !hasAnswered) return 1;
+  // More patience for 404s: entities that the API has never heard of may stand side by side.
+  if (fault.kind === 'not-found') return 25;
+  return hasAnswered ? 10 : 3;
 }
 
 function refusedAccount(fault: ResultsError): FatalError {
@@ -238,43 +228,26 @@ function hopelessApi(fault: ResultsError): FatalError {
   );
 }
 
-function mayPass({ kind }: ResultsError): boolean {
-  return kind === 'unavailable' || kind === 'unusable';
-}
-
-/** Waits for the longer of Retry-After and our own backoff. A refused account (401, 403) is asked about once more. */
-function retryPolicy({ signal, tell, firstRetryMs = 700 }: RacingApiOptions): RetryOptions {
-  const startedAtMs = performance.now();
-  let refusals = 0;
-  const isRetried = (error: Error) =>
-    error instanceof ResultsError && (mayPass(error) || (error.kind === 'refused' && refusals < 2));
-  return {
-    retries,
-    minTimeout: 0,
-    signal,
-    shouldRetry: ({ error }) => isRetried(error),
-    onFailedAttempt: async ({ error, attemptNumber, retriesLeft }) => {
-      if (error instanceof ResultsError && error.kind === 'refused') refusals += 1;
-      if (retriesLeft === 0 || !isRetried(error)) return;
-      const ownMs = firstRetryMs * 2 ** (attemptNumber - 1) * (1 + Math.random());
-      const waitMs = Math.max(ownMs, askedWaitMs(error, performance.now() - startedAtMs));
-      tell({ kind: 'waiting', seconds: waitMs / 1000, reason: error.message });
-      await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
-    },
-  };
+function mayPass(error: unknown): error is ResultsError {
+  return error instanceof ResultsError && (error.kind === 'unavailable' || error.kind === 'unusable');
 }
 
 /**
- * What a Retry-After asks for that came with another status than 429. Throws a FatalError if that is too long, after
- * `waitedMs` for the same page.
+ * How long at least to wait before one page is asked for again: as long as a Retry-After asks for that came with another
+ * status than 429. A refused account (401, 403) is asked about once more. Throws a FatalError where that takes too long.
  */
-function askedWaitMs(error: Error, waitedMs: number): number {
-  const retryAfterMs = error instanceof AnswerFault ? error.retryAfterMs : 0;
-  if (retryAfterMs === 0 || waitedMs + retryAfterMs <= longestWaitMs) return retryAfterMs;
-  throw new FatalError(
-    exitCodes.apiUnavailable,
-    `The Racing API asks to wait for ${formatDuration(retryAfterMs / 1000)}. Nothing is lost: run again with --resume then.`,
-  );
+function createWaits() {
+  const startedAtMs = performance.now();
+  let refusals = 0;
+  return (error: Error): number | undefined => {
+    const isRefused = error instanceof ResultsError && error.kind === 'refused';
+    if (isRefused) refusals += 1;
+    if (isRefused ? refusals > 1 : !mayPass(error)) return undefined;
+    const askedMs = error instanceof AnswerFault ? error.retryAfterMs : 0;
+    if (askedMs === 0 || performance.now() - startedAtMs + askedMs <= longestWaitMs) return askedMs;
+    const asked = `The Racing API asks to wait for ${formatDuration(askedMs / 1000)}.`;
+    throw new FatalError(exitCodes.apiUnavailable, `${asked} Nothing is lost: run again with --resume then.`);
+  };
 }
 
 function pageUrl(baseUrl: string, query: ResultsQuery, skip: number): string {

@@ -54,42 +54,36 @@ async function readOnce<Kept>(
   return totalStayed && kept.size === first.total ? kept : undefined;
 }
 
-/** Takes what is kept of the races of a window, or of a part of it, that was read completely. */
-type Take<Kept> = (races: ReadonlyMap<string, Kept>) => void;
-
 /**
- * Reads windows one after the other, for the pages of each should be of one moment. Only the next one's first page is
- * asked for ahead, so that the account never waits to hear how many there are.
+ * Reads windows one after the other, for the pages of each should be of one moment, and takes what is kept of the races
+ * of each, or of a part of it, once it was read completely. Only the next one's first page is asked for ahead, so that
+ * the account never waits to hear how many there are. Throws as `readCompletely` does.
  */
 export async function readInTurn<Kept>(
-  [query, ...rest]: readonly ResultsQuery[],
+  queries: readonly ResultsQuery[],
   readPage: ReadPage,
   keep: Keep<Kept>,
-  take: Take<Kept>,
-  first = query && readPage(query, 0),
+  take: (races: ReadonlyMap<string, Kept>) => void,
 ): Promise<void> {
-  if (query === undefined || first === undefined) return;
-  const next = rest[0] && readPage(rest[0], 0);
-  const goOn = async () => {
-    await first;
-    await readInTurn(rest, readPage, keep, take, next);
-  };
-  await Promise.all([readWindow(query, readPage, keep, take, first), goOn(), next]);
-}
+  /** In halves when its results change meanwhile, and those once more in halves. */
+  async function readWindow(query: ResultsQuery, first = readPage(query, 0), reading = 1): Promise<void> {
+    const races = await readOnce(query, readPage, keep, first);
+    if (races) return take(races);
+    if (reading === readings) throw notAddingUp();
+    for (const half of halvesOf(query)) await readWindow(half, undefined, reading + 1);
+  }
 
-/** Reads a window; in halves when its results change meanwhile, and those once more in halves. */
-async function readWindow<Kept>(
-  query: ResultsQuery,
-  readPage: ReadPage,
-  keep: Keep<Kept>,
-  take: Take<Kept>,
-  first = readPage(query, 0),
-  reading = 1,
-): Promise<void> {
-  const races = await readOnce(query, readPage, keep, first);
-  if (races) return take(races);
-  if (reading === readings) throw notAddingUp();
-  for (const half of halvesOf(query)) await readWindow(half, readPage, keep, take, undefined, reading + 1);
+  async function readOn([query, ...rest]: readonly ResultsQuery[], first = query && readPage(query, 0)): Promise<void> {
+    if (query === undefined || first === undefined) return;
+    const next = rest[0] && readPage(rest[0], 0);
+    const goOn = async () => {
+      await first;
+      await readOn(rest, next);
+    };
+    await Promise.all([readWindow(query, first), goOn(), next]);
+  }
+
+  await readOn(queries);
 }
 
 /** A single day stays whole. */

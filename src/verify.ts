@@ -10,7 +10,7 @@ import { askEach, walkedRow } from './walk.js';
 
 type SampleOptions = Pick<VerifyOptions, 'entities' | 'sample'>;
 
-export interface VerificationParts {
+interface VerificationParts {
   api: RacingApi;
   database: Database;
   tell: Tell;

@@ -3,8 +3,7 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { createFileLock, readLockHolder } from '../src/files/file-lock.js';
-import { lockTypes } from '../src/files/run-lock.js';
+import { createFileLock, lockTypes, readLockHolder } from '../src/files/locks.js';
 import { jockeys } from './faults.js';
 import { ownFolder, until } from './watching.js';
 
@@ -192,7 +191,7 @@ it.each(['', '{"token": "torn', '{"pid": 1}'])(
 // Rare faults show in more races: LOCK_RACES=4000 takes a minute.
 const rounds = Number(process.env.LOCK_RACES ?? 250);
 const racer = `
-  import { createFileLock } from ${JSON.stringify(new URL('../src/files/file-lock.ts', import.meta.url))};
+  import { createFileLock } from ${JSON.stringify(new URL('../src/files/locks.ts', import.meta.url))};
   process.on('message', ({ path, at }) => {
     const lock = createFileLock(path);
     while (Date.now() < at);

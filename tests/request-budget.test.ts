@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { exitCodes } from '../src/errors.js';
-import { createFileLock } from '../src/files/file-lock.js';
+import { createFileLock } from '../src/files/locks.js';
 import { shareRequestBudget } from '../src/files/request-budget.js';
 
 const { signal } = new AbortController();

@@ -3,7 +3,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { expect, it, onTestFinished } from 'vitest';
 import { exitCodes } from '../src/errors.js';
 import { openCheckpoint, readCheckpoint } from '../src/files/checkpoint.js';
-import { createFileLock } from '../src/files/file-lock.js';
+import { createFileLock } from '../src/files/locks.js';
 import { claimFile, makeFolder, writeWholeFile } from '../src/files/whole-file.js';
 import { jockeys } from './faults.js';
 import { ownFolder } from './watching.js';

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
 import { errorCode, FatalError } from '../errors.js';
 import { parseJson } from '../format.js';
-import { createFileLock } from './file-lock.js';
+import { createFileLock } from './locks.js';
 import { filesUnusable } from './whole-file.js';
 
 /** What all processes of a folder know of the account; times in milliseconds since the machine's start. */
@@ -69,16 +69,23 @@ export function shareRequestBudget(directory: string, requestsPerSecond: number)
     const roomyMs = leastSpacingMs * (1 + unevenMs / 1000);
     const spacingIn = (state: State) =>
       spacingOf(state, minutesSinceRefusal(state) < roomyMinutes ? roomyMs : leastSpacingMs);
-    let dueAtMs = await alone(signal, async () => bookTurn(path, spacingIn));
+    let dueAtMs = await alone(signal, async (state) => {
+      // Soon after the last one where that came late.
+      const bookedMs = Math.max(state.dueAtMs + spacingIn(state), monotonicMs() - catchUpMs);
+      save(path, { ...state, dueAtMs: bookedMs });
+      return bookedMs;
+    });
     for (;;) {
       const waitMs = dueAtMs - monotonicMs();
       if (waitMs > 0) await sleep(Math.ceil(waitMs), undefined, { signal }).catch(() => signal.throwIfAborted());
-      const turn = await alone(signal, async () => {
-        const state = readState(path);
+      const turn = await alone(signal, async (state) => {
         dueAtMs = Math.max(state.pausedUntilMs, leastAtMs(state, burst, spacingIn(state)));
         if (dueAtMs > monotonicMs()) return undefined;
         const started = start();
-        if (started) await noteDeparture(path, started.left);
+        if (started) {
+          await Promise.race([started.left, sleep(longestDepartureMs, undefined, { ref: false })]);
+          save(path, { ...state, leftAtMs: [...state.leftAtMs, monotonicMs()].slice(-departuresKept) });
+        }
         return { started };
       });
       if (turn) return turn.started;
@@ -89,21 +96,21 @@ export function shareRequestBudget(directory: string, requestsPerSecond: number)
     takeTurn,
     /** Notes that the API has refused a request (429) and that all pause. A further one widens the spacing. */
     refused: (pauseMs: number, signal: AbortSignal) =>
-      alone(signal, async () => noteRefusal(path, pauseMs, leastSpacingMs)),
+      alone(signal, async (state) => save(path, afterRefusal(state, pauseMs, leastSpacingMs))),
     /** How many requests a second the spacing means now. */
     allowedPerSecond: () => (1000 * safetyFactor) / spacingOf(readState(path), leastSpacingMs),
   };
 }
 
-/** Does work with the file at `path` while no other process does; throws the signal's reason. */
+/** Does work with what is noted at `path`, while no other process does; throws the signal's reason. */
 function workAlone(path: string) {
   const lock = createFileLock(`${path}.lock`, longestDepartureMs + 3_000);
-  return async <Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result> => {
+  return async <Result>(signal: AbortSignal, work: (state: State) => Promise<Result>): Promise<Result> => {
     try {
       while (lock.tryAcquire() !== undefined) await sleep(pollMs, undefined, { signal });
       try {
         signal.throwIfAborted();
-        return await work();
+        return await work(readState(path));
       } finally {
         lock.release();
       }
@@ -124,14 +131,6 @@ function spacingOf(state: State, leastSpacingMs: number): number {
   return Math.max(leastSpacingMs, state.spacingMs * narrowingAMinute ** Math.floor(minutesSinceRefusal(state)));
 }
 
-/** Books the next turn, and returns when it is due: soon after the last one where that came late. */
-function bookTurn(path: string, spacingIn: (state: State) => number): number {
-  const state = readState(path);
-  const dueAtMs = Math.max(state.dueAtMs + spacingIn(state), monotonicMs() - catchUpMs);
-  save(path, { ...state, dueAtMs });
-  return dueAtMs;
-}
-
 /** Before this too many would leave at once, or in the time in which `burst` are allowed. */
 function leastAtMs({ leftAtMs }: State, burst: number, spacingMs: number): number {
   const last = leftAtMs.at(-1) ?? Number.NEGATIVE_INFINITY;
@@ -139,21 +138,13 @@ function leastAtMs({ leftAtMs }: State, burst: number, spacingMs: number): numbe
   return Math.max(last + spacingMs - catchUpMs, before + (burst * spacingMs * leastSafetyFactor) / safetyFactor);
 }
 
-/** Notes when a request has left. */
-async function noteDeparture(path: string, left: Promise<unknown>): Promise<void> {
-  await Promise.race([left, sleep(longestDepartureMs, undefined, { ref: false })]);
-  const state = readState(path);
-  save(path, { ...state, leftAtMs: [...state.leftAtMs, monotonicMs()].slice(-departuresKept) });
-}
-
-function noteRefusal(path: string, pauseMs: number, leastSpacingMs: number): void {
-  const state = readState(path);
+function afterRefusal(state: State, pauseMs: number, leastSpacingMs: number): State {
   const nowMs = monotonicMs();
   const isFurther = minutesSinceRefusal(state) < 1;
   // Our own rate is nothing that the API has taught.
   const spacingMs = isFurther ? spacingOf(state, leastSpacingMs) * widening : spacingOf(state, 0);
   const pausedUntilMs = nowMs + Math.min(pauseMs, longestSharedPauseMs);
-  save(path, { ...state, refusedAtMs: nowMs, spacingMs, pausedUntilMs });
+  return { ...state, refusedAtMs: nowMs, spacingMs, pausedUntilMs };
 }
 
 function save(path: string, state: State): void {

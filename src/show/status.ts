@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import { type EntityType, entityTypes } from '../entity-types.js';
 import { FatalError } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
+import { activeRun } from '../files/locks.js';
 import {
   type ByType,
   readReport,
@@ -11,7 +12,6 @@ import {
   sumOf,
   type TypeStatistics,
 } from '../files/report.js';
-import { activeRun } from '../files/run-lock.js';
 import { formatAgo, formatCount, formatDuration } from '../format.js';
 
 /** What the local files tell about one entity type; instants are ISO text. */

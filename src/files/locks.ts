@@ -1,9 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import * as z from 'zod';
-import { errorCode } from '../errors.js';
-import { parseJson } from '../format.js';
+import type { EntityType } from '../entity-types.js';
+import { errorCode, exitCodes, FatalError } from '../errors.js';
+import type { RunEvent } from '../events.js';
+import { formatCount, parseJson } from '../format.js';
 import { claimFile, filesUnusable, writeWholeFile } from './whole-file.js';
 
 const holderSchema = z.looseObject({
@@ -16,7 +19,7 @@ const holderSchema = z.looseObject({
 });
 
 /** What a lock file says about the process that holds it; a holder may note more. */
-export type LockHolder = z.infer<typeof holderSchema>;
+type LockHolder = z.infer<typeof holderSchema>;
 
 /** A file being created is empty for an instant; one that stays unreadable belongs to nobody. */
 const unreadableGraceMs = 2_000;
@@ -31,8 +34,8 @@ const foreignGraceMs = 60_000;
  */
 export function createFileLock(path: string, staleAfterMs = Number.POSITIVE_INFINITY) {
   const token = randomUUID();
-  const start = processStart(process.pid);
-  const holder: LockHolder = { token, pid: process.pid, process_start: start, pid_namespace: ownNamespace() };
+  const { pid } = process;
+  const holder: LockHolder = { token, pid, process_start: processStart(pid), pid_namespace: ownNamespace() };
   const describe = (note: object) => `${JSON.stringify({ ...holder, ...note })}\n`;
 
   /** Takes the lock and notes `note` in it. Returns undefined, or the living process that holds it. */
@@ -111,7 +114,7 @@ export function readLockHolder(path: string): LockHolder | undefined {
 }
 
 /** Whether the holder's pid says nothing here. */
-export function isForeign({ pid_namespace }: LockHolder): boolean {
+function isForeign({ pid_namespace }: LockHolder): boolean {
   const own = ownNamespace();
   return own !== null && (pid_namespace ?? own) !== own;
 }
@@ -149,4 +152,84 @@ function processStart(pid: number): string | null {
   } catch {
     return null;
   }
+}
+
+const runNoteSchema = z.object({
+  /** ISO instant of the run's start. */
+  since: z.string(),
+  strategy: z.string().nullable(),
+  phase: z.string(),
+  /** ISO instant of the phase's start. */
+  phase_since: z.string(),
+  done: z.number(),
+  total: z.number(),
+});
+
+/** What a run tells others about itself in its lock files. */
+type RunNote = z.infer<typeof runNoteSchema>;
+
+const updateIntervalMs = 2_000;
+/** So often also where nothing happens: the lock of a process that cannot be seen from here is known by its age. */
+const signOfLifeMs = 10_000;
+
+const lockPath = (directory: string, { name }: EntityType) => join(directory, `run_${name}.lock`);
+
+/**
+ * Keeps a second run from the same entity types, all or none, and tells it and `status` how far this one is, for which
+ * it listens. `since` is the run's start (ISO instant).
+ * @throws FatalError that says who runs, or that the folder is unusable
+ */
+export function lockTypes(directory: string, types: readonly EntityType[], since: string) {
+  const note: RunNote = { since, strategy: null, phase: 'selecting', phase_since: since, done: 0, total: 0 };
+  const locks = types.map((type) => ({ type, ...createFileLock(lockPath(directory, type)) }));
+  let updatedAtMs = Number.NEGATIVE_INFINITY;
+  const update = () => {
+    updatedAtMs = performance.now();
+    try {
+      for (const lock of locks) lock.update(note);
+    } catch {
+      // No reason to stop a run that works: the lock itself stays, and the next update may succeed.
+    }
+  };
+  const signsOfLife = setInterval(update, signOfLifeMs).unref();
+  const release = () => {
+    clearInterval(signsOfLife);
+    for (const lock of locks) lock.release();
+  };
+
+  function take(event: RunEvent): void {
+    if (event.kind === 'gathering') note.strategy = event.strategy;
+    if (event.kind === 'phase') note.phase_since = new Date().toISOString();
+    if (event.kind === 'phase' || event.kind === 'step') {
+      Object.assign(note, { phase: event.label, done: event.done, total: event.total });
+    }
+    if (event.kind === 'phase' || performance.now() - updatedAtMs >= updateIntervalMs) update();
+  }
+
+  try {
+    for (const { type, tryAcquire } of locks) {
+      const holder = tryAcquire(note);
+      if (holder) throw new FatalError(exitCodes.alreadyRunning, describeHolder(type, holder));
+    }
+  } catch (error) {
+    release();
+    throw error;
+  }
+  return { take, release };
+}
+
+function describeHolder(type: EntityType, holder: LockHolder): string {
+  if (holder.pid === 0) return `Another run for ${type.name} is just starting: try again in a few seconds.`;
+  const note = runNoteSchema.safeParse(holder).data;
+  const done = note && `${note.phase} ${formatCount(note.done)} of ${formatCount(note.total)}`;
+  const progress = note ? `, since ${note.since}, ${done}` : '';
+  const advice = isForeign(holder) ? 'in another container' : `or stop it with: kill ${holder.pid}`;
+  return `Another run is processing ${type.name}: pid ${holder.pid}${progress}. Wait for its end, ${advice}`;
+}
+
+/** The run that is processing a type now: its pid and what it notes. */
+export function activeRun(directory: string, type: EntityType): (RunNote & { pid: number }) | undefined {
+  const holder = readLockHolder(lockPath(directory, type));
+  const note = runNoteSchema.safeParse(holder).data;
+  return holder && note && { ...note, pid: holder.pid };
 }
