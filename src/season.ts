@@ -174,7 +174,9 @@ export async function packSeason(remembered: Remembered): Promise<Uint8Array> {
 
 /** Saves a season in place of the one before. Throws FatalError (files unusable). */
 export function saveSeason(directory: string, packed: Uint8Array): void {
-  writeWholeFile(seasonPath(directory), packed);
+  const path = seasonPath(directory);
+  // Runs of different types end side by side.
+  writeWholeFile(path, packed, `${path}.${process.pid}.tmp`);
 }
 
 /** A reason not to believe what was read, for people, and the days that it is about (YYYY-MM-DD). */

@@ -99,9 +99,10 @@ describeOnEachEngine((engine) => {
     try {
       const late = { ...latest, race_id: 'rac_late', runners: [{ ...latest?.runners[0], jockey_id: 'jky_new' }] };
       world.api.publish(late as NonNullable<typeof latest>);
-      mkdirSync(`${seasonPath()}.tmp`);
+      const draft = `${seasonPath()}.${process.pid}.tmp`;
+      mkdirSync(draft);
       expect(await refresh()).toMatchObject({ exit_code: 8, overall: { total_failed: 0 } });
-      rmSync(`${seasonPath()}.tmp`, { recursive: true });
+      rmSync(draft, { recursive: true });
       world.api.withdraw('rac_late');
       expect(await refresh()).toMatchObject({ exit_code: 3, failures: [{ id: 'jky_new' }] });
     } finally {

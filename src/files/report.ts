@@ -59,7 +59,8 @@ const keptRuns = 400;
 /** So many of them a page tells. */
 const toldRuns = 14;
 /** A report, page or lock before it is whole, which takes an instant: an old one is a killed run's. */
-const draftName = /^(statistics_population_report_\d{8}_\d{6}|run_\w+\.lock|request_budget\.lock)\..*tmp$/;
+const draftName =
+  /^(statistics_population_report_\d{8}_\d{6}|run_\w+\.lock|request_budget\.lock|season\.json\.gz)\..*tmp$/;
 const draftMs = 60 * 60 * 1000;
 
 /** What a report gathers as the run goes on. */

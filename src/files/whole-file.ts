@@ -3,11 +3,11 @@ import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writ
 import { errorCode, exitCodes, FatalError } from '../errors.js';
 
 /**
- * Replaces a file so that a reader, and a crash at any moment, sees the old content or the new one, never half.
+ * Replaces a file so that a reader, and a crash at any moment, sees the old content or the new one, never half. Processes
+ * that may replace the same file each need a draft of their own.
  * @throws FatalError (files unusable)
  */
-export function writeWholeFile(path: string, content: string | Uint8Array): void {
-  const draft = `${path}.tmp`;
+export function writeWholeFile(path: string, content: string | Uint8Array, draft = `${path}.tmp`): void {
   try {
     writeFileSync(draft, content, { flush: true });
     renameSync(draft, path);

@@ -6,7 +6,7 @@ import { errorCode, exitCodes } from '../errors.js';
 import type { Failure } from '../events.js';
 import { type EndedRun, type Report, type SavedReport, sumOf } from '../files/report.js';
 import { firstSentence, formatCount, formatDuration, printable } from '../format.js';
-import { countsOf, summaryTable } from './screen.js';
+import { countsOf, runAgain, summaryTable } from './screen.js';
 
 const program = 'populate-all-statistics';
 
@@ -194,7 +194,9 @@ function bodyOf({ report, reportPath }: EndedRun): string {
   const parts = [
     (stopped_by ?? '').split('\n').map(printable).join('\n'),
     `${countsOf(report)} in ${formatDuration(overall.duration)}, started ${started_at}.`,
-    failures.length > 0 ? `Next step: run again with --resume to try the ${failed} failed ones again.` : '',
+    failures.length > 0
+      ? `Next step: ${runAgain(report.strategy).toLowerCase()} to try the ${failed} failed ones again.`
+      : '',
     summaryTable(report, columns),
     failureList(failures),
     reportPath === null

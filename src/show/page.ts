@@ -176,13 +176,13 @@ function meaningOf({ exit_code, mode }: Report): string {
 }
 
 function outcome(report: Report): Html {
-  const { exit_code, stopped_by, failures } = report;
+  const { exit_code, stopped_by, failures, strategy } = report;
   const tone = exit_code === 0 ? '--good' : stopped_by === null ? '--fair' : '--bad';
   const failed = failures.length;
   return html`<div class="outcome" style="--tone: var(${tone})">
 <p><strong>${meaningOf(report)}</strong> (exit code ${exit_code})</p>
 ${stopped_by === null ? '' : html`<p>Stopped by: ${stopped_by}</p>`}
-${failed === 0 ? '' : html`<p>${formatCount(failed)} failed: run again with <code>--resume</code> to try ${failed === 1 ? 'it' : 'them'} again.</p>`}
+${failed === 0 ? '' : html`<p>${formatCount(failed)} failed: run again${strategy === 'refresh' ? '' : html` with <code>--resume</code>`} to try ${failed === 1 ? 'it' : 'them'} again.</p>`}
 </div>`;
 }
 
