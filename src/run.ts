@@ -162,6 +162,7 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
   for (const type of options.entities) {
     tell({ kind: 'selected', type, total: known.filter((one) => one.type === type).length, skipped: 0 });
   }
+  if (known.length === 0) tell({ kind: 'line', line: 'Nothing differs from the rows that are there.' });
   const accounted = await write('refresh', known, known.length, parts);
   stop.signal.throwIfAborted();
   // What is written of some types only are strays to the next refresh, whose season has to fit all of its types.
@@ -212,7 +213,7 @@ async function write(
   const { tell } = parts.events;
   const { batchSize, inFlight, saveIntervalMs } = writing[strategy];
   const phase = { label: strategy === 'walk' ? 'walking' : 'writing', done: 0, total, failed: 0, written: 0 };
-  tell({ kind: 'phase', ...phase });
+  if (total > 0) tell({ kind: 'phase', ...phase });
   let rows = 0;
   async function* watched(): AsyncGenerator<Outcome> {
     for await (const outcome of outcomes) {

@@ -82,7 +82,7 @@ describe('the built file', () => {
     const { status, stderr } = start(built, ['status'], { first });
     expect(status).toBe(1);
     expect(stderr).toContain('This is a bug of populate-all-statistics');
-    const [, file = '', line] = /at fileNames \((src\/[\w/-]+\.ts):(\d+):\d+\)/.exec(stderr) ?? [];
+    const [, file = '', line] = /at savedReports \((src\/[\w/-]+\.ts):(\d+):\d+\)/.exec(stderr) ?? [];
     expect(fs.readFileSync(join(root, file), 'utf8').split('\n')[Number(line) - 1]).toContain('readdirSync(');
     expect(stderr).toMatch(/at status \(src\/commands\.ts:\d+:\d+\)/);
   });

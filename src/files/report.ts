@@ -188,6 +188,7 @@ export function* savedReports(directory: string): Generator<SavedReport> {
     names = readdirSync(directory);
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return;
+    if (errorCode(error) === undefined) throw error;
     throw filesUnusable(`The folder ${directory} cannot be read`, error);
   }
   for (const name of names.sort().reverse()) {
