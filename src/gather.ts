@@ -12,6 +12,7 @@ import {
   type Evidence,
   goneByTwoReadings,
   lossesSince,
+  moved,
   type Remembered,
   Season,
 } from './season.js';
@@ -211,6 +212,8 @@ function sweepFailure(error: ResultsError): FatalError {
 /** The days that a refresh reads, today with them, and how many of their races may be lost. */
 const refreshDays = 3;
 const mostLost = 2;
+/** The days that it reads where a race is lost: it may only be told of an earlier day now. */
+const widerDays = 7;
 
 /**
  * Reads the last three days again and takes the rest from today's season. The outcomes are of the entities whose rows
@@ -224,11 +227,15 @@ export async function refresh(
   options: GatherOptions,
 ): Promise<Refreshed> {
   const { window } = options;
-  const recent = { start: addDays(window.today, 1 - refreshDays), today: window.today };
-  const lossesIn = (one: Season) => lossesSince(remembered, one, window, recent);
+  const last = (days: number) => ({ start: addDays(window.today, 1 - days), today: window.today });
+  const [recent, wider] = [last(refreshDays), last(widerDays)];
+  const lossesIn = (one: Season) => {
+    const { lost, known } = lossesSince(remembered, one, window, recent);
+    return { lost: lost.filter(({ loss }) => loss !== moved), known };
+  };
   let season = await withRecentRaces(remembered.season, recent, options);
   if (lossesIn(season).lost.length > 0) {
-    season = await withRecentRaces(remembered.season, recent, options);
+    season = await withRecentRaces(remembered.season, wider, options);
     const { lost, known } = lossesIn(season);
     if (lost.length > mostLost) stopUnlessForced(describeLosses(remembered, lost, known), nothingWritten, options);
   }
@@ -236,13 +243,13 @@ export async function refresh(
   const evidence = { season, tallies: tally(season, types, window), window, remembered, selections };
   const before = tally(remembered.season, types, window);
   const touched = new Tallies(types, window);
-  for (const race of season.races(recent)) {
+  for (const race of season.races(wider)) {
     touched.count(race);
     // Also who was in it then, on whatever day.
     const then = remembered.season.get(race.race_id);
     if (then) touched.count(then);
   }
-  for (const race of remembered.season.races(recent)) touched.count(race);
+  for (const race of remembered.season.races(wider)) touched.count(race);
   return { season, outcomes: selections.flatMap((one) => [...changedOutcomes(one, before, touched, evidence)]) };
 }
 

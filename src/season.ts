@@ -247,7 +247,8 @@ function emptyStretches(raceDays: readonly string[], window: StatisticsWindow): 
   });
 }
 
-const moved = 'on another day';
+/** No loss where few days are looked at: the race is there. */
+export const moved = 'on another day';
 
 /** What has become of a race that was known; undefined if nothing is wrong with it. */
 function lossOf(then: Race, now: Race | undefined, window: StatisticsWindow): string | undefined {

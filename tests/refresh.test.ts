@@ -2,12 +2,13 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { daysBefore } from '../demo/season.js';
 import { entityTypes } from '../src/entity-types.js';
 import type { PopulateOptions } from '../src/options.js';
 import { describeOnEachEngine } from './engines.js';
 import { jockeys, startTinyWorld, typeNamed, wholeTables } from './faults.js';
 import { expectNaiveRows, reports } from './watching.js';
-import { readJson, sharedWorld } from './world.js';
+import { readJson, sharedWorld, today } from './world.js';
 
 describeOnEachEngine((engine) => {
   const world = sharedWorld(() => startTinyWorld({ engine }));
@@ -118,6 +119,14 @@ describeOnEachEngine((engine) => {
     expect(await refresh()).toMatchObject({ exit_code: 0 });
     world.api.withdraw('rac_unknown');
     expect(await refresh()).toMatchObject({ exit_code: 0, failures: [] });
+  });
+
+  it.each([3, 6])('finds a race that is told of a day %i days ago now', async (days) => {
+    const [latest] = world.api.races.filter(({ race_id, runners }) => runners.length > 2 && !race_id.includes('extra'));
+    const date = daysBefore(today, days);
+    world.api.amend(`${latest?.race_id}`, (race) => ({ ...race, date }));
+    expect(await refresh()).toMatchObject({ exit_code: 0, failures: [] });
+    await expectNaiveRows(world);
   });
 
   it('is a full run where no season of today has all types, and says so', async () => {
