@@ -233,9 +233,9 @@ export async function refresh(
     const { lost, known } = lossesSince(remembered, one, window, recent);
     return { lost: lost.filter(({ loss }) => loss !== moved), known };
   };
-  let season = await withRecentRaces(remembered.season, recent, options);
+  let season = await withRecentRaces(remembered.season, recent, recent, options);
   if (lossesIn(season).lost.length > 0) {
-    season = await withRecentRaces(remembered.season, wider, options);
+    season = await withRecentRaces(remembered.season, recent, wider, options);
     const { lost, known } = lossesIn(season);
     if (lost.length > mostLost) stopUnlessForced(describeLosses(remembered, lost, known), nothingWritten, options);
   }
@@ -243,13 +243,12 @@ export async function refresh(
   const evidence = { season, tallies: tally(season, types, window), window, remembered, selections };
   const before = tally(remembered.season, types, window);
   const touched = new Tallies(types, window);
-  for (const race of season.races(wider)) {
-    touched.count(race);
-    // Also who was in it then, on whatever day.
-    const then = remembered.season.get(race.race_id);
-    if (then) touched.count(then);
+  for (const one of [remembered.season, season]) {
+    for (const { race_id } of one.races(recent)) {
+      // As it was and as it is, on whatever day.
+      for (const race of [remembered.season.get(race_id), season.get(race_id)]) if (race) touched.count(race);
+    }
   }
-  for (const race of remembered.season.races(wider)) touched.count(race);
   return { season, outcomes: selections.flatMap((one) => [...changedOutcomes(one, before, touched, evidence)]) };
 }
 
@@ -278,9 +277,19 @@ function* changedOutcomes(
   yield* outcomesOf({ ...strays, entities: changed }, evidence);
 }
 
-/** The season with the races of some days as they are now. */
-async function withRecentRaces(season: Season, days: StatisticsWindow, options: GatherOptions): Promise<Season> {
-  const now = season.without(days.start, days.today);
-  await readInto(now, [{ path: '/results', startDate: days.start, endDate: days.today }], options);
+/** The season with its recent races as they are now, found among those of `days`. */
+async function withRecentRaces(
+  season: Season,
+  recent: StatisticsWindow,
+  days: StatisticsWindow,
+  options: GatherOptions,
+): Promise<Season> {
+  const found = new Season();
+  await readInto(found, [{ path: '/results', startDate: days.start, endDate: days.today }], options);
+  const now = season.without(recent.start, recent.today);
+  for (const race of found.races(days)) {
+    const date = season.get(race.race_id)?.date ?? race.date;
+    if (isWithin(recent, race.date) || isWithin(recent, date)) now.put(now.keep(race));
+  }
   return now;
 }
