@@ -4,19 +4,20 @@ import type { Outcome, Tell } from './events.js';
 import { formatCount } from './format.js';
 import { pageSize, type RacingApi, type ResultsQuery } from './racing-api.js';
 import { type ReadPage, readInTurn, readings } from './reading.js';
+import { type Remembered, Season } from './season.js';
+import { addDays, daysBetween, isWithin, type StatisticsWindow, Tallies } from './statistics.js';
 import {
   asWitness,
   type Doubt,
+  daysOfFourWeeks,
   describeLosses,
   doubtsAbout,
   type Evidence,
+  fourWeeksAgo,
   goneByTwoReadings,
   lossesSince,
   moved,
-  type Remembered,
-  Season,
-} from './season.js';
-import { addDays, daysBetween, isWithin, type StatisticsWindow, Tallies } from './statistics.js';
+} from './witnesses.js';
 
 /** What was gathered. */
 export interface Gathering {
@@ -154,7 +155,7 @@ function sweepQueries(window: StatisticsWindow): ResultsQuery[] {
   let endDate = window.today;
   const newestFirst = sweepDays.map((days) => {
     const startDate = addDays(endDate, 1 - days);
-    const query = { path: '/results', startDate, endDate };
+    const query = resultsOf({ start: startDate, today: endDate });
     endDate = addDays(startDate, -1);
     return query;
   });
@@ -163,18 +164,19 @@ function sweepQueries(window: StatisticsWindow): ResultsQuery[] {
 
 /** The season with the doubtful days read again, each with the four weeks that it is in. */
 async function readDaysAgain(season: Season, doubts: readonly Doubt[], options: GatherOptions): Promise<Season> {
-  const { start, today } = options.window;
-  const days = doubts.flatMap((doubt) => doubt.days);
-  const weeks = [...new Set(days.map((day) => Math.floor(daysBetween(day, today) / 28)))].sort((a, b) => b - a);
-  const queries = weeks.map((ago) => {
-    const endDate = addDays(today, -28 * ago);
-    const startDate = addDays(endDate, -27);
-    return { path: '/results', startDate: startDate < start ? start : startDate, endDate };
-  });
-  const others = queries.reduce((rest, { startDate, endDate }) => rest.without(startDate, endDate), season);
-  await readInto(others, queries, options);
+  const { window } = options;
+  const weeks = new Set(doubts.flatMap((doubt) => doubt.days.map((day) => fourWeeksAgo(day, window))));
+  const oldestFirst = [...weeks].sort((a, b) => b - a).map((ago) => daysOfFourWeeks(ago, window));
+  const others = oldestFirst.reduce((rest, days) => rest.without(days), season);
+  await readInto(others, oldestFirst.map(resultsOf), options);
   return others;
 }
+
+const resultsOf = ({ start, today }: StatisticsWindow): ResultsQuery => ({
+  path: '/results',
+  startDate: start,
+  endDate: today,
+});
 
 /** Tells of each page, and of how many there are: as many as usual of a window that has not answered yet. */
 function watchedPages(queries: readonly ResultsQuery[], { api, tell }: GatherOptions): ReadPage {
@@ -285,8 +287,8 @@ async function withRecentRaces(
   options: GatherOptions,
 ): Promise<Season> {
   const found = new Season();
-  await readInto(found, [{ path: '/results', startDate: days.start, endDate: days.today }], options);
-  const now = season.without(recent.start, recent.today);
+  await readInto(found, [resultsOf(days)], options);
+  const now = season.without(recent);
   for (const race of found.races(days)) {
     const date = season.get(race.race_id)?.date ?? race.date;
     if (isWithin(recent, race.date) || isWithin(recent, date)) now.put(now.keep(race));

@@ -73,8 +73,8 @@ async function populateAnew(parts: RunParts): Promise<void> {
   const { tell } = events;
   const counting = Promise.all(options.entities.map((type) => parts.database.checkTable(type))).then(sum);
   const choosing = chooseAll(counting, parts);
-  // Whoever waits for it hears of it; where the counting fails, nobody does any more.
-  choosing.catch(() => {});
+  // Whoever waits for them hears of it; where one fails, nobody may wait for the other any more.
+  for (const either of [counting, choosing]) either.catch(() => {});
   const plan = await planned(counting, choosing, parts);
   if (plan === undefined) return tell({ kind: 'line', line: 'Nothing is left to do: no row was written.' });
   tell({ kind: 'line', line: plan.description });
@@ -118,10 +118,10 @@ async function populateBy(strategy: Strategy, choosing: Promise<Candidates[]>, p
     const packing = kept && packSeason(kept);
     packing?.catch(() => {});
     const selected = countOf(await selecting);
-    const accounted = await write(strategy, gathering.outcomes, selected, parts, await opening);
+    const { written, failed } = await write(strategy, gathering.outcomes, selected, parts, await opening);
     stop.signal.throwIfAborted();
     // Success is claimed only for what is accounted for.
-    if (accounted.all !== selected) throw new Error(`${accounted.all} of ${selected} entities are accounted for`);
+    if (written + failed !== selected) throw new Error(`${written + failed} of ${selected} entities are accounted for`);
     if (packing) saveSeason(directory, await packing);
   } finally {
     const checkpoints = await opening.catch(() => new Map<EntityType, Checkpoint>());
@@ -163,12 +163,13 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
     tell({ kind: 'selected', type, total: known.filter((one) => one.type === type).length, skipped: 0 });
   }
   if (known.length === 0) tell({ kind: 'line', line: 'Nothing differs from the rows that are there.' });
-  const accounted = await write('refresh', known, known.length, parts);
+  const { failed } = await write('refresh', known, known.length, parts);
   stop.signal.throwIfAborted();
   // What is written of some types only are strays to the next refresh, whose season has to fit all of its types.
   const coversAll = wholeTypes.every((name) => options.entities.some((type) => type.name === name));
   // A row that the database has refused differs from the season of before: it is tried again.
-  if (!coversAll || accounted.refused > 0) return;
+  const isRefused = failed > known.filter((one) => 'failure' in one).length;
+  if (!coversAll || isRefused) return;
   saveSeason(directory, await packSeason({ ...remembered, season, writtenTo: startedAt.toISOString() }));
 }
 
@@ -191,33 +192,30 @@ function toRemember(season: Season, before: Remembered | undefined, { options, s
   return { season, asOf, readAt: new Date().toISOString(), wholeTypes, writtenFrom: instant, writtenTo: instant };
 }
 
-/** How many outcomes are written at once, how many such batches at a time, and how long written rows may wait for their
- * checkpoint, which grows with them. */
+/**
+ * How many outcomes are written at once, how many such batches at a time, and how long written rows may wait for their
+ * checkpoint, which grows with them.
+ */
 const writing = {
   walk: { batchSize: 50, inFlight: 1, saveIntervalMs: 0 },
   sweep: { batchSize: 2000, inFlight: 2, saveIntervalMs: 1000 },
   refresh: { batchSize: 2000, inFlight: 2, saveIntervalMs: 1000 },
 };
 
-/**
- * Writes outcomes, and notes in the checkpoints what is written. Returns how many are accounted for, and how many of
- * their rows were refused.
- */
+/** Writes outcomes, and notes in the checkpoints what is written. Returns how many are written and how many failed. */
 async function write(
   strategy: Strategy,
   outcomes: AsyncIterable<Outcome> | Iterable<Outcome>,
   total: number,
   parts: RunParts,
   checkpoints = new Map<EntityType, Checkpoint>(),
-): Promise<{ all: number; refused: number }> {
+): Promise<{ written: number; failed: number }> {
   const { tell } = parts.events;
   const { batchSize, inFlight, saveIntervalMs } = writing[strategy];
   const phase = { label: strategy === 'walk' ? 'walking' : 'writing', done: 0, total, failed: 0, written: 0 };
   if (total > 0) tell({ kind: 'phase', ...phase });
-  let rows = 0;
   async function* watched(): AsyncGenerator<Outcome> {
     for await (const outcome of outcomes) {
-      if ('row' in outcome) rows += 1;
       yield outcome;
       phase.done += 1;
       tell({ kind: 'step', ...phase });
@@ -230,10 +228,9 @@ async function write(
     phase.written += ids.length;
     phase.failed += batch.failures.length;
     phase.total -= batch.passedOver ?? 0;
-    rows -= ids.length + (batch.passedOver ?? 0);
     tell({ kind: 'step', ...phase });
   }
-  return { all: phase.written + phase.failed, refused: rows };
+  return phase;
 }
 
 /**

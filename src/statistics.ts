@@ -133,7 +133,7 @@ export function isWithin({ start, today }: StatisticsWindow, date: string): bool
 }
 
 /** Whether a race counts: it is of GB or IRE and of the window. */
-export function counts({ date, region }: Race, window: StatisticsWindow): boolean {
+export function counts({ date, region }: Pick<Race, 'date' | 'region'>, window: StatisticsWindow): boolean {
   return isWithin(window, date) && countedRegions.some((counted) => counted === region.toLowerCase());
 }
 

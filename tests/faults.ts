@@ -46,7 +46,7 @@ export const spoilt =
 /** Answers calls that `hits` with the fault and all others as usual. */
 export function inject(world: World, fault: Fault, hits: (call: ApiCall) => boolean): void {
   world.api.options.intercept = (call, response, next) =>
-    hits(call) ? void fault(response, world.api.answer(call.url).body as unknown as ResultsBody, call) : next();
+    hits(call) ? void fault(response, world.api.answer(call.url).body as ResultsBody, call) : next();
 }
 
 export const callsOf =

@@ -45,9 +45,15 @@ export function readCheckpoint(
 /** What --resume goes on from. */
 export type FoundCheckpoint = Exclude<ReturnType<typeof readCheckpoint>, { unusable: string } | undefined>;
 
-/** Deletes the checkpoints of these types. */
+/** Deletes the checkpoints of these types. Throws FatalError (files unusable). */
 export function clearCheckpoints(directory: string, types: readonly EntityType[]): void {
-  for (const type of types) rmSync(checkpointPath(directory, type), { recursive: true, force: true });
+  for (const path of types.map((type) => checkpointPath(directory, type))) {
+    try {
+      rmSync(path, { recursive: true, force: true });
+    } catch (error) {
+      throw filesUnusable(`${path} cannot be deleted`, error);
+    }
+  }
 }
 
 /** The checkpoint that a run goes on from; undefined if it is to start anew. Throws FatalError (files unusable). */
@@ -89,7 +95,6 @@ export function openCheckpoint(
   const aside = leftOut ? undefined : keepEarlierAside(path, readCheckpoint(directory, type));
   const day = leftOut?.day ?? today;
   let savedAtMs = performance.now();
-  let isBegun = false;
   let isSaved = true;
   const save = () => {
     const timestamp = new Date().toISOString();
@@ -106,14 +111,13 @@ export function openCheckpoint(
     add: (more: readonly string[], intervalMs: number) => {
       if (more.length === 0) return;
       for (const id of more) ids.add(id);
-      isBegun = true;
       isSaved = false;
       if (performance.now() - savedAtMs >= intervalMs) save();
     },
     /** Saves what is not saved yet, or puts the earlier one back if nothing was added. */
     close: () => {
       if (!isSaved) save();
-      else if (aside && !isBegun) renameSync(aside.path, path);
+      else if (aside && ids.size === 0) move(aside.path, path);
     },
   };
 }
@@ -122,17 +126,16 @@ export function openCheckpoint(
 function keepEarlierAside(path: string, found: ReturnType<typeof readCheckpoint>) {
   if (found === undefined || ('ids' in found && found.ids.size === 0)) return undefined;
   const stamp = new Date().toISOString().replace(/\D/g, '').slice(0, 14);
-  const kept = keepAside(path, 'ids' in found ? 'previous' : `unusable-${stamp}`);
+  const kept = `${path}.${'ids' in found ? 'previous' : `unusable-${stamp}`}`;
+  move(path, kept);
   const why = 'ids' in found ? '' : ` (it cannot be used: ${found.unusable})`;
   return { path: kept, told: kept + why };
 }
 
-function keepAside(path: string, suffix: string): string {
-  const aside = `${path}.${suffix}`;
+function move(path: string, to: string): void {
   try {
-    renameSync(path, aside);
+    renameSync(path, to);
   } catch (error) {
     throw filesUnusable(`${path} cannot be kept aside`, error);
   }
-  return aside;
 }

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import * as z from 'zod';
-import type { EntityTypeName } from '../entity-types.js';
+import { type EntityTypeName, entityTypes } from '../entity-types.js';
 import { type ExitCode, errorCode, exitCodes, FatalError } from '../errors.js';
 import type { Batch, Failure, RunEvent, Strategy, Written } from '../events.js';
 import type { PopulateOptions } from '../options.js';
@@ -158,7 +158,7 @@ const savedReportSchema = z.object({
   entity_types: z.array(z.string()).optional(),
   options: z.object({ skip_existing: z.boolean(), limit: z.number().nullable() }).partial().optional(),
   statistics: z.partialRecord(
-    z.enum(['jockeys', 'trainers', 'owners']),
+    z.enum(entityTypes.map(({ name }) => name)),
     z.object({ total: z.number(), processed: z.number(), successful: z.number(), failed: z.number() }),
   ),
   strategy: z.string().nullable().optional(),

@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { type EntityType, entityTypes } from '../entity-types.js';
 import { FatalError } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
@@ -13,6 +13,7 @@ import {
   type TypeStatistics,
 } from '../files/report.js';
 import { formatAgo, formatCount, formatDuration } from '../format.js';
+import { runAgain } from './screen.js';
 
 /** What the local files tell about one entity type; instants are ISO text. */
 export interface TypeStatus {
@@ -160,7 +161,8 @@ function describeLastRun({ last_run: run, last_full, failing_since: since }: Typ
   const what = `Last run ${ago(run.ended, now)}`;
   if (!isFailed(run)) return `${what}: ${sumsOf(run)}.`;
   const first = since !== null && since !== run.ended ? `, the first of several ${ago(since, now)}` : '';
-  const next = run.stopped_by ?? `Next: run again with --resume. The reasons are in ${run.report}`;
+  const again = runAgain(basename(run.report) === refreshReport ? 'refresh' : null).toLowerCase();
+  const next = run.stopped_by ?? `Next: ${again}. The reasons are in ${run.report}`;
   return `${what} FAILED with exit code ${run.exit_code ?? 'unknown'}${first}: ${sumsOf(run)}.\n${next}`;
 }
 
