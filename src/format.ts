@@ -1,8 +1,6 @@
-const countFormat = new Intl.NumberFormat('en-US');
-
-/** 54429 as 54,429. */
+/** 54429 as 54,429. Without Intl, whose first use takes 8 MB of memory. */
 export function formatCount(count: number): string {
-  return countFormat.format(count);
+  return String(count).replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
 /** One count and its noun: 1 entity, 2 entities. */

@@ -19,20 +19,6 @@ import {
   moved,
 } from './witnesses.js';
 
-/** What was gathered. */
-export interface Gathering {
-  /** The outcomes, type after type; those of a walk come as it goes on, and end with an error when it is stopped. */
-  outcomes: AsyncIterable<Outcome> | Iterable<Outcome>;
-  /** What a sweep has read. */
-  season?: Season;
-}
-
-/** What a refresh has gathered: the rows that differ, and the season as it is now. */
-interface Refreshed {
-  outcomes: Outcome[];
-  season: Season;
-}
-
 export interface GatherOptions {
   api: Pick<RacingApi, 'resultsPage' | 'maxInFlight'>;
   window: StatisticsWindow;
@@ -53,7 +39,7 @@ export const typicalSweepRequests = 132;
 
 /**
  * Sweeps all races of the window, while the entities are still being selected and the last season is read, and hears
- * the witnesses before the first outcome.
+ * the witnesses before the first outcome; outcomes come type after type.
  * @throws FatalError: a sweep is complete and contradicts nobody, or it is nothing
  */
 export async function sweep(
@@ -61,7 +47,7 @@ export async function sweep(
   remembering: Promise<Remembered | undefined>,
   types: readonly EntityType[],
   options: GatherOptions,
-): Promise<Gathering> {
+): Promise<{ season: Season; outcomes: Iterable<Outcome> }> {
   const { window, tell } = options;
   const reading = readWindow(options);
   const [first, last, selections] = await Promise.all([reading, remembering, selecting]);
@@ -74,27 +60,33 @@ export async function sweep(
     const readable = doubts.filter((doubt) => doubt.readings > again);
     if (readable.length === 0) {
       if (doubts.length > 0) stopUnlessForced(doubts.map(({ what }) => what).join('; '), nothingWritten, options);
-      return { season, outcomes: ofEach(selections, (selection) => outcomesOf(selection, evidence)) };
+      return { season, outcomes: inTurn(selections.map((selection) => outcomesOf(selection, evidence))) };
     }
     for (const { what } of readable) tell({ kind: 'line', line: `Reading again, because ${what}.` });
     season = await readDaysAgain(season, readable, options);
   }
 }
 
-/** The outcomes of a type's entities. One that has a stored date in the window and no race is kept as it is. */
-function* outcomesOf({ type, entities }: Selection, evidence: Evidence): Generator<Outcome> {
+/**
+ * The outcomes of a type's entities. One that has a stored date in the window and no race is kept as it is. The seasons
+ * are looked into now: they need not be kept until all is written.
+ */
+function outcomesOf({ type, entities }: Selection, evidence: Evidence): Iterable<Outcome> {
   const { tallies, window } = evidence;
   const lacksRaces = ({ id, lastDate }: Entity) =>
     lastDate !== null && isWithin(window, lastDate) && tallies.lastDate(type, id) === null;
   const gone = goneByTwoReadings(type, entities.filter(lacksRaces), evidence);
-  for (const entity of entities) {
-    if (lacksRaces(entity) && !gone.has(entity.id)) yield { type, entity, failure: vanished(entity) };
-    else yield { type, entity, row: tallies.row(type, entity.id) };
+  function* outcomes(): Generator<Outcome> {
+    for (const entity of entities) {
+      if (lacksRaces(entity) && !gone.has(entity.id)) yield { type, entity, failure: vanished(entity) };
+      else yield { type, entity, row: tallies.row(type, entity.id) };
+    }
   }
+  return outcomes();
 }
 
-function* ofEach(selections: readonly Selection[], outcomes: (selection: Selection) => Iterable<Outcome>) {
-  for (const selection of selections) yield* outcomes(selection);
+function* inTurn(all: readonly Iterable<Outcome>[]): Generator<Outcome> {
+  for (const outcomes of all) yield* outcomes;
 }
 
 /** Results do not vanish: something is wrong with the answer, or with one race. The row stays as it is. */
@@ -227,7 +219,7 @@ export async function refresh(
   remembered: Remembered,
   types: readonly EntityType[],
   options: GatherOptions,
-): Promise<Refreshed> {
+): Promise<{ season: Season; outcomes: Outcome[] }> {
   const { window } = options;
   const last = (days: number) => ({ start: addDays(window.today, 1 - days), today: window.today });
   const [recent, wider] = [last(refreshDays), last(widerDays)];

@@ -13,6 +13,7 @@ import { complain } from './show/screen.js';
 // `npm run bench`.
 setFlagsFromString('--optimize-for-size');
 setFlagsFromString('--semi-space-growth-factor=1');
+setFlagsFromString('--liftoff-only');
 
 /** No stack trace for what is not our own bug. */
 function explain(error: unknown): ExitCode {

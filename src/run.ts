@@ -99,34 +99,36 @@ async function populateAnew(parts: RunParts): Promise<void> {
 
 /** Gathers by one strategy and writes. Throws a FatalError when the run ends before its end. */
 async function populateBy(strategy: Strategy, choosing: Promise<Candidates[]>, parts: RunParts): Promise<void> {
-  const { options, directory, events, stop } = parts;
-  const { tell } = events;
-  const gatherOptions = gatherOptionsOf(parts);
-  tell({ kind: 'gathering', strategy });
+  parts.events.tell({ kind: 'gathering', strategy });
   const selecting = choosing.then((candidates) => take(candidates, strategy, parts));
   const opening = selecting.then((selections) => openCheckpoints(selections, parts));
   // As above.
   opening.catch(() => {});
-  const remembering = strategy === 'sweep' ? readSeason(directory, tell) : Promise.resolve(undefined);
   try {
-    const gathering =
-      strategy === 'sweep'
-        ? await sweep(selecting, remembering, options.entities, gatherOptions)
-        : walk(await selecting, gatherOptions);
-    const kept = gathering.season && toRemember(gathering.season, await remembering, parts);
-    // The database takes its time for the rows.
-    const packing = kept && packSeason(kept);
-    packing?.catch(() => {});
+    const { outcomes, packing } = await gatherBy(strategy, selecting, parts);
     const selected = countOf(await selecting);
-    const { written, failed } = await write(strategy, gathering.outcomes, selected, parts, await opening);
-    stop.signal.throwIfAborted();
+    const { written, failed } = await write(strategy, outcomes, selected, parts, await opening);
+    parts.stop.signal.throwIfAborted();
     // Success is claimed only for what is accounted for.
     if (written + failed !== selected) throw new Error(`${written + failed} of ${selected} entities are accounted for`);
-    if (packing) saveSeason(directory, await packing);
+    if (packing) saveSeason(parts.directory, await packing);
   } finally {
     const checkpoints = await opening.catch(() => new Map<EntityType, Checkpoint>());
     for (const checkpoint of checkpoints.values()) checkpoint.close();
   }
+}
+
+/** The outcomes, and what is to be kept of a sweep, which is packed while the database takes its time for the rows. */
+async function gatherBy(strategy: Strategy, selecting: Promise<Taken[]>, parts: RunParts) {
+  const { options, directory, events } = parts;
+  const gatherOptions = gatherOptionsOf(parts);
+  if (strategy === 'walk') return { outcomes: walk(await selecting, gatherOptions) };
+  const remembering = readSeason(directory, events.tell);
+  const { outcomes, season } = await sweep(selecting, remembering, options.entities, gatherOptions);
+  const kept = toRemember(season, await remembering, parts);
+  const packing = kept && packSeason(kept);
+  packing?.catch(() => {});
+  return { outcomes, packing };
 }
 
 /** Opens the checkpoints of the types, and tells which are kept aside. */

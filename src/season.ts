@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
-import { gunzip, gzip } from 'node:zlib';
+import { createGzip, gunzip } from 'node:zlib';
 import * as z from 'zod';
 import { type EntityTypeName, entityTypes } from './entity-types.js';
 import { errorCode } from './errors.js';
@@ -86,9 +88,15 @@ export class Season {
     }
   }
 
-  /** As its file has it. */
-  toJSON() {
-    return { names: this.names, races: [...this.kept.values()] };
+  /** Its JSON as its file has it, after what is told of it; in pieces, for as one text it would take 10 MB. */
+  *json(told: object): Generator<string> {
+    yield `${JSON.stringify({ ...told, names: this.names }).slice(0, -1)},"races":[`;
+    let separator = '';
+    for (const race of this.kept.values()) {
+      yield separator + JSON.stringify(race);
+      separator = ',';
+    }
+    yield ']}';
   }
 }
 
@@ -155,16 +163,17 @@ export async function readSeason(directory: string, tell: Tell): Promise<Remembe
 
 /** The content of a season's file, which takes a moment to make. */
 export async function packSeason(remembered: Remembered): Promise<Uint8Array> {
-  const content = {
+  const told = {
     version: 1,
     as_of: remembered.asOf,
     read_at: remembered.readAt,
     whole_types: remembered.wholeTypes,
     written_from: remembered.writtenFrom,
     written_to: remembered.writtenTo,
-    ...remembered.season.toJSON(),
   };
-  return await promisify(gzip)(JSON.stringify(content), { level: 4 });
+  const packing = createGzip({ level: 4 });
+  const [packed] = await Promise.all([buffer(packing), pipeline(remembered.season.json(told), packing)]);
+  return packed;
 }
 
 /** Saves a season in place of the one before. Throws FatalError (files unusable). */

@@ -3,7 +3,7 @@ import type { Entity, EntityType, Selection } from './entity-types.js';
 import { ResultsError } from './errors.js';
 import type { Outcome } from './events.js';
 import { printable } from './format.js';
-import { type Gathering, type GatherOptions, stopUnlessForced } from './gather.js';
+import { type GatherOptions, stopUnlessForced } from './gather.js';
 import type { RacingApi } from './racing-api.js';
 import { readCompletely } from './reading.js';
 import {
@@ -18,18 +18,15 @@ import {
 /** Together with a batch that waits to be written: no more than 100 entities are walked again after a crash. */
 const mostInFlight = 50;
 
-/** Gathers statistics entity by entity, as outcomes are asked for: at least one request each. */
-export function walk(selections: readonly Selection[], options: GatherOptions): Gathering {
+/** Gathers statistics entity by entity, as outcomes are asked for: at least one request each. Throws when stopped. */
+export async function* walk(selections: readonly Selection[], options: GatherOptions): AsyncGenerator<Outcome> {
   const concurrency = Math.min(options.api.maxInFlight, mostInFlight);
-  async function* outcomes(): AsyncGenerator<Outcome> {
-    const brake = createBrake(options);
-    for (const { type, entities } of selections) {
-      const walked = askEach(entities, concurrency, options.stop, (entity) => walkOne(type, entity, options));
-      for await (const one of walked) yield* brake.pass(one);
-    }
-    yield* brake.end();
+  const brake = createBrake(options);
+  for (const { type, entities } of selections) {
+    const walked = askEach(entities, concurrency, options.stop, (entity) => walkOne(type, entity, options));
+    for await (const one of walked) yield* brake.pass(one);
   }
-  return { outcomes: outcomes() };
+  yield* brake.end();
 }
 
 /**

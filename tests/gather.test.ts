@@ -52,8 +52,8 @@ async function outcomes(strategy: 'walk' | 'sweep', selections: Selection[], for
     const gathering =
       strategy === 'walk'
         ? walk(selections, options)
-        : await sweep(Promise.resolve(selections), Promise.resolve(undefined), types, options);
-    for await (const outcome of gathering.outcomes) {
+        : (await sweep(Promise.resolve(selections), Promise.resolve(undefined), types, options)).outcomes;
+    for await (const outcome of gathering) {
       found.set(outcome.entity.id, 'row' in outcome ? outcome.row : outcome.failure);
     }
     stop.signal.throwIfAborted();
