@@ -26,8 +26,10 @@ export function formatDuration(seconds: number, decimals = 1): string {
   return `${Math.floor(whole / unit.seconds)}${unit.name} ${String(minor).padStart(2, '0')}${unit.minor}`;
 }
 
-/** How long ago in one unit: 5 h ago. An instant of another clock may lie ahead. */
-export function formatAgo(seconds: number): string {
+/** How long ago an instant (ISO text) was, in one unit: 5 h ago. One of another clock may lie ahead. */
+export function formatAgo(instant: string, now: Date): string {
+  const seconds = (now.getTime() - Date.parse(instant)) / 1000;
+  if (Number.isNaN(seconds)) return 'at an unknown time';
   const unit = units.find((one) => seconds >= 2 * one.seconds);
   if (unit === undefined) return seconds < 60 ? 'just now' : '1 min ago';
   return `${Math.floor(seconds / unit.seconds)} ${unit.name === 'm' ? 'min' : unit.name} ago`;

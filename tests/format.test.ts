@@ -11,6 +11,10 @@ import {
   wrapped,
 } from '../src/format.js';
 
+const now = new Date('2026-07-01T12:00:00Z');
+const ago = (seconds: number) =>
+  formatAgo(Number.isNaN(seconds) ? '' : new Date(now.getTime() - seconds * 1000).toISOString(), now);
+
 it.each([
   ['a count', formatCount, { '0': 0, '999': 999, '1,000': 1000, '54,429': 54_429 }],
   ['several', formatEntities, { '0 entities': 0, '1 entity': 1, '54,429 entities': 54_429 }],
@@ -18,8 +22,9 @@ it.each([
   ['a duration in minutes', formatDuration, { '59s': 59.4, '1m 00s': 59.6, '1m 08s': 68, '59m 59s': 3599.4 }],
   ['a duration in hours', formatDuration, { '1h 00m': 3599.6, '1h 02m': 3720, '7h 33m': 27_214.5 }],
   ['a duration in days', formatDuration, { '1d 00h': 86_399.9, '4d 12h': 4.5 * 86_400 }],
-  ['how long ago', formatAgo, { 'just now': 59, '1 min ago': 119, '2 min ago': 120, '119 min ago': 7_199 }],
-  ['how many hours or days ago', formatAgo, { '5 h ago': 18_000, '47 h ago': 172_799, '3 d ago': 300_000 }],
+  ['how long ago', ago, { 'just now': 59, '1 min ago': 119, '2 min ago': 120, '119 min ago': 7_199 }],
+  ['how many hours or days ago', ago, { '5 h ago': 18_000, '47 h ago': 172_799, '3 d ago': 300_000 }],
+  ['a time that is none or to come', ago, { 'at an unknown time': Number.NaN, 'just now': -5 }],
 ] as const)('%s reads right', (_, format, figures) => {
   for (const [text, figure] of Object.entries(figures)) expect(format(figure)).toBe(text);
 });

@@ -19,11 +19,15 @@ function ask(...args: string[]): string {
   });
 }
 
-/** Starts the command in a terminal that stays open after it, and shows its exit code; waits for the bar. */
-async function startCommand(columns: number): Promise<void> {
-  const shell = `'${process.execPath}' '${command}' ${walk}; echo "exit code $?"; exec sleep 60`;
+/** Starts the command in a terminal that stays open after it, and shows its exit code. */
+function open(columns: number, args: string): void {
+  const shell = `'${process.execPath}' '${command}' ${args}; echo "exit code $?"; exec sleep 60`;
   ask('new-session', '-d', '-x', String(columns), '-y', '40', '-c', world.folder, shell);
   onTestFinished(() => void ask('kill-session'));
+}
+/** Waits for the bar of a walk. */
+async function startCommand(columns: number): Promise<void> {
+  open(columns, walk);
   await until('the bar', () => /[1-3]\d\/40 \d+%/.test(screen()));
 }
 const screen = () => ask('capture-pane', '-p').trimEnd();
@@ -40,6 +44,19 @@ describe.skipIf(tmux === undefined)(`a terminal${tmux ? '' : ' (skipped: no tmux
     expect(lines().join(' ').replaceAll(/ +/g, ' ')).toContain('40 requests,');
     // None was broken by the terminal, which would have filled its last column.
     for (const line of lines()) expect(line.length).toBeLessThan(columns);
+  });
+
+  it('shows a sweep that the plan does not allow as stopped, and tells everything else once', async () => {
+    world.api.options.plan = 'pro-without-results';
+    open(100, '--all --rate 500');
+    await until('the end', () => screen().includes('exit code')).finally(() => {
+      world.api.options.plan = 'pro';
+    });
+    const refused = 'Cannot sweep, so trying to walk: The Racing API refuses the account \\(401, asked twice\\)\\.';
+    const order = `120 selected\n✗ sweeping 0/132, stopped after .*\n${refused}\n✓ walking 190/190 in .*\ntype `;
+    expect(screen()).toMatch(new RegExp(order));
+    expect(new Set(lines()).size).toBe(lines().length);
+    expect(lines().at(-1)).toBe('exit code 0');
   });
 
   it('shows blocks, and its Ctrl-C ends the run in good order', async () => {
