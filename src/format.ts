@@ -51,8 +51,8 @@ export function wrapped(text: string, columns: number): string {
 function wrappedLine(line: string, columns: number): string {
   const [indent = ''] = /^ */.exec(line) ?? [];
   const lines = [indent];
-  // 1m 08s is one word.
-  for (const word of line.trim().split(/ +(?!\d\d[smh]\b)/)) {
+  // 1m 08s is one word, and so is 5 h.
+  for (const word of line.trim().split(/ +(?!\d\d[smh]\b|(?:min|h|d) ago\b)/)) {
     const isLong = (part: string) => indent.length + part.length > columns;
     const parts = isLong(word) ? word.split(/(?<=\/)/) : [word];
     const pieces = parts.flatMap((part) => (isLong(part) ? part.split(/(?<=[_-])/) : [part]));
