@@ -64,13 +64,25 @@ it.each([
   [20, 'name  rides  wins\nEmma     87     9'],
   [16, 'name  rides\nEmma     87'],
   [5, 'name\nEmma'],
-  [3, 'name\nEmma'],
+  [3, 'na…\nEm…'],
 ])('a table in %i columns leaves out what does not fit', (columns, table) => {
   const rows = [
     ['name', 'rides', 'wins'],
     ['Emma', '87', '9'],
   ];
   expect(formatTable(rows, columns)).toBe(table);
+});
+
+it.each([
+  [29, 'name                    rides', 'Maximilian of Hohenlo…     87'],
+  [21, 'name            rides', 'Maximilian of…     87'],
+  [20, 'name', 'Maximilian of Hohen…'],
+])('a table in %i columns cuts long names before it leaves out a figure', (columns, ...table) => {
+  const rows = [
+    ['name', 'rides'],
+    ['Maximilian of Hohenlohe', '87'],
+  ];
+  expect(formatTable(rows, columns).split('\n')).toEqual(table);
 });
 
 it('a first sentence ends at a full stop before a space or a line, not in a number', () => {

@@ -347,6 +347,6 @@ export function describeSelection({ type, entities, skipped }: Selection): strin
 export function sampleTable({ type, entities }: Selection): string {
   const rows = entities
     .slice(0, 5)
-    .map(({ id, name, lastDate }) => [`  ${printable(id)}`, printable(name), lastDate ?? 'no statistics']);
+    .map(({ id, name, lastDate }) => [`  ${printable(name)}`, printable(id), lastDate ?? 'no statistics']);
   return `${type.name}, the first ${rows.length}:\n${formatTable(rows)}`;
 }
