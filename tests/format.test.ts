@@ -53,6 +53,7 @@ it.each([
   ['one two three', 7, 'one two\nthree'],
   ['  one two three', 8, '  one\n  two\n  three'],
   ['about 1m 06s at 2', 9, 'about\n1m 06s at\n2'],
+  ['began 5 h ago', 8, 'began\n5 h ago'],
   ['see logs/a_report.json', 14, 'see logs/\na_report.json'],
   ['see logs/a_report.json', 9, 'see logs/\na_\nreport.json'],
   ['first\nsecond line', 8, 'first\nsecond\nline'],

@@ -161,7 +161,7 @@ describe('after full runs', () => {
       'Last full run 7 h ago: 48,163 written, 2 failed.',
       'Last run 7 h ago FAILED with exit code 3 (finished, some entities failed): 48,163 written, 2 failed.',
       `Next: run again with --resume. The reasons are in ${report}`,
-      '--resume would leave out 1 that are written.',
+      '--resume leaves out what is written: 1 entity.',
     ]);
   });
 
@@ -225,8 +225,11 @@ describe('a checkpoint', () => {
     const checkpoint = openCheckpoint(folder(), jockeys, undefined, new Date().toISOString().slice(0, 10));
     checkpoint.add(['jky_1', 'jky_2'], 0);
     expect(read().jockeys?.resume).toEqual({ written: 2, saved: now.toISOString() });
-    const left = 'jockeys: --resume would leave out 2 that are written.';
+    const left = 'jockeys: --resume leaves out what is written: 2 entities.';
     expect(told()).toContain(left);
+    const lock = lockTypes(folder(), [jockeys], now.toISOString());
+    expect(told()).not.toContain(left);
+    lock.release();
     // Of a run after that one, which was killed.
     saveFull('2026-07-01T11');
     expect(told()).toContain(left);

@@ -53,10 +53,17 @@ describe.skipIf(tmux === undefined)(`a terminal${tmux ? '' : ' (skipped: no tmux
       world.api.options.plan = 'pro';
     });
     const refused = 'Cannot sweep, so trying to walk: The Racing API refuses the account \\(401, asked twice\\)\\.';
+    expect(screen()).toMatch(/^Everything: sweeping/);
     const order = `120 selected\n✗ sweeping 0/132, stopped after .*\n${refused}\n✓ walking 190/190 in .*\ntype `;
     expect(screen()).toMatch(new RegExp(order));
     expect(new Set(lines()).size).toBe(lines().length);
     expect(lines().at(-1)).toBe('exit code 0');
+  });
+
+  it('of 20 columns breaks the line of status --check between words', async () => {
+    open(20, 'status --check');
+    await until('the end', () => screen().includes('exit code 12'));
+    expect(lines().slice(0, 2)).toEqual(['Not well: no run', 'yet.']);
   });
 
   it('shows blocks, and its Ctrl-C ends the run in good order', async () => {
@@ -68,4 +75,9 @@ describe.skipIf(tmux === undefined)(`a terminal${tmux ? '' : ' (skipped: no tmux
     expect(screen()).toMatch(/^✗ walking.* \d+\/40, stopped after/m);
     expect(lines().slice(-2)).toEqual(['Interrupted by SIGINT. Run again with --resume to go on.', 'exit code 130']);
   });
+});
+
+it('a walk of whole batches ends once', async () => {
+  const { stdout } = await world.run(['--entities', 'owners', '--strategy', 'walk', '--limit', '100', '--rate', '500']);
+  expect(stdout.match(/ walking \d+\/100 in/g)).toEqual([' walking 100/100 in']);
 });

@@ -12,7 +12,7 @@ import {
   sumOf,
   type TypeStatistics,
 } from '../files/report.js';
-import { formatAgo, formatCount, formatDuration } from '../format.js';
+import { formatAgo, formatCount, formatDuration, formatEntities } from '../format.js';
 
 /** What the local files tell about one entity type; instants are ISO text. */
 export interface TypeStatus {
@@ -183,7 +183,7 @@ function describeResume(status: TypeStatus): string | null {
   const { resume } = status;
   if (resume === null) return null;
   if ('unusable' in resume) return `The checkpoint cannot be used: ${resume.unusable}`;
-  return isLeftOver(status) ? `--resume would leave out ${formatCount(resume.written)} that are written.` : null;
+  return isLeftOver(status) ? `--resume leaves out what is written: ${formatEntities(resume.written)}.` : null;
 }
 
 /** Whether a checkpoint is of a run that has left something: one is saved before its run's report. */
