@@ -59,7 +59,7 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
     : abilitiesOf(json ? process.stderr : process.stdout, process.env);
   const services = openServices(config, options, abilities);
   const { events, screen } = services;
-  const pace = watchPace(options.rate, () => performance.now());
+  const pace = watchPace(options.rate, services.allowedPerSecond, () => performance.now());
   events.listen(pace.take);
   // While all else is prepared.
   if (!options.dryRun) void services.connect();
@@ -105,7 +105,7 @@ function status({ logDir, entities, json, check, maxAge }: StatusOptions): ExitC
   const found = readStatus(logDir, now, entities);
   if (check) {
     const { isWell, line } = checkStatus(found, maxAge, now);
-    console.log(line);
+    console.log(wrapped(line, columnsOf(process.stdout)));
     return isWell ? exitCodes.allWritten : exitCodes.notWell;
   }
   const columns = columnsOf(process.stdout);
@@ -129,9 +129,10 @@ function openServices(
   handleSignals(stop, writing, events, screen.close);
   const { signal } = stop;
   const exchange = createExchange({ ...config.racingApi, signal });
+  const budget = shareRequestBudget(logDir, rate);
   const pace = createPace({
     requestsPerSecond: rate,
-    budget: shareRequestBudget(logDir, rate),
+    budget,
     connected: exchange.connected,
     clock,
     sleep: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted()),
@@ -147,7 +148,8 @@ function openServices(
     writing.abort();
     await exchange.close();
   };
-  return { api, database, events, screen, stop, connect: exchange.connected, close };
+  const { allowedPerSecond } = budget;
+  return { api, database, events, screen, stop, allowedPerSecond, connect: exchange.connected, close };
 }
 
 /** The first SIGINT or SIGTERM ends the run in good order, the second at once. SIGHUP stops nothing. */

@@ -45,7 +45,7 @@ export type RunEvent =
   | { kind: 'pause'; seconds: number; reason: string }
   /** A phase begins, which ends the one before, or it goes on by a step. */
   | ({ kind: 'phase' | 'step' } & Phase)
-  /** The last phase has ended. */
+  /** The phase under way has ended, and none begins. */
   | { kind: 'over' }
   | { kind: 'selected'; type: EntityType; total: number; skipped: number }
   | { kind: 'gathering'; strategy: Strategy }

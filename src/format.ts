@@ -24,8 +24,10 @@ export function formatDuration(seconds: number, decimals = 1): string {
   return `${Math.floor(whole / unit.seconds)}${unit.name} ${String(minor).padStart(2, '0')}${unit.minor}`;
 }
 
-/** How long ago in one unit: 5 h ago. An instant of another clock may lie ahead. */
-export function formatAgo(seconds: number): string {
+/** How long ago an instant (ISO text) was, in one unit: 5 h ago. One of another clock may lie ahead. */
+export function formatAgo(instant: string, now: Date): string {
+  const seconds = (now.getTime() - Date.parse(instant)) / 1000;
+  if (Number.isNaN(seconds)) return 'at an unknown time';
   const unit = units.find((one) => seconds >= 2 * one.seconds);
   if (unit === undefined) return seconds < 60 ? 'just now' : '1 min ago';
   return `${Math.floor(seconds / unit.seconds)} ${unit.name === 'm' ? 'min' : unit.name} ago`;
@@ -47,8 +49,8 @@ export function wrapped(text: string, columns: number): string {
 function wrappedLine(line: string, columns: number): string {
   const [indent = ''] = /^ */.exec(line) ?? [];
   const lines = [indent];
-  // 1m 08s is one word.
-  for (const word of line.trim().split(/ +(?!\d\d[smh]\b)/)) {
+  // 1m 08s is one word, and so is 5 h.
+  for (const word of line.trim().split(/ +(?!\d\d[smh]\b|(?:min|h|d) ago\b)/)) {
     const isLong = (part: string) => indent.length + part.length > columns;
     const parts = isLong(word) ? word.split(/(?<=\/)/) : [word];
     const pieces = parts.flatMap((part) => (isLong(part) ? part.split(/(?<=[_-])/) : [part]));
@@ -62,15 +64,29 @@ function wrappedLine(line: string, columns: number): string {
   return lines.join('\n');
 }
 
-/** Columns of text, the first aligned left and the others right; those that do not fit are left out from the right. */
+/** A column of names tells people apart by so much of each. */
+const leastName = 14;
+
+/**
+ * Columns of text, the first aligned left and the others right. Where they do not fit, the first is cut, but not too
+ * short; otherwise others are left out from the right.
+ */
 export function formatTable(rows: string[][], columns = Number.POSITIVE_INFINITY): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  const aligned = (cell: string, column: number) =>
-    column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0);
-  const lines = rows.map((row) => row.map(aligned).join('  ').trimEnd());
-  if (widths.length <= 1 || lines.every((line) => line.length <= columns)) return lines.join('\n');
-  const narrower = rows.map((row) => row.slice(0, -1));
-  return formatTable(narrower, columns);
+  const [widest = 0, ...others] = widths;
+  const first = Math.min(widest, columns - others.reduce((sum, width) => sum + 2 + width, 0));
+  const isCut = first < widest;
+  if (isCut && first < leastName && others.length > 0) {
+    return formatTable(
+      rows.map((row) => row.slice(0, -1)),
+      columns,
+    );
+  }
+  const aligned = (cell: string, column: number) => {
+    if (column > 0) return cell.padStart(widths[column] ?? 0);
+    return isCut && cell.length > first ? `${cell.slice(0, first - 1)}…` : cell.padEnd(first);
+  };
+  return rows.map((row) => row.map(aligned).join('  ').trimEnd()).join('\n');
 }
 
 /**

@@ -3,7 +3,7 @@ import type { Entity, EntityType, Selection } from './entity-types.js';
 import type { Events, Strategy } from './events.js';
 import { type FoundCheckpoint, findCheckpoint } from './files/checkpoint.js';
 import { lastFailures, lastSweep } from './files/report.js';
-import { formatCount, formatDuration, formatEntities } from './format.js';
+import { formatAgo, formatCount, formatDuration, formatEntities } from './format.js';
 import { typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';
 import { pageSize, type RacingApi } from './racing-api.js';
@@ -86,11 +86,12 @@ export function takeCandidates(
 }
 
 /** One line on what becomes of a checkpoint that --resume has found. */
-function describeResume({ name }: EntityType, found: FoundCheckpoint, isResumed: boolean, today: string): string {
-  const { ids, timestamp = 'an unknown time', day } = found;
-  if (!isResumed) return `${name}: the checkpoint is of ${timestamp}, another day: all rows are written anew.`;
-  const ofDay = day === today ? '' : ` Their rows are of ${day ?? 'an unknown day'}.`;
-  return `${name}: resuming after ${formatCount(ids.size)} written, checkpoint of ${timestamp}.${ofDay}`;
+function describeResume({ name }: EntityType, found: FoundCheckpoint, isResumed: boolean, startedAt: Date): string {
+  const { ids, timestamp = '', day } = found;
+  const saved = formatAgo(timestamp, startedAt);
+  if (!isResumed) return `${name}: the checkpoint is of another day, ${saved}: all rows are written anew.`;
+  const ofDay = day === todayOf(startedAt) ? '' : ` Their rows are of ${day ?? 'an unknown day'}.`;
+  return `${name}: resuming after ${formatCount(ids.size)} written, as saved ${saved}.${ofDay}`;
 }
 
 /** How many pages an entity's year has, by its stored runs of the last 30 days. */
@@ -101,7 +102,7 @@ function pagesOf({ recentRuns }: Entity): number {
 /**
  * Chooses the strategy with fewer requests, unless one is prescribed; otherwise there is an alternative for an account
  * that may not do the first. The description is one line for people: what will be done, how many requests, how long.
- * `entities` is undefined when all are taken and nobody has counted them yet.
+ * `entities` is undefined when all are taken and nobody has counted them yet without the test rows.
  */
 export function planRun(
   { strategy: wish, rate }: Pick<PopulateOptions, 'strategy' | 'rate'>,
@@ -169,7 +170,7 @@ export function take(
   for (const [index, selection] of taken.entries()) {
     const { type, entities, skipped, resumed } = selection;
     const checkpoint = candidates[index]?.checkpoint;
-    if (checkpoint) say(describeResume(type, checkpoint, resumed !== undefined, today));
+    if (checkpoint) say(describeResume(type, checkpoint, resumed !== undefined, startedAt));
     tell({ kind: 'selected', type, total: entities.length, skipped });
     say(describeSelection(selection));
   }
@@ -189,7 +190,7 @@ export async function planned(counting: Promise<number>, choosing: Promise<reado
   const isAll = takesAll(options) && !dryRun;
   if (isAll && isSweep) return planRun(options, undefined, Number.POSITIVE_INFINITY, sweepRequests);
   const rows = isAll ? await counting : 0;
-  if (rows > sweepRequests) return planRun(options, rows, rows, sweepRequests);
+  if (rows > sweepRequests) return planRun(options, undefined, rows, sweepRequests);
   const walkable = takeCandidates(await choosing, 'walk', todayOf(startedAt), options.limit);
   const walkRequests = sum(walkable.map(({ entities }) => sum(entities.map(pagesOf))));
   const selected = countOf(walkable);

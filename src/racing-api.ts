@@ -211,8 +211,8 @@ function patienceWith(fault: ResultsError, hasAnswered: boolean): number {
 function refusedAccount(fault: ResultsError): FatalError {
   return new FatalError(
     exitCodes.apiRefused,
-    `The Racing API refuses the account (${fault.message}): wrong credentials, a lapsed account, or an endpoint outside the plan. ` +
-      'Check RACING_API_USERNAME and RACING_API_PASSWORD, and the plan at theracingapi.com.',
+    `The Racing API refuses the account (${fault.message}). Wrong credentials, a lapsed account, or an endpoint outside ` +
+      'the plan: check RACING_API_USERNAME and RACING_API_PASSWORD, and the plan at theracingapi.com.',
     { cause: fault },
   );
 }

@@ -7,7 +7,7 @@ import { type Checkpoint, clearCheckpoints, openCheckpoint } from './files/check
 import { lockTypes } from './files/locks.js';
 import { type EndedRun, saveReport, startReport } from './files/report.js';
 import { makeFolder } from './files/whole-file.js';
-import { firstSentence, printable } from './format.js';
+import { firstSentence, formatAgo, printable } from './format.js';
 import { type GatherOptions, refresh, sweep } from './gather.js';
 import {
   type Candidates,
@@ -81,19 +81,22 @@ async function populateAnew(parts: RunParts): Promise<void> {
   if (options.dryRun) return showSamples(take(await choosing, plan.strategy, parts), tell);
 
   let begun = false;
-  events.listen(({ kind }) => {
-    begun ||= kind === 'batch';
+  const told = new Set<string>();
+  events.listen((event) => {
+    begun ||= event.kind === 'batch';
+    if (event.kind === 'line') told.add(event.line);
   });
   try {
     await populateBy(plan.strategy, choosing, parts);
   } catch (error) {
     const refused = error instanceof FatalError && error.exitCode === exitCodes.apiRefused;
     if (!refused || plan.alternative === undefined || begun || api.hasAnswered() || stop.signal.aborted) throw error;
-    tell({
-      kind: 'line',
-      line: `Cannot ${plan.strategy}, so trying to ${plan.alternative}: ${firstSentence(error.message)}.`,
-    });
-    await populateBy(plan.alternative, choosing, parts);
+    tell({ kind: 'over' });
+    const line = `Cannot ${plan.strategy}, so trying to ${plan.alternative}: ${firstSentence(error.message)}.`;
+    tell({ kind: 'line', line });
+    // What was selected, for instance, is mostly the same.
+    const tellNews: Tell = (event) => (event.kind === 'line' && told.has(event.line) ? undefined : tell(event));
+    await populateBy(plan.alternative, choosing, { ...parts, events: { ...events, tell: tellNews } });
   }
 }
 
@@ -148,7 +151,7 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
   const { tell } = events;
   tell({ kind: 'gathering', strategy: 'refresh' });
   const { wholeTypes, writtenFrom, writtenTo, readAt } = remembered;
-  tell({ kind: 'line', line: `Refreshing the season that was read at ${readAt}: about 2 requests.` });
+  tell({ kind: 'line', line: `Refreshing the season read ${formatAgo(readAt, startedAt)}: about 2 requests.` });
   if (options.dryRun) return tell({ kind: 'line', line: dryRunEnd });
   const straying = Promise.all(
     options.entities.map(async (type): Promise<Selection> => {
@@ -218,9 +221,9 @@ async function write(
   if (total > 0) tell({ kind: 'phase', ...phase });
   async function* watched(): AsyncGenerator<Outcome> {
     for await (const outcome of outcomes) {
-      yield outcome;
       phase.done += 1;
       tell({ kind: 'step', ...phase });
+      yield outcome;
     }
   }
   const batches = inBatches(watched(), batchSize, ({ type }) => type);
@@ -229,6 +232,7 @@ async function write(
     checkpoints.get(batch.type)?.add(ids, saveIntervalMs);
     phase.written += ids.length;
     phase.failed += batch.failures.length;
+    phase.done -= batch.passedOver ?? 0;
     phase.total -= batch.passedOver ?? 0;
     tell({ kind: 'step', ...phase });
   }

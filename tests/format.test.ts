@@ -11,6 +11,10 @@ import {
   wrapped,
 } from '../src/format.js';
 
+const now = new Date('2026-07-01T12:00:00Z');
+const ago = (seconds: number) =>
+  formatAgo(Number.isNaN(seconds) ? '' : new Date(now.getTime() - seconds * 1000).toISOString(), now);
+
 it.each([
   ['a count', formatCount, { '0': 0, '999': 999, '1,000': 1000, '54,429': 54_429 }],
   ['several', formatEntities, { '0 entities': 0, '1 entity': 1, '54,429 entities': 54_429 }],
@@ -18,8 +22,9 @@ it.each([
   ['a duration in minutes', formatDuration, { '59s': 59.4, '1m 00s': 59.6, '1m 08s': 68, '59m 59s': 3599.4 }],
   ['a duration in hours', formatDuration, { '1h 00m': 3599.6, '1h 02m': 3720, '7h 33m': 27_214.5 }],
   ['a duration in days', formatDuration, { '1d 00h': 86_399.9, '4d 12h': 4.5 * 86_400 }],
-  ['how long ago', formatAgo, { 'just now': 59, '1 min ago': 119, '2 min ago': 120, '119 min ago': 7_199 }],
-  ['how many hours or days ago', formatAgo, { '5 h ago': 18_000, '47 h ago': 172_799, '3 d ago': 300_000 }],
+  ['how long ago', ago, { 'just now': 59, '1 min ago': 119, '2 min ago': 120, '119 min ago': 7_199 }],
+  ['how many hours or days ago', ago, { '5 h ago': 18_000, '47 h ago': 172_799, '3 d ago': 300_000 }],
+  ['a time that is none or to come', ago, { 'at an unknown time': Number.NaN, 'just now': -5 }],
 ] as const)('%s reads right', (_, format, figures) => {
   for (const [text, figure] of Object.entries(figures)) expect(format(figure)).toBe(text);
 });
@@ -48,6 +53,7 @@ it.each([
   ['one two three', 7, 'one two\nthree'],
   ['  one two three', 8, '  one\n  two\n  three'],
   ['about 1m 06s at 2', 9, 'about\n1m 06s at\n2'],
+  ['began 5 h ago', 8, 'began\n5 h ago'],
   ['see logs/a_report.json', 14, 'see logs/\na_report.json'],
   ['see logs/a_report.json', 9, 'see logs/\na_\nreport.json'],
   ['first\nsecond line', 8, 'first\nsecond\nline'],
@@ -59,13 +65,25 @@ it.each([
   [20, 'name  rides  wins\nEmma     87     9'],
   [16, 'name  rides\nEmma     87'],
   [5, 'name\nEmma'],
-  [3, 'name\nEmma'],
+  [3, 'na…\nEm…'],
 ])('a table in %i columns leaves out what does not fit', (columns, table) => {
   const rows = [
     ['name', 'rides', 'wins'],
     ['Emma', '87', '9'],
   ];
   expect(formatTable(rows, columns)).toBe(table);
+});
+
+it.each([
+  [29, 'name                    rides', 'Maximilian of Hohenlo…     87'],
+  [21, 'name            rides', 'Maximilian of…     87'],
+  [20, 'name', 'Maximilian of Hohen…'],
+])('a table in %i columns cuts long names before it leaves out a figure', (columns, ...table) => {
+  const rows = [
+    ['name', 'rides'],
+    ['Maximilian of Hohenlohe', '87'],
+  ];
+  expect(formatTable(rows, columns).split('\n')).toEqual(table);
 });
 
 it('a first sentence ends at a full stop before a space or a line, not in a number', () => {

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import { exitCodeMeanings, exitCodes } from '../src/errors.js';
 import type { Tell } from '../src/events.js';
-import type { PastRun, Report } from '../src/files/report.js';
+import type { PastRun, Report, TypeStatistics } from '../src/files/report.js';
 import { runPage, startPage, startPeople } from '../src/show/page.js';
 import { plot, type Sample, startSamples } from '../src/show/page-look.js';
 import { jockeys } from './faults.js';
@@ -112,6 +112,13 @@ describe('the page', () => {
     const page = pageOf({ report, samples: [], people: [], before: [] });
     expect(sectionsOf(page)).toEqual([]);
     expect(text(page)).not.toContain('page before');
+    const statistics = { jockeys: { ...reportWith().statistics.jockeys, total: 0, successful: 0 } as TypeStatistics };
+    const overall = { ...reportWith().overall, total_entities: 0, total_successful: 0, total_failed: 0 };
+    const idle: Partial<Report> = { strategy: 'refresh', exit_code: 0, failures: [], statistics, overall };
+    const refreshed = pageOf({ report: idle, samples: [], people: [], before: [] });
+    expect(sectionsOf(refreshed)).toEqual([]);
+    expect(text(refreshed)).toContain('Refresh of 2026-11-23 05:00:12 UTC\nthere was nothing to write (exit code 0)\n');
+    expect(text(refreshed)).not.toContain('entities written');
     const all = ['Outcome', 'Failures', 'Since the run before', 'Most wins in the last 30 days', 'Progress'];
     expect(sectionsOf(pageOf())).toEqual([...all, 'This run and those before']);
   });
@@ -271,6 +278,12 @@ describe('the plot', () => {
     expect(figure.match(/--[\w-]+(?=\))/g)).toEqual([...tones, ...tones]);
   });
 
+  it('has no line of a phase that gives way at once', () => {
+    const figure = figureOf([none, ...sweep.map((one) => ({ ...one, seconds: one.seconds + 0.4, label: 'sweeping' }))]);
+    expect(linesOf(figure).map(({ title }) => title)).toEqual(['sweeping: 1,000 of 1,000, from 0.4s to 1m 35s']);
+    expect(text(figure)).not.toContain('selecting');
+  });
+
   it.each([
     ['no samples', [], 95],
     ['two at one moment', [0, 7].map((n) => ({ ...none, seconds: 3, done: n })), 95],
@@ -323,12 +336,12 @@ describe('what a page hears', () => {
 
   it('are not too many in 8 hours, with each phase’s start and end', () => {
     const { take, samples } = startSamples();
-    for (const label of ['long', 'brief', 'longer']) walk(take, label, label === 'brief' ? 1 : 14_400);
+    for (const label of ['long', 'brief', 'longer']) walk(take, label, label === 'brief' ? 600 : 14_400);
     expect(samples.length).toBeGreaterThan(1_000);
     expect(samples.length).toBeLessThan(2_500);
     const [long, brief] = linesOf(figureOf(samples));
     expect(long?.title).toBe('long: 14,400 of 14,400, from 0.0s to 4h 00m');
-    expect(brief?.title).toBe('brief: 1 of 1, from 4h 00m to 4h 00m');
+    expect(brief?.title).toBe('brief: 600 of 600, from 4h 00m to 4h 10m');
   });
 
   it.each(entityTypes)('are the ten $name with most wins, then with fewer runs, who win at all', (type) => {

@@ -40,7 +40,7 @@ function files(): string[] {
 describe('beside a run', () => {
   it('a second one for its type ends with code 11 and names it; one for other types works', async () => {
     const { running, release } = await startWaiting();
-    const told = expect.stringMatching(`jockeys: pid ${running.child.pid}, since 20\\S+Z, [a-z ]+ \\d+ of [1-9]`);
+    const told = expect.stringMatching(`jockeys: pid ${running.child.pid}, began just now, [a-z ]+ \\d+ of [1-9]`);
     expect(await world.run(walk('owners', 'jockeys'))).toMatchObject({ code: 11, stderr: told });
     expect(world.api.calls).toHaveLength(1);
     // It has let go of the other type.

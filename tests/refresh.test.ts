@@ -60,7 +60,11 @@ describeOnEachEngine((engine) => {
       ...race,
       runners: race.runners.map((one, index) => (index === 0 ? { ...one, jockey_id: 'jky_unknown' } : one)),
     }));
-    expect(await refresh()).toMatchObject({ exit_code: 0, failures: [], overall: { total_failed: 0 } });
+    const { code, stdout } = await world.run(['--all', '--refresh', '--rate', '500']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/ writing ([\d,]+)\/\1 in /);
+    expect(stdout).toContain('Refreshing the season read just now');
+    expect(readJson(world, 'statistics_refresh_report.json')).toMatchObject({ failures: [] });
     await expectNaiveRows(world);
   });
 

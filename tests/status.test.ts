@@ -59,7 +59,7 @@ it('of a folder without files is empty and says where it has looked, also where 
     );
   }
   expect(readdirSync(folder())).toEqual([]);
-  expect(check()).toEqual({ isWell: false, line: 'Not well: jockeys, trainers, owners: no run yet.' });
+  expect(check()).toEqual({ isWell: false, line: 'Not well: no run yet.' });
 });
 
 it('tells the run that processes a type, from its lock', () => {
@@ -87,12 +87,13 @@ describe('the lock of a run', () => {
   const advice = `Wait for its end, or stop it with: kill ${process.pid}`;
 
   it('tells a second one what it does, at most every two seconds, and leaves it the other types', () => {
+    vi.setSystemTime(now);
     const lock = lockTypes(folder(), [jockeys], since);
     lock.take({ kind: 'phase', label: 'walking jockeys', done: 0, total: 1_800 });
     lock.take({ kind: 'step', label: 'walking jockeys', done: 1_200, total: 1_800 });
     const toldOf = (done: string) =>
       refusal(
-        `Another run is processing jockeys: pid ${process.pid}, since ${since}, walking jockeys ${done}. ${advice}`,
+        `Another run is processing jockeys: pid ${process.pid}, began 1 min ago, walking jockeys ${done}. ${advice}`,
       );
     expect(() => secondRun('owners', 'jockeys')).toThrow(toldOf('0 of 1,800'));
     vi.advanceTimersByTime(2_000);
@@ -122,7 +123,7 @@ describe('after full runs', () => {
     expect(check()).toEqual({ isWell: true, line: 'All is well: last success 5 h ago.' });
     expect(check(4)).toEqual({
       isWell: false,
-      line: 'Not well: jockeys, trainers, owners: last success 5 h ago, allowed are 4h.',
+      line: 'Not well: last success 5 h ago, allowed are 4h.',
     });
   });
 
@@ -140,15 +141,17 @@ describe('after full runs', () => {
     saveRefused('2026-07-01T05');
     saveFull('2026-07-01T06', { mode: 'dry_run' });
     expect(told().slice(1)).toEqual([
-      'Last run 7 h ago FAILED with exit code 5, the first of several 31 h ago: 0 written, 0 failed.',
+      'All runs have FAILED since 31 h ago. ' +
+        'Last run 7 h ago FAILED with exit code 5 (API credentials or plan refused): 0 written, 0 failed.',
       refused,
     ]);
     expect(read().owners).toMatchObject({ failing_since: '2026-06-30T05:00:00.000Z', last_run: { exit_code: 5 } });
-    const types = 'jockeys, trainers, owners';
-    expect(check(99).line).toBe(`Not well: ${types}: failing since 31 h ago, exit code 5, last success 2 d ago.`);
+    expect(check(99).line).toBe('Not well: failing since 31 h ago, exit code 5, last success 2 d ago.');
   });
 
   it('single failures have a next step', () => {
+    vi.setSystemTime('2026-07-01T04:59:00Z');
+    openCheckpoint(folder(), typeNamed('owners'), undefined, '2026-07-01').add(['own_1'], 0);
     const report = saveFull('2026-07-01T05', {
       exit_code: 3,
       statistics: { owners: figures(48_165, 48_165, 2) },
@@ -156,8 +159,9 @@ describe('after full runs', () => {
     });
     expect(told('owners')).toEqual([
       'Last full run 7 h ago: 48,163 written, 2 failed.',
-      'Last run 7 h ago FAILED with exit code 3: 48,163 written, 2 failed.',
+      'Last run 7 h ago FAILED with exit code 3 (finished, some entities failed): 48,163 written, 2 failed.',
       `Next: run again with --resume. The reasons are in ${report}`,
+      '--resume leaves out what is written: 1 entity.',
     ]);
   });
 
@@ -181,7 +185,7 @@ describe('after full runs', () => {
       statistics: { owners: figures(7, 7, 0) },
     });
     writeFileSync(folder('statistics_refresh_report.json'), JSON.stringify(refresh));
-    expect(told()).toContain('Last run 5 min ago: 7 written, 0 failed.');
+    expect(told()).toContain('Last refresh 5 min ago: 7 written, 0 failed.');
     expect(check()).toEqual({ isWell: true, line: 'All is well: last success 5 min ago.' });
     expect(read().owners?.last_completed?.ended).toBe('2026-06-30T05:00:00.000Z');
   });
@@ -194,14 +198,15 @@ it('tells the last run and, where that did not reach its end, the last completed
   saveRun('2026-07-01T05', { mode: 'dry_run' });
   const { jockeys: status, owners } = read();
   const first = { ended: '2026-06-29T05:00:00.000Z', exit_code: 0, stopped_by: null, report: completed };
-  const of_all = { successful: 9, failed: 1 };
+  const of_all = { successful: 9, failed: 1, left: 0 };
   expect(status?.last_completed).toEqual({ ...first, total: 10, successful: 9, failed: 1, of_all });
   expect(status?.last_run).toMatchObject({ report: last, exit_code: 4, total: 10, successful: 3, failed: 1 });
   expect(owners?.last_run).toBeNull();
   expect(told()).toEqual([
     expect.stringContaining('jockeys: Last full run 2 d ago: 9 written, 1 failed. Stale'),
     'trainers, owners: No full run yet.',
-    'jockeys: Last run 31 h ago FAILED with exit code 4: 3 written, 1 failed.',
+    'jockeys: Last run 31 h ago FAILED with exit code 4 (API unavailable or cooling off for too long, resumable): ' +
+      '3 written, 1 failed, 6 not done.',
     'The API is gone.',
   ]);
 });
@@ -220,9 +225,33 @@ describe('a checkpoint', () => {
     const checkpoint = openCheckpoint(folder(), jockeys, undefined, new Date().toISOString().slice(0, 10));
     checkpoint.add(['jky_1', 'jky_2'], 0);
     expect(read().jockeys?.resume).toEqual({ written: 2, saved: now.toISOString() });
-    expect(told()).toContain('jockeys: --resume would leave out 2 that are written.');
+    const left = 'jockeys: --resume leaves out what is written: 2 entities.';
+    expect(told()).toContain(left);
+    const lock = lockTypes(folder(), [jockeys], now.toISOString());
+    expect(told()).not.toContain(left);
+    lock.release();
+    // Of a run after that one, which was killed.
     saveFull('2026-07-01T11');
+    expect(told()).toContain(left);
+    saveFull('2026-07-01T13');
     expect(told()).toHaveLength(1);
+  });
+
+  it.each([
+    [[], 'Next: run again.'],
+    [['jky_1'], 'Next: run again with --resume.'],
+  ])('with %j decides on the next step after an interruption', (ids, next) => {
+    vi.setSystemTime('2026-07-01T10:59:59Z');
+    openCheckpoint(folder(), jockeys, undefined, '2026-07-01').add(ids, 0);
+    const stopped_by = 'Interrupted by SIGINT. Nothing was changed.';
+    saveRun('2026-07-01T11', { exit_code: 130, stopped_by }, figures(10, 4));
+    const lines = ['Last run 60 min ago was interrupted: 3 written, 1 failed, 6 not done.', next];
+    expect(told('jockeys').slice(1, 3)).toEqual(lines);
+    // The checkpoint of a complete run is of no use, wherever it comes from.
+    saveRun('2026-07-01T10', {}, figures(10, 10, 0));
+    vi.setSystemTime('2026-07-01T09:59:59Z');
+    openCheckpoint(folder(), jockeys, undefined, '2026-07-01').add(['jky_1'], 0);
+    expect(told('jockeys').slice(1)).toEqual([lines[0], 'Next: run again.']);
   });
 
   it('that cannot be used hides nothing else', () => {

@@ -9,14 +9,14 @@ const summaryOf = (changes: Partial<Report>, columns = 49, pace = '') =>
 
 describe('the summary', () => {
   it('tells what was written, failed and left, how long, how close to the limit, and where the report is', () => {
-    const summary = summaryOf({}, 49, '135 requests, 1.95/s: 98% of the limit.');
+    const summary = summaryOf({}, 49, '135 requests, 1.95/s: 98% of --rate 2.');
     expect(summary).toEqual([
       'type      written  failed  not done  left out',
       'jockeys     3,483       0     3,483         0',
       'trainers    2,781       0     2,781        12',
       'owners     48,070      30    48,165         0',
       '54,334 written, 30 failed, 65 not done in 1m 35s.',
-      '135 requests, 1.95/s: 98% of the limit.',
+      '135 requests, 1.95/s: 98% of --rate 2.',
       `Report: ${reportPath}`,
       'Page: logs/latest.html',
     ]);
@@ -49,14 +49,24 @@ it.each<[Partial<Report>, string | undefined]>([
   expect(closingWords(reportWith(changes))).toBe(words);
 });
 
-it('the pace is that between the first request and the last', () => {
+it.each([
+  [2, 0, '101 requests, 1.60/s: 80% of --rate 2.'],
+  [1.6, 0, '101 requests, 1.60/s: 100% of the 1.60/s that the API allows.'],
+  [1.3, 20, '101 requests, 1.28/s: 98% of the 1.30/s that the API allows. 20 refused (429).'],
+])('the pace, where %d/s are allowed and %i refused, is that between the first request and the last', (...row) => {
+  const [allowed, refused, words] = row;
   let nowMs = 5_000;
-  const { take, described } = watchPace(2, () => nowMs);
+  const { take, described } = watchPace(
+    2,
+    () => allowed,
+    () => nowMs,
+  );
   for (let request = 0; request < 101; request += 1) {
     if (request === 9) expect(described()).toBe('');
     take({ kind: 'request' });
+    take({ kind: 'answer', request: 'GET /v1/results', status: request < refused ? 429 : 200, seconds: 1 });
     nowMs += 625;
   }
   nowMs += 60_000;
-  expect(described()).toBe('101 requests, 1.60/s: 80% of the limit.');
+  expect(described()).toBe(words);
 });

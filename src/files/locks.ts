@@ -6,7 +6,7 @@ import * as z from 'zod';
 import type { EntityType } from '../entity-types.js';
 import { errorCode, exitCodes, FatalError } from '../errors.js';
 import type { RunEvent } from '../events.js';
-import { formatCount, parseJson } from '../format.js';
+import { formatAgo, formatCount, parseJson } from '../format.js';
 import { claimFile, filesUnusable, writeWholeFile } from './whole-file.js';
 
 const holderSchema = z.looseObject({
@@ -222,7 +222,7 @@ function describeHolder(type: EntityType, holder: LockHolder): string {
   if (holder.pid === 0) return `Another run for ${type.name} is just starting: try again in a few seconds.`;
   const note = runNoteSchema.safeParse(holder).data;
   const done = note && `${note.phase} ${formatCount(note.done)} of ${formatCount(note.total)}`;
-  const progress = note ? `, since ${note.since}, ${done}` : '';
+  const progress = note ? `, began ${formatAgo(note.since, new Date())}, ${done}` : '';
   const advice = isForeign(holder) ? 'in another container' : `or stop it with: kill ${holder.pid}`;
   return `Another run is processing ${type.name}: pid ${holder.pid}${progress}. Wait for its end, ${advice}`;
 }

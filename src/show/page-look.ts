@@ -23,6 +23,8 @@ export function startSamples(): { take: Tell; readonly samples: readonly Sample[
   return { take, samples };
 }
 
+/** A phase that lasts for less of the run gives way to the next one, beside which it goes on, before it can be seen. */
+const leastShare = 0.01;
 /** The page's style has colours --phase-0 to --phase-5. */
 const phaseColours = 6;
 /** The lines are drawn in a box of this width, which the browser stretches; finer than a screen shows. */
@@ -75,19 +77,21 @@ function drawn({ tone, title, points }: ReturnType<typeof phaseLines>[number], e
  */
 function phaseLines(samples: readonly Sample[], end: number) {
   const starts = [...samples.keys()].filter((at) => samples[at]?.label !== samples[at - 1]?.label);
-  return starts.map((start, index) => {
+  const lines = starts.map((start, index) => {
     const own = samples.slice(start, starts[index + 1]);
     const { label = '', done = 0, total = 0 } = own.at(-1) ?? {};
     const from = own[0]?.seconds ?? 0;
     const to = samples[start + own.length]?.seconds ?? end;
     const points = own.map((sample) => [sample.seconds, fractionOf(sample) * 100] as const);
     return {
-      tone: `--phase-${index % phaseColours}`,
+      share: (to - from) / end,
       legend: html`${label} <small>${formatDuration(to - from)}</small>`,
       title: `${label}: ${formatCount(done)} of ${formatCount(total)}, from ${formatDuration(from)} to ${formatDuration(to)}`,
       points: [...points, [to, points.at(-1)?.[1] ?? 0] as const],
     };
   });
+  const seen = lines.filter(({ share }) => share >= leastShare);
+  return seen.map((line, index) => ({ ...line, tone: `--phase-${index % phaseColours}` }));
 }
 
 const timeSteps = [

@@ -118,7 +118,7 @@ export function runPage(
   people: People,
   before: readonly PastRun[],
 ): string {
-  const when = utcTime(report.started_at);
+  const what = report.strategy === 'refresh' ? 'Refresh' : 'Statistics run';
   const scriptHash = createHash('sha256').update(script.markup).digest('base64');
   return html`<!doctype html>
 <html lang="en">
@@ -126,12 +126,12 @@ export function runPage(
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-${scriptHash}'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Statistics run of ${when}: ${meaningOf(report)}</title>
+<title>${what} of ${utcTime(report.started_at)}: ${meaningOf(report)}</title>
 <style>${style}</style>
 </head>
 <body>
 <header>
-<h1>Statistics run of ${timeOf(report.started_at)}</h1>
+<h1>${what} of ${timeOf(report.started_at)}</h1>
 ${outcome(report)}
 ${facts(report, before)}
 </header>
@@ -143,7 +143,7 @@ ${section('Most wins in the last 30 days', winnerTables(people, report))}
 ${section('Progress', samples.length > 0 ? plot(samples, report.overall.duration) : undefined)}
 ${section('This run and those before', runTable(report, before))}
 </main>
-<footer>Started ${when}, written ${utcTime(report.timestamp)} by populate-all-statistics. The JSON report beside this page has the same figures.</footer>
+<footer>Started ${timeOf(report.started_at)}, written ${timeOf(report.timestamp)} by populate-all-statistics. The JSON report beside this page has the same figures.</footer>
 <script>${script}</script>
 </body>
 </html>
@@ -170,9 +170,10 @@ function utcTime(instant: string): string {
   return `${instant.slice(0, 19).replace('T', ' ')} UTC`;
 }
 
-function meaningOf({ exit_code, mode }: Report): string {
-  const isDryRun = mode === 'dry_run' && exit_code === 0;
-  return isDryRun ? 'a dry run, nothing is written' : exitCodeMeanings[exit_code];
+function meaningOf({ exit_code, mode, overall }: Report): string {
+  if (exit_code === 0 && mode === 'dry_run') return 'a dry run, nothing is written';
+  if (exit_code === 0 && overall.total_entities === 0) return 'there was nothing to write';
+  return exitCodeMeanings[exit_code];
 }
 
 function outcome(report: Report): Html {
@@ -194,7 +195,7 @@ ${fact('duration', formatDuration(overall.duration))}
 ${fact('mode', mode === 'dry_run' ? 'dry run' : mode)}
 ${fact('strategy', strategy ?? 'none')}
 ${fact('API requests', formatCount(requests))}
-${fact('entities written', `${formatCount(overall.total_successful)} of ${formatCount(overall.total_entities)}`)}
+${overall.total_entities === 0 ? '' : fact('entities written', `${formatCount(overall.total_successful)} of ${formatCount(overall.total_entities)}`)}
 ${options.limit === null ? '' : fact('limit a type', formatCount(options.limit))}
 ${pageBefore === undefined ? '' : fact('page before', linked(pageBefore))}
 </dl>`;
@@ -212,9 +213,9 @@ ${rows.map((cells) => html`<tr>${cells}</tr>\n`)}</tbody>
 
 const cell = (text: string) => html`<td>${text}</td>`;
 
-/** The outcome of each type and of all. */
+/** The outcome of each type that there was something of, and of all. */
 function outcomeTable({ statistics, overall }: Report): Html | undefined {
-  const types = Object.entries(statistics);
+  const types = Object.entries(statistics).filter(([, { total, skipped }]) => total + skipped > 0);
   if (types.length === 0) return undefined;
   const { total_entities: total, total_successful: successful, total_failed: failed } = overall;
   const all = ['all', { total, successful, failed, skipped: sumOf(statistics, 'skipped') }] as const;

@@ -174,6 +174,8 @@ function outcomeOf({ label, done, total, failed }: Phase, isFinished: boolean, t
 
 const eraseLine = '\r\u001b[2K';
 const redrawMs = 100;
+/** What a terminal shows of a Ctrl-C, ^C, must not wrap the line that is drawn anew, which would stay then. */
+const echoed = 1;
 const widestBar = 24;
 const narrowestBar = 6;
 
@@ -202,7 +204,7 @@ function terminal({ output, clock, isColored }: ScreenOptions) {
     draw: (phase: Phase, figures: string[]) => {
       drawnAtMs = clock();
       isDrawn = true;
-      const [label = '', bar = '', rest = ''] = barLine(phase, figures, columnsOf(output));
+      const [label = '', bar = '', rest = ''] = barLine(phase, figures, columnsOf(output) - echoed);
       output.write(eraseLine + label + (bar && paint(phase.failed ? 'yellow' : 'green', bar)) + rest);
     },
   };
@@ -305,14 +307,19 @@ export function summaryTable({ statistics }: Pick<Report, 'statistics'>, columns
   return formatTable(all, columns);
 }
 
-/** Listens for how close to the account's limit the requests of a run are. */
-export function watchPace(requestsPerSecond: number, clock: () => number) {
+/**
+ * Listens for how close to what is allowed the requests of a run are: `rate` requests a second as it was asked for, or
+ * what the API has taught, by `allowedPerSecond`, where that is less.
+ */
+export function watchPace(rate: number, allowedPerSecond: () => number, clock: () => number) {
   let requests = 0;
+  let refused = 0;
   let firstMs = 0;
   let lastMs = 0;
   return {
-    take: ({ kind }: RunEvent) => {
-      if (kind !== 'request') return;
+    take: (event: RunEvent) => {
+      if (event.kind === 'answer' && event.status === 429) refused += 1;
+      if (event.kind !== 'request') return;
       requests += 1;
       lastMs = clock();
       if (requests === 1) firstMs = lastMs;
@@ -320,9 +327,12 @@ export function watchPace(requestsPerSecond: number, clock: () => number) {
     /** From the first request to the last; empty when there were fewer than ten. */
     described: (): string => {
       if (requests < 10 || lastMs === firstMs) return '';
-      const rate = ((requests - 1) * 1000) / (lastMs - firstMs);
-      const share = Math.min(100, Math.round((rate / requestsPerSecond) * 100));
-      return `${formatCount(requests)} requests, ${rate.toFixed(2)}/s: ${share}% of the limit.`;
+      const used = ((requests - 1 - refused) * 1000) / (lastMs - firstMs);
+      const allowed = allowedPerSecond();
+      const share = Math.min(100, Math.round((used / allowed) * 100));
+      const limit = allowed < rate * 0.995 ? `the ${allowed.toFixed(2)}/s that the API allows` : `--rate ${rate}`;
+      const refusals = refused > 0 ? ` ${formatCount(refused)} refused (429).` : '';
+      return `${formatCount(requests)} requests, ${used.toFixed(2)}/s: ${share}% of ${limit}.${refusals}`;
     },
   };
 }
@@ -337,6 +347,6 @@ export function describeSelection({ type, entities, skipped }: Selection): strin
 export function sampleTable({ type, entities }: Selection): string {
   const rows = entities
     .slice(0, 5)
-    .map(({ id, name, lastDate }) => [`  ${printable(id)}`, printable(name), lastDate ?? 'no statistics']);
+    .map(({ id, name, lastDate }) => [`  ${printable(name)}`, printable(id), lastDate ?? 'no statistics']);
   return `${type.name}, the first ${rows.length}:\n${formatTable(rows)}`;
 }

@@ -1,6 +1,6 @@
 import { basename, join, resolve } from 'node:path';
 import { type EntityType, entityTypes } from '../entity-types.js';
-import { FatalError } from '../errors.js';
+import { exitCodeMeanings, exitCodes, FatalError } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
 import { activeRun } from '../files/locks.js';
 import {
@@ -12,8 +12,7 @@ import {
   sumOf,
   type TypeStatistics,
 } from '../files/report.js';
-import { formatAgo, formatCount, formatDuration } from '../format.js';
-import { runAgain } from './screen.js';
+import { formatAgo, formatCount, formatDuration, formatEntities } from '../format.js';
 
 /** What the local files tell about one entity type; instants are ISO text. */
 export interface TypeStatus {
@@ -37,8 +36,8 @@ interface LastRun extends Pick<TypeStatistics, 'total' | 'successful' | 'failed'
   stopped_by: string | null;
   /** The path of its report. */
   report: string;
-  /** What it wrote, and what failed, of all its types. */
-  of_all: { successful: number; failed: number };
+  /** What it wrote, what failed and what it did not come to, of all its types. */
+  of_all: { successful: number; failed: number; left: number };
 }
 
 /** By type, of those that were asked for. */
@@ -76,7 +75,11 @@ function lastRuns(reports: SavedReport[], { name }: EntityType): Omit<TypeStatus
     // One that ended before it had selected has no figures.
     if (more.mode !== 'production' || !(figures || more.entity_types?.includes(name))) continue;
     const { total = 0, successful = 0, failed = 0 } = figures ?? {};
-    const of_all = { successful: sumOf(statistics, 'successful'), failed: sumOf(statistics, 'failed') };
+    const of_all = {
+      successful: sumOf(statistics, 'successful'),
+      failed: sumOf(statistics, 'failed'),
+      left: sumOf(statistics, 'total') - sumOf(statistics, 'processed'),
+    };
     const run: LastRun = { ended, exit_code, total, successful, failed, stopped_by, report: path, of_all };
     const takesAll = (more.options?.limit ?? null) === null && !more.options?.skip_existing;
     const isCompleted = figures?.processed === total && more.strategy !== 'refresh';
@@ -114,22 +117,20 @@ export function describeStatus(status: Status, directory: string, now: Date): st
   const types = Object.entries(status);
   const isUnused = types.every(([, { running, last_run, resume }]) => !running && !last_run && !resume);
   const described = [describeRunning, describeFullRun, describeLastRun, describeResume].flatMap((describe) =>
-    byValue(types, (one) => describe(one, now)).map(([text, names]) =>
-      names.length === types.length ? text : `${names.join(', ')}: ${text}`,
-    ),
+    byValue(types, (one) => describe(one, now)),
   );
   const lines = isUnused ? ['No run yet.', 'Next: populate-all-statistics --all'] : described;
   return [...lines, `Files: ${resolve(directory)}`].join('\n');
 }
 
-/** The distinct values of types, each with the types that have it, by name; null is none. */
+/** What is told of types, each text once: with the names of those that it is told of, unless it is of all. */
 function byValue(types: [name: string, status: TypeStatus][], describe: (status: TypeStatus) => string | null) {
   const names = new Map<string, string[]>();
   for (const [name, status] of types) {
     const value = describe(status);
     if (value !== null) names.set(value, [...(names.get(value) ?? []), name]);
   }
-  return [...names];
+  return [...names].map(([text, of]) => (of.length === types.length ? text : `${of.join(', ')}: ${text}`));
 }
 
 function describeRunning({ running }: TypeStatus, now: Date): string | null {
@@ -137,57 +138,74 @@ function describeRunning({ running }: TypeStatus, now: Date): string | null {
   const { pid, since, phase, done, total, seconds_left } = running;
   const count = total > 0 ? ` ${formatCount(done)}/${formatCount(total)}` : '';
   const left = seconds_left === null ? '' : `, ${formatDuration(seconds_left)} left`;
-  return `Running as pid ${pid}, began ${ago(since, now)}: ${phase}${count}${left}.`;
+  return `Running as pid ${pid}, began ${formatAgo(since, now)}: ${phase}${count}${left}.`;
 }
 
 function secondsSince(instant: string, now: Date): number {
   return Math.max(0, (now.getTime() - Date.parse(instant)) / 1000);
 }
 
-const ago = (instant: string, now: Date) => formatAgo(secondsSince(instant, now));
-const sumsOf = ({ of_all }: LastRun) =>
-  `${formatCount(of_all.successful)} written, ${formatCount(of_all.failed)} failed`;
+const sumsOf = ({ of_all: { successful, failed, left } }: LastRun) =>
+  `${formatCount(successful)} written, ${formatCount(failed)} failed${left > 0 ? `, ${formatCount(left)} not done` : ''}`;
 
 function describeFullRun({ last_full: run }: TypeStatus, now: Date): string {
   if (run === null) return 'No full run yet.';
   const isStale = secondsSince(run.ended, now) > staleSeconds;
   const advice = isStale ? ' Stale: see whether the daily run is scheduled.' : '';
-  return `Last full run ${ago(run.ended, now)}: ${sumsOf(run)}.${advice}`;
+  return `Last full run ${formatAgo(run.ended, now)}: ${sumsOf(run)}.${advice}`;
 }
 
-/** The last run where it is not the full one; of one that failed what it said, and since when all do. */
-function describeLastRun({ last_run: run, last_full, failing_since: since }: TypeStatus, now: Date): string | null {
+/** The last run where it is not the full one; of one that failed why, since when all do, and what to do next. */
+function describeLastRun(status: TypeStatus, now: Date): string | null {
+  const { last_run: run, last_full, failing_since } = status;
   if (run === null || (!isFailed(run) && run.report === last_full?.report)) return null;
-  const what = `Last run ${ago(run.ended, now)}`;
+  const isRefresh = basename(run.report) === refreshReport;
+  const what = `Last ${isRefresh ? 'refresh' : 'run'} ${formatAgo(run.ended, now)}`;
   if (!isFailed(run)) return `${what}: ${sumsOf(run)}.`;
-  const first = since !== null && since !== run.ended ? `, the first of several ${ago(since, now)}` : '';
-  const again = runAgain(basename(run.report) === refreshReport ? 'refresh' : null).toLowerCase();
-  const next = run.stopped_by ?? `Next: ${again}. The reasons are in ${run.report}`;
-  return `${what} FAILED with exit code ${run.exit_code ?? 'unknown'}${first}: ${sumsOf(run)}.\n${next}`;
+  const again = isRefresh || !isLeftOver(status) ? 'Next: run again.' : 'Next: run again with --resume.';
+  if (isInterrupted(run)) return `${what} was interrupted: ${sumsOf(run)}.\n${again}`;
+  const since = formatAgo(failing_since ?? run.ended, now);
+  const series = since === formatAgo(run.ended, now) ? '' : `All runs have FAILED since ${since}. `;
+  const next = run.stopped_by ?? `${again} The reasons are in ${run.report}`;
+  return `${series}${what} FAILED with exit code ${meaningOf(run)}: ${sumsOf(run)}.\n${next}`;
 }
 
-/** What --resume would do where a run has left something to do. */
-function describeResume({ resume, last_run }: TypeStatus): string | null {
+const isInterrupted = ({ exit_code }: LastRun) =>
+  exit_code === exitCodes.interrupted || exit_code === exitCodes.terminated;
+
+function meaningOf({ exit_code }: LastRun): string {
+  const [, meaning] = Object.entries(exitCodeMeanings).find(([code]) => Number(code) === exit_code) ?? [];
+  return meaning === undefined ? 'unknown' : `${exit_code} (${meaning})`;
+}
+
+/** What --resume would do where a run, or one that was killed, has left something to do. */
+function describeResume(status: TypeStatus): string | null {
+  const { resume } = status;
   if (resume === null) return null;
   if ('unusable' in resume) return `The checkpoint cannot be used: ${resume.unusable}`;
-  const isOpen = last_run === null || isFailed(last_run);
-  return isOpen ? `--resume would leave out ${formatCount(resume.written)} that are written.` : null;
+  return isLeftOver(status) ? `--resume leaves out what is written: ${formatEntities(resume.written)}.` : null;
+}
+
+/** Whether a checkpoint is of a run that has left something: one is saved before its run's report. */
+function isLeftOver({ running, resume, last_run, last_completed }: TypeStatus): boolean {
+  if (running !== null || resume === null || 'unusable' in resume) return false;
+  if (last_completed === null || last_completed.failed > 0) return last_run === null || isFailed(last_run);
+  return (resume.saved ?? '') > last_completed.ended;
 }
 
 /** Whether all is well, in one line for a monitor: each type's last run ended with 0, the newest success is not older. */
 export function checkStatus(status: Status, maxAge: { text: string; ms: number }, now: Date) {
   const problems = byValue(Object.entries(status), ({ last_run: run, last_success: success, failing_since }) => {
     if (run === null) return 'no run yet';
-    const last = `last success ${success ? ago(success.ended, now) : 'never'}`;
-    const since = ago(failing_since ?? run.ended, now);
+    const last = `last success ${success ? formatAgo(success.ended, now) : 'never'}`;
+    const since = formatAgo(failing_since ?? run.ended, now);
     if (isFailed(run)) return `failing since ${since}, exit code ${run.exit_code ?? 'unknown'}, ${last}`;
     const isOld = !success || secondsSince(success.ended, now) * 1000 > maxAge.ms;
     return isOld ? `${last}, allowed are ${maxAge.text}` : null;
   });
-  const told = problems.map(([what, names]) => `${names.join(', ')}: ${what}`);
-  if (told.length > 0) return { isWell: false, line: `Not well: ${told.join('; ')}.` };
+  if (problems.length > 0) return { isWell: false, line: `Not well: ${problems.join('; ')}.` };
   const [oldest = ''] = Object.values(status)
     .flatMap((one) => one.last_success?.ended ?? [])
     .sort();
-  return { isWell: true, line: `All is well: last success ${ago(oldest, now)}.` };
+  return { isWell: true, line: `All is well: last success ${formatAgo(oldest, now)}.` };
 }
