@@ -85,6 +85,7 @@ function verifyCommand() {
     .option('--limit, --sample <n>', 'how many entities to check', positiveInteger, 200)
     .addOption(rateOption())
     .addOption(verboseOption())
+    .option('--json', 'print what is found on stdout, all else on stderr', false)
     .addOption(logDirOption());
 }
 

@@ -135,13 +135,14 @@ describe('an option', () => {
 it.each([
   [[], {}],
   [['--all'], { all: true }],
-  [['--limit', '7', '-v'], { sample: 7, verbose: true }],
+  [['--limit', '7', '-v', '--json'], { sample: 7, verbose: true, json: true }],
   [
     ['--entities', 'owners', 'jockeys', '--sample', '50', '--rate', '5', '--log-dir', 'other'],
     { entities: [jockeys, owners], sample: 50, rate: 5, logDir: 'other' },
   ],
 ])('verify has options of its own: %j', (args, changed) => {
-  const usual = { all: false, entities: entityTypes, sample: 200, rate: 2, verbose: false, logDir: 'logs' };
+  const plain = { verbose: false, json: false, logDir: 'logs' };
+  const usual = { all: false, entities: entityTypes, sample: 200, rate: 2, ...plain };
   expect(parse('verify', ...args)).toEqual({ command: 'verify', options: { ...usual, ...changed } });
 });
 

@@ -64,6 +64,8 @@ export function createNotifications(
   };
 }
 
+export type Notifications = ReturnType<typeof createNotifications>;
+
 /** Resolves with what the other side refuses; rejects when there is no answer. */
 type Send = (signal: AbortSignal) => Promise<string | undefined>;
 
