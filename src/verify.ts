@@ -47,8 +47,20 @@ interface Findings {
 export async function verifyStatistics(options: SampleOptions, parts: VerificationParts): Promise<Findings> {
   const { api, stop, tell } = parts;
   const candidates = await drawSample(options, parts);
-  tell({ kind: 'line', line: `Checking ${formatEntities(candidates.length)} against their own results.` });
-  const found: Findings = { exit_code: 0, equal: 0, different: 0, unchecked: 0, differences: [], failures: [] };
+  // Nothing verified is no success.
+  const { someFailed, differencesFound, allWritten } = exitCodes;
+  const found: Findings = {
+    exit_code: someFailed,
+    equal: 0,
+    different: 0,
+    unchecked: 0,
+    differences: [],
+    failures: [],
+  };
+  const isAny = candidates.length > 0;
+  const what = isAny ? `Checking ${formatEntities(candidates.length)}` : 'No entity has statistics to be checked';
+  tell({ kind: 'line', line: `${what} against their own results.` });
+  if (!isAny) return found;
   try {
     const phase = { label: 'verifying', done: 0, total: candidates.length, failed: 0 };
     tell({ kind: 'phase', ...phase });
@@ -62,9 +74,8 @@ export async function verifyStatistics(options: SampleOptions, parts: Verificati
     tell({ kind: 'over' });
     show(found, tell);
   }
-  // Nothing verified is no success either.
-  const notEqual = found.different > 0 ? exitCodes.differencesFound : exitCodes.someFailed;
-  return { ...found, exit_code: found.equal > 0 && found.equal === candidates.length ? 0 : notEqual };
+  if (found.different > 0) return { ...found, exit_code: differencesFound };
+  return found.unchecked > 0 ? found : { ...found, exit_code: allWritten };
 }
 
 /** So many of the entities with statistics, each as likely as another. */
@@ -122,5 +133,4 @@ function show({ equal, different, unchecked, differences, failures }: Findings, 
   for (const one of failures) sayOf(one, `could not be checked: ${one.reason}`);
   say(`${equal} equal, ${different} different, ${unchecked} could not be checked.`);
   if (different > 0) say('Results corrected since the last run differ too: run it again, then verify again.');
-  if (equal + different + unchecked === 0) say('Nothing was verified.');
 }
