@@ -52,8 +52,10 @@ function runCommand(options: string[], environment: Record<string, string>): Pro
   });
 }
 
-/** The busiest entities of each table, so that a person sees the statistics. */
+/** The busiest entities of each table that has statistics, so that a person sees them. */
 async function showRows(database: EmbeddedDatabase): Promise<void> {
+  const columns = columnsOf(process.stdout);
+  const tables: string[] = [];
   for (const type of entityTypes) {
     const runs = columnOf(type, 'recent_30d_{runs}');
     const shown = [lastDateColumn(type), runs, 'recent_30d_wins', 'recent_30d_win_rate'];
@@ -63,17 +65,17 @@ async function showRows(database: EmbeddedDatabase): Promise<void> {
     );
     const lines = rows.map((row) => Object.values(row).map((value) => String(value ?? '-')));
     const heading = [type.table, `last ${type.words.run}`, type.words.runs, 'wins', '% won'];
-    if (lines.length > 0) console.log(`\n${formatTable([heading, ...lines], columnsOf(process.stdout))}`);
+    if (lines.length > 0) tables.push(formatTable([heading, ...lines], columns));
   }
   const meaning = 'The busiest rows of each table; runs, wins and % won are of the last 30 days.';
-  console.log(`\n${wrapped(meaning, columnsOf(process.stdout))}`);
+  if (tables.length > 0) console.log(`\n${[...tables, wrapped(meaning, columns)].join('\n\n')}`);
 }
 
 /** The command with an API and a database to work on. */
 async function runWithServices(given: string[], request: Request): Promise<number> {
   const today = new Date().toISOString().slice(0, 10);
   prepareFolder(today);
-  const json = request.command === 'populate' && request.options.json;
+  const { json } = request.options;
   const intro = `Real here: the command itself, and a Postgres with Supabase's Data API.
 Simulated: The Racing API, 2 requests a second, with invented races and names.
 populate-all-statistics ${given.join(' ')}   (in ${shownFolder})

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Config, isLoopback, loadConfig } from './config.js';
+import { type Config, loadConfig } from './config.js';
 import { createDatabase } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { createEvents, type Events, type Strategy } from './events.js';
@@ -12,7 +12,7 @@ import type { PopulateOptions, Request, StatusOptions, VerifyOptions } from './o
 import { createPace } from './pace.js';
 import { createRacingApi } from './racing-api.js';
 import { run } from './run.js';
-import { createNotifications } from './show/notifications.js';
+import { createNotifications, type Notifications } from './show/notifications.js';
 import {
   type Abilities,
   abilitiesOf,
@@ -37,22 +37,33 @@ export async function carryOut(request: Request): Promise<ExitCode> {
   return status(request.options);
 }
 
-/** Refuses rates for which the API bans addresses. Throws a FatalError (usage). */
-function checkRate(rate: number, { racingApi }: Config, force = false): void {
-  const refused = (advice: string) => new FatalError(exitCodes.usage, `--rate ${rate} is too much: ${advice}`);
-  if (isLoopback(new URL(racingApi.baseUrl).hostname)) return;
-  if (rate > 10)
-    throw refused('the API bans addresses that send more than 100 requests in ten seconds. Use 5 or less.');
-  if (rate > 5 && !force) throw refused('the API documents at most 5 requests a second. --force passes, up to 10.');
+async function populate(options: PopulateOptions): Promise<ExitCode> {
+  const startedAt = new Date();
+  let notifications: Notifications | undefined;
+  try {
+    const config = loadConfig(process.cwd(), process.env, options.rate, options.force);
+    // Nobody need know of a dry run.
+    if (!options.dryRun) notifications = createNotifications(config.notifications, console.error);
+    return await runAndTell(config, options, startedAt, notifications);
+  } catch (error) {
+    // The run did not even begin.
+    if (error instanceof FatalError) {
+      const report = startReport(options, startedAt).ended(AbortSignal.abort(error));
+      if (options.json) printJson(report);
+      // That another one is active is nothing to worry about.
+      if (error.exitCode !== exitCodes.alreadyRunning) await notifications?.ended({ report, reportPath: null });
+    }
+    throw error;
+  }
 }
 
-async function populate(options: PopulateOptions): Promise<ExitCode> {
+async function runAndTell(
+  config: Config,
+  options: PopulateOptions,
+  startedAt: Date,
+  notifications: Notifications | undefined,
+): Promise<ExitCode> {
   const { logDir: directory, quiet, json } = options;
-  const startedAt = new Date();
-  const config = loadConfig(process.cwd(), process.env);
-  checkRate(options.rate, config, options.force);
-  // Nobody need know of a dry run.
-  const notifications = options.dryRun ? undefined : createNotifications(config.notifications, console.error);
   const unsaid: string[] = [];
   const abilities = quiet
     ? { output: { write: (text: string) => unsaid.push(text) }, isAnimated: false, isColored: false }
@@ -70,33 +81,35 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
     if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));
     const words = closingWords(ended.report);
     if (words !== undefined && exitCode !== exitCodes.ownBug) complain(words);
-    if (json) console.log(JSON.stringify(ended.report, null, 2));
     const [before] = runsBefore(directory, ended.reportPath);
+    if (json) printJson(ended.report);
     await notifications?.ended(ended, before);
     if (exitCode === exitCodes.ownBug) throw services.stop.signal.reason;
     return exitCode;
-  } catch (error) {
-    // The run did not even begin. That another one is active is nothing to worry about.
-    if (error instanceof FatalError && error.exitCode !== exitCodes.alreadyRunning) {
-      const report = startReport(options, startedAt).ended(AbortSignal.abort(error));
-      await notifications?.ended({ report, reportPath: null });
-    }
-    throw error;
   } finally {
     await services.close();
   }
 }
 
+const printJson = (value: object) => console.log(JSON.stringify(value, null, 2));
+
 async function verify(options: VerifyOptions): Promise<ExitCode> {
-  const config = loadConfig(process.cwd(), process.env);
-  checkRate(options.rate, config);
-  const services = openServices(config, options, abilitiesOf(process.stdout, process.env));
+  const { rate, json, logDir } = options;
+  let close: (() => Promise<void>) | undefined;
   try {
+    const config = loadConfig(process.cwd(), process.env, rate);
+    const services = openServices(config, options, abilitiesOf(json ? process.stderr : process.stdout, process.env));
+    close = services.close;
     // For the request budget that it shares with runs.
-    makeFolder(options.logDir);
-    return await verifyStatistics(options, { ...services, tell: services.events.tell });
+    makeFolder(logDir);
+    const found = await verifyStatistics(options, { ...services, tell: services.events.tell });
+    if (json) printJson(found);
+    return found.exit_code;
+  } catch (error) {
+    if (json && error instanceof FatalError) printJson({ exit_code: error.exitCode, stopped_by: error.message });
+    throw error;
   } finally {
-    await services.close();
+    await close?.();
   }
 }
 
@@ -108,8 +121,8 @@ function status({ logDir, entities, json, check, maxAge }: StatusOptions): ExitC
     console.log(wrapped(line, columnsOf(process.stdout)));
     return isWell ? exitCodes.allWritten : exitCodes.notWell;
   }
-  const columns = columnsOf(process.stdout);
-  console.log(json ? JSON.stringify(found, null, 2) : wrapped(describeStatus(found, logDir, now), columns));
+  if (json) printJson(found);
+  else console.log(wrapped(describeStatus(found, logDir, now), columnsOf(process.stdout)));
   return exitCodes.allWritten;
 }
 

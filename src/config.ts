@@ -100,6 +100,17 @@ const configSchema = z
 export type Config = z.infer<typeof configSchema>;
 export type NotificationConfig = Config['notifications'];
 
+/** What is wrong with so many requests a second; '' if nothing is. */
+function problemOfRate(rate: number, force: boolean, baseUrl: string): string {
+  const isOurs = URL.canParse(baseUrl) && isLoopback(new URL(baseUrl).hostname);
+  if (isOurs || rate <= 5 || (force && rate <= 10)) return '';
+  const told =
+    rate > 10
+      ? 'the API bans addresses that send more than 100 requests in ten seconds. Use 5 or less.'
+      : 'the API documents at most 5 requests a second. --force passes, up to 10.';
+  return `--rate ${rate} is too much: ${told}`;
+}
+
 /** Undefined if there is no such file. */
 function readEnvFile(path: string): NodeJS.ProcessEnv | undefined {
   try {
@@ -113,16 +124,19 @@ function readEnvFile(path: string): NodeJS.ProcessEnv | undefined {
 
 /**
  * The configuration from the real variables, then .env.local, then .env of `directory`; a blank one is not set.
- * @throws FatalError (usage) that names every problem and the files that were read.
+ * @throws FatalError (usage) that names every problem and the files that were read, and a rate (requests a second)
+ * for which the API bans addresses.
  */
-export function loadConfig(directory: string, variables: NodeJS.ProcessEnv): Config {
+export function loadConfig(directory: string, variables: NodeJS.ProcessEnv, rate: number, force = false): Config {
   const files = envFiles.map((name) => ({ name, content: readEnvFile(join(directory, name)) }));
   const all = Object.assign({}, ...files.toReversed().map(({ content }) => content), variables);
   const given = new Map(Object.entries<string>(all).filter(([, value]) => value?.trim()));
   const usedNames = new Map(otherNames.filter(([ours, other]) => given.has(other) && !given.has(ours)));
   for (const [ours, other] of usedNames) given.set(ours, given.get(other) ?? '');
   const parsed = configSchema.safeParse(Object.fromEntries(given));
-  if (parsed.success) return parsed.data;
+  const rateProblem = problemOfRate(rate, force, given.get('RACING_API_BASE_URL') ?? '');
+  if (parsed.success && rateProblem === '') return parsed.data;
+  if (parsed.success) throw new FatalError(exitCodes.usage, rateProblem);
   const problems = parsed.error.issues.map(({ path: [name = ''], message }) => {
     return `  ${usedNames.get(String(name)) ?? String(name)} ${message}`.replace(/^ +/, '  ');
   });
@@ -133,7 +147,7 @@ export function loadConfig(directory: string, variables: NodeJS.ProcessEnv): Con
   const example = existsSync(join(directory, '.env.example')) ? 'copy .env.example to .env' : 'make a file .env there';
   throw new FatalError(
     exitCodes.usage,
-    `The configuration ${isIncomplete ? 'is not complete' : 'cannot be used'}:\n${problems.join('\n')}\n` +
+    `${rateProblem && `${rateProblem}\n`}The configuration ${isIncomplete ? 'is not complete' : 'cannot be used'}:\n${problems.join('\n')}\n` +
       `Read: the environment${read.join('')}${none} in ${directory}.\n` +
       `Set them in the environment, or ${example}, with a line NAME=value for each.`,
   );

@@ -41,6 +41,8 @@ const advices = {
     `The table ${table} or a column of it is missing. Check that SUPABASE_URL is the right project's; if so, apply supabase/migrations (supabase db push), then run again.`,
   refused: (table, serviceKey) =>
     `The database refuses access to ${table}. ${secretKeyAdvice(serviceKey)} If it is that one: grant select, update on ${table} to service_role.`,
+  'wrong-key': (_, serviceKey) =>
+    `Supabase refuses the key: it is cut off, revoked, or of another project than SUPABASE_URL. ${secretKeyAdvice(serviceKey)}`,
   'not-ours': (table) =>
     `What answers for ${table} is not Supabase's Data API. Check SUPABASE_URL: it is the project's URL, https://<project>.supabase.co.`,
   'function-missing': () => 'A function of the database is missing: apply supabase/migrations (supabase db push).',
@@ -74,7 +76,8 @@ export class DatabaseFault extends Error {
  */
 const kindsByCode: [RegExp, FaultKind][] = [
   [/^(42P01|42703|PGRST204|PGRST205)$/, 'schema'],
-  [/^(42501|0[LP]...|28...|PGRST30.)$/, 'refused'],
+  [/^(42501|0[LP]...|28...)$/, 'refused'],
+  [/^PGRST30.$/, 'wrong-key'],
   [/^(57014|55P03|55006)$/, 'busy'],
   // 25006: a failover has led to a copy that only reads.
   [/^(08...|25006|40...|53...|57...|58000|58030|XX...|PGRST00.|CUT)$/, 'unreachable'],
@@ -232,7 +235,9 @@ function kindOf(code: string, status: number, told: string): FaultKind {
   if (/^(PGRST202|42883)$/.test(code) && told.includes('populate_statistics')) return 'function-missing';
   const byCode = kindsByCode.find(([pattern]) => pattern.test(code))?.[1];
   if (byCode) return byCode;
-  if (status === 401 || status === 403) return 'refused';
+  // Of the gateway, which knows keys and no tables.
+  if (status === 401) return 'wrong-key';
+  if (status === 403) return 'refused';
   // https://supabase.com/docs/guides/platform/http-status-codes
   if (status === 540) return 'paused';
   // What PostgREST says when its connection was cut.

@@ -1,7 +1,7 @@
 import { Command, Option } from '@commander-js/extra-typings';
 import { CommanderError, Help, InvalidArgumentError } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
-import { type EntityType, entityTypes } from './entity-types.js';
+import { type EntityType, type EntityTypeName, entityTypes } from './entity-types.js';
 import { exitCodeMeanings, exitCodes, FatalError } from './errors.js';
 
 const examples = `
@@ -32,11 +32,13 @@ ${Object.entries(exitCodeMeanings)
 const allOption = () => new Option('--all', 'all three types').default(false).implies({ entities: entityTypes });
 const entitiesOption = (standard: readonly EntityType[], standardName: string) =>
   new Option('--entities <types...>', 'only these types: jockeys, trainers, owners')
-    .argParser(entityTypeNames)
+    .argParser(namedTypes)
     .default(standard, standardName);
 const rateOption = () => new Option('--rate <n>', 'API requests a second').argParser(requestsPerSecond).default(2);
 const verboseOption = () => new Option('-v, --verbose', 'a line for each request and each retry').default(false);
 const logDirOption = () => new Option('--log-dir <folder>', 'where checkpoints, reports and locks are').default('logs');
+
+const strategies = ['auto', 'walk', 'sweep'] as const;
 
 /** The main command. `--all` implies all types, so that `entities` always says which. */
 function populateCommand() {
@@ -61,7 +63,7 @@ function populateCommand() {
     .option('--clear-checkpoints', 'delete the checkpoints first', false)
     .addOption(
       new Option('--strategy <name>', 'walk: entity by entity; sweep: all results once; auto: the cheaper one')
-        .choices(['auto', 'walk', 'sweep'] as const)
+        .argParser((given): (typeof strategies)[number] => nameOf(given, strategies))
         .default('auto' as const),
     )
     .addOption(rateOption())
@@ -83,6 +85,7 @@ function verifyCommand() {
     .option('--limit, --sample <n>', 'how many entities to check', positiveInteger, 200)
     .addOption(rateOption())
     .addOption(verboseOption())
+    .option('--json', 'print what is found on stdout, all else on stderr', false)
     .addOption(logDirOption());
 }
 
@@ -136,7 +139,8 @@ export function createProgram(onRequest: (request: Request) => void) {
       if (misplaced) program.error(`error: option '${misplaced.flags}' has to stand after the command's name`);
     })
     .hook('preAction', (_, command) => {
-      refuseArguments(command);
+      const [stray] = command.args;
+      if (stray !== undefined) refuseName(stray, command);
       const named = command.getOptionValueSource('entities') === 'cli';
       if (command.opts().all && named) program.error('error: --all and --entities exclude each other');
     })
@@ -156,13 +160,12 @@ export function createProgram(onRequest: (request: Request) => void) {
   return program;
 }
 
-/** Commander would only count them. */
-function refuseArguments(command: { args: string[]; error(message: string): never }): void {
-  const [given] = command.args;
-  if (given === undefined) return;
-  const isLike = (name: string) => name[0] === given[0]?.toLowerCase();
-  const type = entityTypes.find(({ name }) => isLike(name));
-  const meant = type ? `--entities ${type.name}` : ['verify', 'status', 'help'].find(isLike);
+const commandNames = ['verify', 'status', 'help'];
+
+/** Commander would only count what stands where a command's name could. */
+function refuseName(given: string, command: { error(message: string): never }): never {
+  const type = meantBy(given, entityTypeNames);
+  const meant = meantBy(given, commandNames) ?? (type && `--entities ${type}`);
   const advice = meant ? `Did you mean ${meant}?` : 'The commands are verify, status and help.';
   command.error(`error: unknown command '${given}'. ${advice}`);
 }
@@ -174,9 +177,14 @@ function refuseArguments(command: { args: string[]; error(message: string): neve
 export function parseCommandLine(argv: readonly string[]): Request | undefined {
   let request: Request | undefined;
   try {
-    createProgram((asked) => {
+    const program = createProgram((asked) => {
       request = asked;
-    }).parse(argv);
+    });
+    // Before commander finds that the options behind it are no options of a run.
+    const [first = '', second] = argv.slice(2);
+    const name = first === 'help' ? second : first;
+    if (name && !name.startsWith('-') && !commandNames.includes(name)) refuseName(name, program);
+    program.parse(argv);
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return undefined;
@@ -210,18 +218,41 @@ function requestsPerSecond(value: string): number {
   return rate;
 }
 
+const entityTypeNames = entityTypes.map(({ name }) => name);
+
 /** Adds the named types, one or several with commas, to those named before, in their own order. */
-function entityTypeNames(value: string, previous: readonly EntityType[]): readonly EntityType[] {
+function namedTypes(value: string, previous: readonly EntityType[]): readonly EntityType[] {
+  const named = new Set<EntityTypeName>(value.split(',').map((part) => nameOf(part.trim(), entityTypeNames)));
   // The default does not count as named.
-  const named = new Set(previous === entityTypes ? [] : previous);
-  for (const name of value.split(',').map((part) => part.trim())) {
-    const type = entityTypes.find((one) => one.name === name);
-    if (type === undefined) {
-      const meant = entityTypes.find((one) => one.name[0] === name[0]?.toLowerCase());
-      const names = entityTypes.map((one) => one.name).join(', ');
-      throw new InvalidArgumentError(meant ? `Did you mean ${meant.name}?` : `The types are ${names}.`);
-    }
-    named.add(type);
+  return entityTypes.filter((one) => named.has(one.name) || (previous !== entityTypes && previous.includes(one)));
+}
+
+function nameOf<Name extends string>(given: string, names: readonly Name[]): Name {
+  const found = names.find((name) => name === given);
+  if (found !== undefined) return found;
+  const meant = meantBy(given, names);
+  throw new InvalidArgumentError(meant ? `Did you mean ${meant}?` : `There are ${names.join(', ')}.`);
+}
+
+/** The name from which what is given has the fewest letters amiss, at most half of them. */
+function meantBy<Name extends string>(given: string, names: readonly Name[]): Name | undefined {
+  const word = given.toLowerCase();
+  for (const edits of [0, 1, 2, 3]) {
+    const meant = names.find((name) => edits <= name.length / 2 && isWithin(edits, word, name));
+    if (meant !== undefined) return meant;
   }
-  return entityTypes.filter((one) => named.has(one));
+  return undefined;
+}
+
+/** Whether so many letters, left out, added or changed, make one word of the other. */
+function isWithin(edits: number, one: string, other: string): boolean {
+  if (one === other) return true;
+  const [restOfOne, restOfOther] = [one.slice(1), other.slice(1)];
+  if (one[0] === other[0]) return isWithin(edits, restOfOne, restOfOther);
+  const ways = [
+    [restOfOne, other],
+    [one, restOfOther],
+    [restOfOne, restOfOther],
+  ] as const;
+  return edits > 0 && ways.some((rests) => isWithin(edits - 1, ...rests));
 }

@@ -1,7 +1,7 @@
 import { type Database, instantMs } from './database.js';
 import type { Entity, EntityType } from './entity-types.js';
 import { type ExitCode, exitCodes, ResultsError } from './errors.js';
-import type { Tell } from './events.js';
+import type { Failure, Tell } from './events.js';
 import { formatEntities, printable } from './format.js';
 import type { VerifyOptions } from './options.js';
 import type { RacingApi } from './racing-api.js';
@@ -23,37 +23,59 @@ interface Candidate {
   entity: Entity;
 }
 
-interface Verdict extends Candidate {
-  kind: 'equal' | 'different' | 'unchecked';
-  /** What differs, or why it could not be checked. */
-  remarks: string[];
+type Named = Omit<Failure, 'reason'>;
+
+type Value = string | number | null | undefined;
+
+/** What a verification has found, for people and scripts. */
+interface Findings {
+  exit_code: ExitCode;
+  equal: number;
+  different: number;
+  unchecked: number;
+  /** A column each whose stored value is not what its entity's own results give. */
+  differences: (Named & { column: string; stored: Value; expected: Value })[];
+  /** The entities that could not be checked. */
+  failures: Failure[];
 }
 
 /**
  * Compares stored rows with what their entities' own results give, as of the UTC date of stats_updated_at, and
- * shows the differences. Returns the exit code.
+ * shows the differences, also those that were found when it was stopped.
  * @throws FatalError
  */
-export async function verifyStatistics(options: SampleOptions, parts: VerificationParts): Promise<ExitCode> {
+export async function verifyStatistics(options: SampleOptions, parts: VerificationParts): Promise<Findings> {
   const { api, stop, tell } = parts;
   const candidates = await drawSample(options, parts);
-  tell({ kind: 'line', line: `Checking ${formatEntities(candidates.length)} against their own results.` });
-  const verdicts: Verdict[] = [];
-  let exitCode: ExitCode;
+  // Nothing verified is no success.
+  const { someFailed, differencesFound, allWritten } = exitCodes;
+  const found: Findings = {
+    exit_code: someFailed,
+    equal: 0,
+    different: 0,
+    unchecked: 0,
+    differences: [],
+    failures: [],
+  };
+  const isAny = candidates.length > 0;
+  const what = isAny ? `Checking ${formatEntities(candidates.length)}` : 'No entity has statistics to be checked';
+  tell({ kind: 'line', line: `${what} against their own results.` });
+  if (!isAny) return found;
   try {
     const phase = { label: 'verifying', done: 0, total: candidates.length, failed: 0 };
     tell({ kind: 'phase', ...phase });
-    for await (const verdict of askEach(candidates, api.maxInFlight, stop, (one) => check(one, parts))) {
-      verdicts.push(verdict);
+    for await (const kind of askEach(candidates, api.maxInFlight, stop, (one) => check(one, parts, found))) {
+      found[kind] += 1;
       phase.done += 1;
-      if (verdict.kind !== 'equal') phase.failed += 1;
+      if (kind !== 'equal') phase.failed += 1;
       tell({ kind: 'step', ...phase });
     }
   } finally {
     tell({ kind: 'over' });
-    exitCode = showVerdicts(verdicts, tell);
+    show(found, tell);
   }
-  return exitCode;
+  if (found.different > 0) return { ...found, exit_code: differencesFound };
+  return found.unchecked > 0 ? found : { ...found, exit_code: allWritten };
 }
 
 /** So many of the entities with statistics, each as likely as another. */
@@ -72,48 +94,43 @@ async function drawSample({ entities: types, sample }: SampleOptions, parts: Ver
   return drawn;
 }
 
-async function check(candidate: Candidate, { api, database }: VerificationParts): Promise<Verdict> {
-  const { type, entity } = candidate;
-  const stored = await database.storedStatistics(type, entity.id);
-  const updatedAt = stored?.stats_updated_at;
-  if (stored === undefined || typeof updatedAt !== 'string') {
-    return { ...candidate, kind: 'unchecked', remarks: ['its row or its statistics are gone'] };
-  }
+/** Adds what is wrong with it to what was found. */
+async function check(
+  { type, entity }: Candidate,
+  { api, database }: VerificationParts,
+  { differences, failures }: Findings,
+): Promise<'equal' | 'different' | 'unchecked'> {
+  const named: Named = { entity_type: type.name, id: entity.id, name: entity.name };
+  const unchecked = (reason: string) => {
+    failures.push({ ...named, reason });
+    return 'unchecked' as const;
+  };
+  const row = await database.storedStatistics(type, entity.id);
+  const updatedAt = row?.stats_updated_at;
+  if (row === undefined || typeof updatedAt !== 'string') return unchecked('its row or its statistics are gone');
   try {
     const window = statisticsWindow(utcDate(instantMs(updatedAt)));
-    const expected = await walkedRow(api, type, entity.id, window);
-    const remarks = statisticsColumns(type)
-      .filter((column) => !isSame(stored[column], expected[column]))
-      .map((column) => `${column} is ${stored[column]}, its own results give ${expected[column]}`);
-    return { ...candidate, kind: remarks.length > 0 ? 'different' : 'equal', remarks };
+    const own = await walkedRow(api, type, entity.id, window);
+    const columns = statisticsColumns(type).filter((column) => !isSame(row[column], own[column]));
+    for (const column of columns) differences.push({ ...named, column, stored: row[column], expected: own[column] });
+    return columns.length > 0 ? 'different' : 'equal';
   } catch (error) {
-    if (error instanceof ResultsError) return { ...candidate, kind: 'unchecked', remarks: [error.message] };
+    if (error instanceof ResultsError) return unchecked(error.message);
     throw error;
   }
 }
-
-type Value = string | number | null | undefined;
 
 /** A number may be stored as text. */
 function isSame(stored: Value, expected: Value): boolean {
   return stored === expected || (typeof expected === 'number' && stored !== null && Number(stored) === expected);
 }
 
-/** Shows what is not equal, and the sums. Returns the exit code. */
-function showVerdicts(verdicts: readonly Verdict[], tell: Tell): ExitCode {
+/** Shows what is not equal, and the sums. */
+function show({ equal, different, unchecked, differences, failures }: Findings, tell: Tell): void {
   const say = (line: string) => tell({ kind: 'line', line });
-  for (const { type, entity, kind, remarks } of verdicts) {
-    for (const remark of remarks) {
-      const what = kind === 'unchecked' ? `could not be checked: ${remark}` : remark;
-      say(printable(`${type.name} ${entity.id} ${entity.name}: ${what}`));
-    }
-  }
-  const count = (wanted: Verdict['kind']) => verdicts.filter(({ kind }) => kind === wanted).length;
-  const [equal, different, unchecked] = [count('equal'), count('different'), count('unchecked')];
+  const sayOf = (one: Named, what: string) => say(printable(`${one.entity_type} ${one.id} ${one.name}: ${what}`));
+  for (const one of differences) sayOf(one, `${one.column} is ${one.stored}, its own results give ${one.expected}`);
+  for (const one of failures) sayOf(one, `could not be checked: ${one.reason}`);
   say(`${equal} equal, ${different} different, ${unchecked} could not be checked.`);
   if (different > 0) say('Results corrected since the last run differ too: run it again, then verify again.');
-  if (verdicts.length === 0) say('Nothing was verified.');
-  if (different > 0) return exitCodes.differencesFound;
-  // Nothing verified is no success either.
-  return equal > 0 && unchecked === 0 ? exitCodes.allWritten : exitCodes.someFailed;
 }

@@ -92,9 +92,10 @@ describe('an option', () => {
 
   it.each([
     [['--entities', 'jocky'], 'Did you mean jockeys?'],
+    [['--entities', 'ockeys'], 'Did you mean jockeys?'],
     [['--entities', 'jockeys', 'Owner'], 'Did you mean owners?'],
-    [['--entities', 'jockeys,'], 'The types are jockeys, trainers, owners.'],
-    [['--entities', 'horses'], 'The types are jockeys, trainers, owners.'],
+    [['--entities', 'jockeys,'], 'There are jockeys, trainers, owners.'],
+    [['--entities', 'horses'], 'There are jockeys, trainers, owners.'],
     [['--dry-run'], 'say --all or --entities'],
     [['--all', '--entities', 'owners'], 'exclude each other'],
     [['--all', '--limit'], 'argument missing'],
@@ -102,13 +103,20 @@ describe('an option', () => {
     [['--all', '--skip-existing', '--stale-after', '7d'], 'cannot be used with'],
     [['--all', '--refresh', '--strategy', 'walk'], 'exclude each other'],
     [['--all', '--refresh', '--resume'], 'cannot be used with'],
-    [['--all', '--strategy', 'run'], 'auto, walk, sweep'],
+    [['--all', '--strategy', 'run'], 'There are auto, walk, sweep.'],
+    [['--strategy', 'wlk'], 'Did you mean walk?'],
+    [['--strategy', 'Sweap'], 'Did you mean sweep?'],
     [[], 'say --all or --entities'],
     [['stauts'], "unknown command 'stauts'. Did you mean status?"],
     [['jockeys'], 'Did you mean --entities jockeys?'],
     [['--all', 'jockeys'], 'Did you mean --entities jockeys?'],
     [['populate'], 'The commands are verify, status and help.'],
-    [['help', 'stauts'], 'The commands are verify, status and help.'],
+    [['verfy', '--sample', '5'], "unknown command 'verfy'. Did you mean verify?"],
+    [['--all', 'verfy'], 'Did you mean verify?'],
+    [['tatus', '--check'], 'Did you mean status?'],
+    [['help', 'stauts'], 'Did you mean status?'],
+    [['help', 'populate'], 'The commands are verify, status and help.'],
+    [['--all', 'help', 'stauts'], 'The commands are verify, status and help.'],
     [['verify', '--sample', '0'], 'a whole number from 1'],
     [['verify', '--rate', '0'], 'a number from 0.1'],
     [['verify', '--entities', 'jocky'], 'Did you mean jockeys?'],
@@ -127,13 +135,14 @@ describe('an option', () => {
 it.each([
   [[], {}],
   [['--all'], { all: true }],
-  [['--limit', '7', '-v'], { sample: 7, verbose: true }],
+  [['--limit', '7', '-v', '--json'], { sample: 7, verbose: true, json: true }],
   [
     ['--entities', 'owners', 'jockeys', '--sample', '50', '--rate', '5', '--log-dir', 'other'],
     { entities: [jockeys, owners], sample: 50, rate: 5, logDir: 'other' },
   ],
 ])('verify has options of its own: %j', (args, changed) => {
-  const usual = { all: false, entities: entityTypes, sample: 200, rate: 2, verbose: false, logDir: 'logs' };
+  const plain = { verbose: false, json: false, logDir: 'logs' };
+  const usual = { all: false, entities: entityTypes, sample: 200, rate: 2, ...plain };
   expect(parse('verify', ...args)).toEqual({ command: 'verify', options: { ...usual, ...changed } });
 });
 

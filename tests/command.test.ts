@@ -186,6 +186,30 @@ describe('what a run tells', () => {
     expect(existsSync(logs())).toBe(false);
   });
 
+  it.each<[number, string[], Record<string, string>, RegExp]>([
+    [
+      2,
+      ['--rate', '20'],
+      { ...elsewhere, SUPABASE_URL: '' },
+      /^--rate 20 is too much.*\n.*not complete.*SUPABASE_URL/s,
+    ],
+    [
+      8,
+      ['--log-dir', '/proc/nowhere/logs'],
+      {},
+      /^The folder \/proc\/nowhere\/logs cannot be made: (ENOENT.*--log-dir|EROFS)/,
+    ],
+  ])('with --json and exit code %i tells why no run began: %j', async (exit_code, args, environment, told) => {
+    const { code, stdout, stderr } = await runJockeys(['--json', ...args], environment);
+    expect({ code, stderr }).toEqual({ code: exit_code, stderr: expect.stringMatching(told) });
+    const { failures, ...report } = JSON.parse(stdout);
+    expect(report).toMatchObject({
+      exit_code,
+      stopped_by: expect.stringMatching(told),
+      overall: { total_processed: 0 },
+    });
+  });
+
   it('with --verbose is each request and each retry', async () => {
     inject(world, status(503), (call) => call.number === 2);
     const { stdout } = await runJockeys(['-v']);

@@ -17,7 +17,7 @@ const jwt = (claims: unknown) => `e30.${Buffer.from(JSON.stringify(claims)).toSt
 
 const folder = ownFolder();
 const writeEnv = (name: string, text: string) => writeFileSync(folder(name), text);
-const load = (variables: Variables) => loadConfig(folder(), { ...complete, ...variables });
+const load = (variables: Variables) => loadConfig(folder(), { ...complete, ...variables }, 2);
 
 /** The message of the usage error that these variables give. It tells no secret. */
 function problem(variables: Variables): string {
@@ -89,12 +89,12 @@ describe('an .env file', () => {
     ];
     writeEnv('.env', lines.join('\r\n'));
     const baseUrl = 'https://api.theracingapi.com/v1';
-    expect(loadConfig(folder(), {})).toMatchObject({
+    expect(loadConfig(folder(), {}, 2)).toMatchObject({
       racingApi: { baseUrl, username: 'quoted user', password: 'pass#word' },
       supabase: { url: 'https://project.supabase.co', serviceKey: 'sb_secret_plain' },
     });
     writeEnv('.env.local', 'RACING_API_USERNAME=local\nRACING_API_PASSWORD=local\n');
-    const { racingApi } = loadConfig(folder(), { RACING_API_USERNAME: 'real' });
+    const { racingApi } = loadConfig(folder(), { RACING_API_USERNAME: 'real' }, 2);
     expect(racingApi).toEqual({ baseUrl, username: 'real', password: 'local' });
   });
 

@@ -114,7 +114,7 @@ it('every block is run here, or says why not', () => {
 describe('a shell’s block', () => {
   for (const { place, text } of toRun('sh')) {
     const needsJq = /^jq /m.test(text);
-    const isBackground = text.startsWith('nohup');
+    const isBackground = /^nohup/m.test(text);
     it.skipIf(needsJq && !neededProgram('jq'))(`does what it says: ${place}`, async () => {
       const isOfRunBefore = /^(npm run status|kill)/.test(text);
       if (!isOfRunBefore) await endOfBackgroundRun();

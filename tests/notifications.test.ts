@@ -226,8 +226,8 @@ describe('the e-mail', () => {
     expect(mail?.subject).toContain(' (exit 130): Interrupted by SIGINT; 0 written, 25 failed, 54,404 not done');
     const shown = failed.slice(0, 20).map(({ id, name, reason }) => `  ${id} ${name}: ${reason}\n`);
     expect(mail?.body).toBe(
-      `${stopped_by}\n\n0 written, 25 failed, 54,404 not done in 1m 11s, started 2026-11-23T05:00:12.345Z.\n\n` +
-        `Next step: run again with --resume to try the 25 failed ones again.\n\n${summary}\n\n` +
+      `${stopped_by}\n\n0 written, 25 failed, 54,404 not done in 1m 11s, started 2026-11-23 05:00 UTC.\n\n` +
+        `Next step: run again with --resume to try what failed again.\n\n${summary}\n\n` +
         `Failed:\n${shown.join('')}  and 5 more, in the report\n\nReport: ${resolve(reportPath)} on ${hostname()}\n`,
     );
   });
@@ -235,8 +235,8 @@ describe('the e-mail', () => {
   it('of a run without trouble has no next step, and says that there is no report', async () => {
     const { mail } = await mailed({ ...outcome(), reportPath: null });
     expect(mail?.body).toBe(
-      `54,429 written in 1m 11s, started 2026-11-23T05:00:12.345Z.\n\n${summary}\n\n` +
-        `The report could not be written. The run was on ${hostname()}.\n`,
+      `54,429 written in 1m 11s, started 2026-11-23 05:00 UTC.\n\n${summary}\n\n` +
+        `There is no report. The run was on ${hostname()}.\n`,
     );
   });
 
@@ -293,6 +293,7 @@ describe('the webhook', () => {
   it.each<[string, EndedRun, SavedReport | undefined]>([
     [': 54,429 written in 1m 11s', outcome(), undefined],
     [': 54,429 written in 1m 11s (as the run before)', outcome(), before(0, 54_429, 0)],
+    [' --refresh: 54,429 written in 1m 11s', outcome({ strategy: 'refresh' }), before(3, 54_426, 3)],
     [': 54,429 written in 1m 11s (before: exit 3, 54,426 written, 3 failed)', outcome(), before(3, 54_426, 3)],
     [' FAILED (exit 3): 54,426 written, 3 failed (before: 54,428 written, 1 failed)', someFailed, before(3, 54_428, 1)],
   ])('tells in one line "%s"', async (line, ended, last) => {

@@ -19,7 +19,8 @@ const storedDate = addDays(today, -3);
 const { world } = sharedStoredWorld({ maxRows: 7 });
 let jockey: { id: string; name: string };
 beforeAll(() => {
-  jockey = world.season.jockeys[0] ?? jockey;
+  const { id, name } = world.season.jockeys[0] ?? jockey;
+  jockey = { id, name };
 });
 
 const sql = (statement: string) => world.database.query(statement);
@@ -28,12 +29,12 @@ const runVerify = (more: string[] = [], cwd = world.folder) =>
   startCommand(['verify', '--rate', '1000', ...more], cwd, world.environment).ended;
 
 /** Verifies in this process. */
-async function verify(options: Partial<VerifyOptions> = {}): Promise<{ code: number; lines: string[] }> {
+async function verify(options: Partial<VerifyOptions> = {}) {
   const services = openServices(world, 1000);
   try {
     const asked = { entities: entityTypes, sample: 200, rate: 1000, ...options };
-    const code = await verifyStatistics(asked, { ...services, tell: services.events.tell });
-    return { code, lines: services.lines };
+    const { exit_code: code, ...found } = await verifyStatistics(asked, { ...services, tell: services.events.tell });
+    return { code, found, lines: services.lines };
   } finally {
     await services.close();
   }
@@ -68,6 +69,19 @@ it('works in a folder in which nothing ran before, and needs a plan that has the
   expect(world.api.calls).toHaveLength(2);
 });
 
+it('with --json tells on stdout what it has found, or why nothing', async () => {
+  await sql(`update ra_jockeys set recent_30d_rides = 99 where id = '${jockey.id}'`);
+  const { code, stdout, stderr } = await runVerify(['--entities', 'jockeys', '--json']);
+  expect(JSON.parse(stdout)).toMatchObject({ exit_code: 10, equal: 13, different: 1, differences: [{ stored: 99 }] });
+  expect({ code, stderr }).toEqual({ code: 10, stderr: expect.stringContaining('13 equal, 1 different') });
+  const refused = await startCommand(['verify', '--json'], world.folder, {}).ended;
+  const stopped_by = expect.stringMatching(/^The configuration is not complete/);
+  expect({ ...refused, stdout: JSON.parse(refused.stdout) }).toMatchObject({
+    code: 2,
+    stdout: { exit_code: 2, stopped_by },
+  });
+});
+
 it.each([429, 503])('interrupted while it waits after a %d tells that, and no bug', async (code) => {
   inject(world, status(code, { 'retry-after': '60' }), () => true);
   const running = world.start(['verify', '--rate', '1000']);
@@ -81,7 +95,7 @@ it.each([429, 503])('interrupted while it waits after a %d tells that, and no bu
 });
 
 it('checks rows of an earlier date as of that date', async () => {
-  expect(await verify()).toEqual({
+  expect(await verify()).toMatchObject({
     code: 0,
     lines: ['Checking 30 entities against their own results.', '30 equal, 0 different, 0 could not be checked.'],
   });
@@ -114,7 +128,8 @@ it.each([
   ['recent_14d_win_rate', 'coalesce(recent_14d_win_rate, 0) + 0.01'],
 ])('names the field and the entity of a tampered row, and no other field: %s', async (column, value) => {
   await sql(`update ra_jockeys set ${column} = ${value} where id = '${jockey.id}'`);
-  expect(await verify(jockeys)).toEqual({
+  const { code, lines, found } = await verify(jockeys);
+  expect({ code, lines }).toEqual({
     code: 10,
     lines: [
       'Checking 14 entities against their own results.',
@@ -123,13 +138,22 @@ it.each([
       'Results corrected since the last run differ too: run it again, then verify again.',
     ],
   });
+  const [{ stored, expected, ...what } = { stored: '', expected: '' }] = found.differences;
+  expect(what).toEqual({ entity_type: 'jockeys', ...jockey, column });
+  expect(lines[1]).toContain(`: ${column} is ${stored}, its own results give ${expected}`);
 });
 
 async function expectUnchecked(why: string): Promise<void> {
-  const { code, lines } = await verify(jockeys);
+  const { code, lines, found } = await verify(jockeys);
   expect(lines).toContain(`jockeys ${jockey.id} ${jockey.name}: could not be checked: ${why}`);
   expect(lines).toContain('13 equal, 0 different, 1 could not be checked.');
   expect(code).toBe(3);
+  expect(found).toMatchObject({
+    equal: 13,
+    unchecked: 1,
+    differences: [],
+    failures: [{ entity_type: 'jockeys', ...jockey, reason: why }],
+  });
 }
 
 it('names an entity that cannot be checked', async () => {
@@ -151,6 +175,6 @@ it('takes a sample of the size asked for, of entities with statistics', async ()
   await sql('update ra_owners set stats_updated_at = null');
   expect((await verify({ sample: 5 })).lines).toContain('5 equal, 0 different, 0 could not be checked.');
   const nothing = await verify({ entities: [typeNamed('owners')] });
-  expect(nothing.lines).toContain('Nothing was verified.');
+  expect(nothing.lines).toEqual(['No entity has statistics to be checked against their own results.']);
   expect(nothing.code).toBe(3);
 });

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { errorCode, exitCodes, FatalError } from '../errors.js';
 
 /**
@@ -57,12 +58,25 @@ export function removeQuietly(path: string): void {
   }
 }
 
-/** Makes a folder unless it is there. Throws a FatalError (files unusable). */
+/** Makes a folder, and those that it lies in, unless it is there. Throws a FatalError (files unusable). */
 export function makeFolder(path: string): void {
   try {
-    mkdirSync(path, { recursive: true });
+    makeWithParents(path);
   } catch (error) {
     throw filesUnusable(`The folder ${path} cannot be made`, error);
+  }
+}
+
+/** Node's own recursion tries for ever where nothing can be made, such as below /proc. */
+function makeWithParents(path: string): void {
+  const isThere = () => statSync(path, { throwIfNoEntry: false })?.isDirectory();
+  if (isThere()) return;
+  if (dirname(path) !== path) makeWithParents(dirname(path));
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    // Another process may have been first.
+    if (!isThere()) throw error;
   }
 }
 
@@ -70,6 +84,7 @@ const advices: [codes: RegExp, advice: string][] = [
   [/ENOSPC|EDQUOT/, 'Free some space.'],
   [/EACCES|EPERM|EROFS/, 'Correct the permissions, or run as the user whose files these are.'],
   [/EMFILE/, 'Too many files are open: raise the limit (ulimit -n).'],
+  [/ENOENT/, 'Nothing can be made there: choose another folder with --log-dir.'],
   [/ENOTDIR|EEXIST|EISDIR/, 'Something else has its name: move that away, or choose another folder with --log-dir.'],
 ];
 

@@ -64,6 +64,8 @@ export function createNotifications(
   };
 }
 
+export type Notifications = ReturnType<typeof createNotifications>;
+
 /** Resolves with what the other side refuses; rejects when there is no answer. */
 type Send = (signal: AbortSignal) => Promise<string | undefined>;
 
@@ -152,17 +154,20 @@ const failuresShown = 20;
 const longestHeadline = 72;
 const columns = 100;
 
-/** In one line what a person must know: the outcome, and what is otherwise than in the run before. */
+/** In one line what a person must know: the outcome, and what is otherwise than in the full run before. */
 function headlineOf(report: Report, before: SavedReport | undefined): string {
-  const { exit_code, stopped_by, overall } = report;
+  const { exit_code, stopped_by, overall, strategy } = report;
   const figures = countsOf(report);
-  const change = before ? ` (${changeSince(report, before)})` : '';
+  // It writes what differs alone: the full run before is no measure of it.
+  const isRefresh = strategy === 'refresh';
+  const change = before && !isRefresh ? ` (${changeSince(report, before)})` : '';
+  const command = isRefresh ? `${program} --refresh` : program;
   if (exit_code === exitCodes.allWritten) {
-    return `${program}: ${figures} in ${formatDuration(overall.duration)}${change}`;
+    return `${command}: ${figures} in ${formatDuration(overall.duration)}${change}`;
   }
   const cause = headline(stopped_by ?? '');
   const outcome = cause === '' ? figures : overall.total_processed > 0 ? `${cause}; ${figures}` : cause;
-  return `${program} FAILED (exit ${exit_code}): ${outcome}${change}`;
+  return `${command} FAILED (exit ${exit_code}): ${outcome}${change}`;
 }
 
 /** "before: exit 4, 12,000 written, 3 failed", of these what differs. */
@@ -190,17 +195,15 @@ function headline(message: string): string {
 /** What happened, what to do next, the table, the first failures, and where the report is. */
 function bodyOf({ report, reportPath }: EndedRun): string {
   const { stopped_by, overall, started_at, failures } = report;
-  const failed = formatCount(failures.length);
+  const startedAt = `${started_at.slice(0, 16).replace('T', ' ')} UTC`;
   const parts = [
     (stopped_by ?? '').split('\n').map(printable).join('\n'),
-    `${countsOf(report)} in ${formatDuration(overall.duration)}, started ${started_at}.`,
-    failures.length > 0
-      ? `Next step: ${runAgain(report.strategy).toLowerCase()} to try the ${failed} failed ones again.`
-      : '',
+    `${countsOf(report)} in ${formatDuration(overall.duration)}, started ${startedAt}.`,
+    failures.length > 0 ? `Next step: ${runAgain(report.strategy).toLowerCase()} to try what failed again.` : '',
     summaryTable(report, columns),
     failureList(failures),
     reportPath === null
-      ? `The report could not be written. The run was on ${hostname()}.`
+      ? `There is no report. The run was on ${hostname()}.`
       : `Report: ${resolve(reportPath)} on ${hostname()}`,
   ];
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
