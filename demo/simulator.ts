@@ -27,6 +27,8 @@ export interface SimulatedRacingApiSettings {
   latencyMs: number | (() => number);
   /** `standard` has no results by entity, `pro-without-results` has no `/v1/results`. Default `pro`. */
   plan: 'pro' | 'standard' | 'pro-without-results';
+  /** Tells of a race only what a season has of it, which is a tenth; false. */
+  isBrief: boolean;
   /** The UTC date (YYYY-MM-DD) by the API's clock, on which its longest ranges depend; the season's by default. */
   today: string;
   /** Answers a call itself, or calls `next` for the normal answer. Comes before authentication and rate. */
@@ -55,7 +57,7 @@ const refusal = (status: number, detail: unknown, headers?: Answer['headers']): 
   headers,
 });
 
-const usualSettings = { requestsPerSecond: 2, latencyMs: 0, plan: 'pro' } as const;
+const usualSettings = { requestsPerSecond: 2, latencyMs: 0, plan: 'pro', isBrief: false } as const;
 
 /** Serves a season as The Racing API would (https://api.theracingapi.com/documentation). */
 export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions) {
@@ -70,7 +72,7 @@ export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions
     const { latencyMs } = settings;
     const waitMs = typeof latencyMs === 'function' ? latencyMs() : latencyMs;
     if (waitMs > 0) await sleep(waitMs);
-    await send(call, response, refused ?? answerResults(call.url, settings.today, book));
+    await send(call, response, refused ?? answerResults(call.url, settings, book));
   };
   const server = createServer({ keepAliveTimeout: 75_000 }, (request, response) => {
     const { method = '', headers } = request;
@@ -93,7 +95,7 @@ export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions
     },
     options: settings,
     /** The normal answer to a request, regardless of account, plan and rate; or what it would be with other races. */
-    answer: (url: URL, races = book.races) => answerResults(url, settings.today, { ...book, races }),
+    answer: (url: URL, races = book.races) => answerResults(url, settings, { ...book, races }),
     /** Also cuts the connections that are open. */
     close: () => stop(server),
   };
@@ -166,12 +168,12 @@ function findRoute(path: string): { type?: EntityType; id: string } | undefined 
 }
 
 /** Answers a request for results as the API does to an account that may ask it. */
-function answerResults({ pathname, searchParams }: URL, today: string, book: RaceBook): Answer {
+function answerResults({ pathname, searchParams }: URL, settings: SimulatedRacingApiSettings, book: RaceBook): Answer {
   const route = findRoute(pathname);
   if (route === undefined) return refusal(404, 'Not Found');
   const { type, id } = route;
   const asked = { ...Object.fromEntries(searchParams), region: searchParams.getAll('region') };
-  const { data: query, error } = resultsQuery(today, type !== undefined).safeParse(asked);
+  const { data: query, error } = queryOf(settings.today, type !== undefined).safeParse(asked);
   if (error) {
     const detail = error.issues.map(({ path, message, code }) => ({
       loc: ['query', ...path],
@@ -191,8 +193,9 @@ function answerResults({ pathname, searchParams }: URL, today: string, book: Rac
       (!type || runners.some((runner) => runner[idFields[type]] === id)),
   );
   const total = matching.length;
-  const page = matching.slice(skip, skip + limit).map((race) => describeRace(race, book.names));
-  const results = total === 0 ? null : page;
+  const page = matching.slice(skip, skip + limit);
+  const told = settings.isBrief ? page : page.map((race) => describeRace(race, book.names));
+  const results = total === 0 ? null : told;
   return { status: 200, body: { results, total, limit, skip, query: [...searchParams] } };
 }
 
@@ -201,8 +204,18 @@ const maximumDays = 365;
 const dateParameter = z.iso.date({ error: 'Date must be in the format YYYY-MM-DD', abort: true });
 const integerParameter = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
 
+const queries = new Map<string, ReturnType<typeof makeQuery>>();
+
+/** Kept, for making one takes longer than the rest of an answer. */
+function queryOf(today: string, wholeHistory: boolean) {
+  const key = `${today} ${wholeHistory}`;
+  const query = queries.get(key) ?? makeQuery(today, wholeHistory);
+  queries.set(key, query);
+  return query;
+}
+
 /** The parameters that are simulated; the API's other filters have no effect. */
-function resultsQuery(today: string, wholeHistory: boolean) {
+function makeQuery(today: string, wholeHistory: boolean) {
   const oldest = daysBefore(today, maximumDays);
   const parameters = z.object({
     start_date: dateParameter.default(oldest),

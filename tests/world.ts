@@ -49,14 +49,15 @@ export interface WorldOptions {
   maxRows?: number;
 }
 
-/** Starts a world; the API has no rate limit unless `api.requestsPerSecond` says so. */
+/** Starts a world; unless `api` says otherwise, the API is brief and has no rate limit. */
 export async function startWorld(options: WorldOptions = {}) {
   const season = makeSeason({ today, jockeys: 40, trainers: 30, owners: 120, races: 300, ...options.season });
   const { engine = supabaseLite, maxRows } = options;
   const database = await engine.start({ maxRows });
   await seedEntities(database, season);
   const requestsPerSecond = Number.POSITIVE_INFINITY;
-  const api = await startSimulatedRacingApi({ season, username, password, requestsPerSecond, ...options.api });
+  const account = { username, password };
+  const api = await startSimulatedRacingApi({ season, ...account, requestsPerSecond, isBrief: true, ...options.api });
   const folder = mkdtempSync(join(tmpdir(), 'populate-'));
   const environment = {
     RACING_API_BASE_URL: api.url,
