@@ -1,9 +1,18 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { hasPostgrest } from '../tests/postgrest.js';
 import type { Network } from './slow-network.js';
 
+/** What a database is: Supabase Lite on PGlite, or PostgREST on Postgres as hosted projects have them. */
+export type Engine = 'Supabase Lite' | 'PostgREST';
+
+/** What is nearest to a hosted project here. */
+export const nearestToHosted: Engine = hasPostgrest() ? 'PostgREST' : 'Supabase Lite';
+
 export interface WorldOptions {
+  /** Supabase Lite where none is named. */
+  engine?: Engine;
   /** How many times the usual 54,429 entities. */
   scale: number;
   /** The most that the simulated API admits. */
@@ -29,7 +38,7 @@ export interface Calls {
   rejected: number;
 }
 
-/** A simulated Racing API and an embedded database with all entities and no statistics. */
+/** A simulated Racing API and a database with all entities and no statistics. */
 export interface World {
   environment: Environment;
   /** The calls since the world began or since this was last asked. */
