@@ -22,7 +22,10 @@ it('a file is claimed once, and replaced as a whole', () => {
 });
 
 /** Has one of Node's functions on files do something else until the test's end. */
-function replace(name: 'linkSync' | 'writeFileSync', change: (real: (...args: never[]) => unknown) => unknown): void {
+function replace(
+  name: 'linkSync' | 'mkdirSync' | 'writeFileSync',
+  change: (real: (...args: never[]) => unknown) => unknown,
+): void {
   const real = fs[name];
   const put = (value: unknown) => {
     Object.assign(fs, { [name]: value });
@@ -31,6 +34,12 @@ function replace(name: 'linkSync' | 'writeFileSync', change: (real: (...args: ne
   put(change(real as never));
   onTestFinished(() => put(real));
 }
+
+it('a folder that another process makes in the same instant is there, and so are those that it lies in', () => {
+  replace('mkdirSync', (real) => (path: never) => [real(path), real(path)]);
+  makeFolder(folder('one/two'));
+  expect(readdirSync(folder('one'))).toEqual(['two']);
+});
 
 it.each(['EPERM', 'ENOTSUP'])('a file is claimed once where there are no hard links (%s)', (code) => {
   replace('linkSync', () => () => {
