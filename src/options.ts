@@ -238,21 +238,21 @@ function nameOf<Name extends string>(given: string, names: readonly Name[]): Nam
 function meantBy<Name extends string>(given: string, names: readonly Name[]): Name | undefined {
   const word = given.toLowerCase();
   for (const edits of [0, 1, 2, 3]) {
-    const meant = names.find((name) => edits <= name.length / 2 && isWithin(edits, word, name));
+    const meant = names.find((name) => edits <= name.length / 2 && areAlike(edits, word, name));
     if (meant !== undefined) return meant;
   }
   return undefined;
 }
 
 /** Whether so many letters, left out, added or changed, make one word of the other. */
-function isWithin(edits: number, one: string, other: string): boolean {
+function areAlike(edits: number, one: string, other: string): boolean {
   if (one === other) return true;
   const [restOfOne, restOfOther] = [one.slice(1), other.slice(1)];
-  if (one[0] === other[0]) return isWithin(edits, restOfOne, restOfOther);
+  if (one[0] === other[0]) return areAlike(edits, restOfOne, restOfOther);
   const ways = [
     [restOfOne, other],
     [one, restOfOther],
     [restOfOne, restOfOther],
   ] as const;
-  return edits > 0 && ways.some((rests) => isWithin(edits - 1, ...rests));
+  return edits > 0 && ways.some((rests) => areAlike(edits - 1, ...rests));
 }

@@ -13,6 +13,7 @@ import { complain } from './show/screen.js';
 // `npm run bench`.
 setFlagsFromString('--optimize-for-size');
 setFlagsFromString('--semi-space-growth-factor=1');
+// Undici's HTTP parser is WebAssembly, which V8's optimizing compiler takes some 35 MB to compile, for work so little.
 setFlagsFromString('--liftoff-only');
 
 /** No stack trace for what is not our own bug. */

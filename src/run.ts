@@ -95,7 +95,8 @@ async function populateAnew(parts: RunParts): Promise<void> {
     const line = `Cannot ${plan.strategy}, so trying to ${plan.alternative}: ${firstSentence(error.message)}.`;
     tell({ kind: 'line', line });
     // What was selected, for instance, is mostly the same.
-    const tellNews: Tell = (event) => (event.kind === 'line' && told.has(event.line) ? undefined : tell(event));
+    const toldBefore = new Set(told);
+    const tellNews: Tell = (event) => (event.kind === 'line' && toldBefore.has(event.line) ? undefined : tell(event));
     await populateBy(plan.alternative, choosing, { ...parts, events: { ...events, tell: tellNews } });
   }
 }

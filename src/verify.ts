@@ -27,14 +27,16 @@ type Named = Omit<Failure, 'reason'>;
 
 type Value = string | number | null | undefined;
 
+/** A column whose stored value is not what the entity's own results give. */
+type Difference = Named & { column: string; stored: Value; expected: Value };
+
 /** What a verification has found, for people and scripts. */
 interface Findings {
   exit_code: ExitCode;
   equal: number;
   different: number;
   unchecked: number;
-  /** A column each whose stored value is not what its entity's own results give. */
-  differences: (Named & { column: string; stored: Value; expected: Value })[];
+  differences: Difference[];
   /** The entities that could not be checked. */
   failures: Failure[];
 }
@@ -47,35 +49,33 @@ interface Findings {
 export async function verifyStatistics(options: SampleOptions, parts: VerificationParts): Promise<Findings> {
   const { api, stop, tell } = parts;
   const candidates = await drawSample(options, parts);
-  // Nothing verified is no success.
-  const { someFailed, differencesFound, allWritten } = exitCodes;
-  const found: Findings = {
-    exit_code: someFailed,
-    equal: 0,
-    different: 0,
-    unchecked: 0,
-    differences: [],
-    failures: [],
-  };
+  const counts = { equal: 0, different: 0, unchecked: 0 };
+  const differences: Difference[] = [];
+  const failures: Failure[] = [];
   const isAny = candidates.length > 0;
   const what = isAny ? `Checking ${formatEntities(candidates.length)}` : 'No entity has statistics to be checked';
   tell({ kind: 'line', line: `${what} against their own results.` });
-  if (!isAny) return found;
+  // Nothing verified is no success.
+  if (!isAny) return { exit_code: exitCodes.someFailed, ...counts, differences, failures };
   try {
     const phase = { label: 'verifying', done: 0, total: candidates.length, failed: 0 };
     tell({ kind: 'phase', ...phase });
-    for await (const kind of askEach(candidates, api.maxInFlight, stop, (one) => check(one, parts, found))) {
-      found[kind] += 1;
+    for await (const found of askEach(candidates, api.maxInFlight, stop, (one) => check(one, parts))) {
+      if ('failure' in found) failures.push(found.failure);
+      else differences.push(...found.differences);
+      const kind = 'failure' in found ? 'unchecked' : found.differences.length > 0 ? 'different' : 'equal';
+      counts[kind] += 1;
       phase.done += 1;
       if (kind !== 'equal') phase.failed += 1;
       tell({ kind: 'step', ...phase });
     }
   } finally {
     tell({ kind: 'over' });
-    show(found, tell);
+    show(differences, failures, counts, tell);
   }
-  if (found.different > 0) return { ...found, exit_code: differencesFound };
-  return found.unchecked > 0 ? found : { ...found, exit_code: allWritten };
+  const { differencesFound, someFailed, allWritten } = exitCodes;
+  const exit_code = counts.different > 0 ? differencesFound : counts.unchecked > 0 ? someFailed : allWritten;
+  return { exit_code, ...counts, differences, failures };
 }
 
 /** So many of the entities with statistics, each as likely as another. */
@@ -94,28 +94,24 @@ async function drawSample({ entities: types, sample }: SampleOptions, parts: Ver
   return drawn;
 }
 
-/** Adds what is wrong with it to what was found. */
+/** What differs, which may be nothing, or why it could not be checked. */
 async function check(
   { type, entity }: Candidate,
   { api, database }: VerificationParts,
-  { differences, failures }: Findings,
-): Promise<'equal' | 'different' | 'unchecked'> {
+): Promise<{ differences: Difference[] } | { failure: Failure }> {
   const named: Named = { entity_type: type.name, id: entity.id, name: entity.name };
-  const unchecked = (reason: string) => {
-    failures.push({ ...named, reason });
-    return 'unchecked' as const;
-  };
   const row = await database.storedStatistics(type, entity.id);
   const updatedAt = row?.stats_updated_at;
-  if (row === undefined || typeof updatedAt !== 'string') return unchecked('its row or its statistics are gone');
+  if (row === undefined || typeof updatedAt !== 'string') {
+    return { failure: { ...named, reason: 'its row or its statistics are gone' } };
+  }
   try {
     const window = statisticsWindow(utcDate(instantMs(updatedAt)));
     const own = await walkedRow(api, type, entity.id, window);
     const columns = statisticsColumns(type).filter((column) => !isSame(row[column], own[column]));
-    for (const column of columns) differences.push({ ...named, column, stored: row[column], expected: own[column] });
-    return columns.length > 0 ? 'different' : 'equal';
+    return { differences: columns.map((column) => ({ ...named, column, stored: row[column], expected: own[column] })) };
   } catch (error) {
-    if (error instanceof ResultsError) return unchecked(error.message);
+    if (error instanceof ResultsError) return { failure: { ...named, reason: error.message } };
     throw error;
   }
 }
@@ -126,7 +122,12 @@ function isSame(stored: Value, expected: Value): boolean {
 }
 
 /** Shows what is not equal, and the sums. */
-function show({ equal, different, unchecked, differences, failures }: Findings, tell: Tell): void {
+function show(
+  differences: readonly Difference[],
+  failures: readonly Failure[],
+  { equal, different, unchecked }: Pick<Findings, 'equal' | 'different' | 'unchecked'>,
+  tell: Tell,
+): void {
   const say = (line: string) => tell({ kind: 'line', line });
   const sayOf = (one: Named, what: string) => say(printable(`${one.entity_type} ${one.id} ${one.name}: ${what}`));
   for (const one of differences) sayOf(one, `${one.column} is ${one.stored}, its own results give ${one.expected}`);

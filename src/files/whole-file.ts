@@ -84,7 +84,7 @@ const advices: [codes: RegExp, advice: string][] = [
   [/ENOSPC|EDQUOT/, 'Free some space.'],
   [/EACCES|EPERM|EROFS/, 'Correct the permissions, or run as the user whose files these are.'],
   [/EMFILE/, 'Too many files are open: raise the limit (ulimit -n).'],
-  [/ENOENT/, 'Nothing can be made there: choose another folder with --log-dir.'],
+  [/ENOENT/, 'Its folder is gone or cannot be made: see whether it is there, or choose another one with --log-dir.'],
   [/ENOTDIR|EEXIST|EISDIR/, 'Something else has its name: move that away, or choose another folder with --log-dir.'],
 ];
 
