@@ -176,7 +176,10 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
   // A row that the database has refused differs from the season of before: it is tried again.
   const isRefused = failed > known.filter((one) => 'failure' in one).length;
   if (!coversAll || isRefused) return;
-  saveSeason(directory, await packSeason({ ...remembered, season, writtenTo: startedAt.toISOString() }));
+  // The clock may have been set back since the last one.
+  const instant = startedAt.toISOString();
+  const last = instant > writtenTo ? instant : writtenTo;
+  saveSeason(directory, await packSeason({ ...remembered, season, writtenTo: last }));
 }
 
 /** Without the failures of entities that the database does not hold. */

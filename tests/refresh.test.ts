@@ -81,6 +81,16 @@ describeOnEachEngine((engine) => {
     await expectNaiveRows(world);
   });
 
+  it('knows its rows also after a refresh that began earlier by a clock that was set back', async () => {
+    const at = (seconds: number) => ({ startedAt: new Date(Date.now() + 1000 * seconds) });
+    correctLatest();
+    const written = await world.runHere({ refresh: true }, at(2));
+    expect(written.overall.total_successful).toBeGreaterThan(0);
+    for (const seconds of [1, 3]) {
+      expect(await world.runHere({ refresh: true }, at(seconds))).toMatchObject({ overall: { total_entities: 0 } });
+    }
+  });
+
   it('tries a row again that the database has refused, also when nothing changes meanwhile', async () => {
     correctLatest();
     const { runners = [] } = world.api.races.find((one) => one.runners.length > 2) ?? {};
