@@ -53,8 +53,6 @@ function traceOf(error: unknown): string {
 
 // A reader that closes our output, such as head, stops nothing.
 for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
-// It wins over NO_COLOR, of which Node would then say on stderr that it is ignored.
-if (process.env.FORCE_COLOR !== undefined) delete process.env.NO_COLOR;
 // What is thrown where nobody waits for it.
 process.on('uncaughtException', (error) => process.exit(explain(error)));
 try {

@@ -67,11 +67,6 @@ describe('exit codes', () => {
   });
 });
 
-it('NO_COLOR beside FORCE_COLOR is no reason to speak', async () => {
-  const { code, stderr } = await world.run(['status'], { NO_COLOR: '1', FORCE_COLOR: '1' });
-  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-});
-
 it('what real variables do not say is read from .env in the working directory', async () => {
   const lines = Object.entries(world.environment).map(([name, value]) => `${name}="${value}"`);
   writeFileSync(join(world.folder, '.env'), [...lines, 'RACING_API_PASSWORD=wrong'].join('\n'));

@@ -69,14 +69,21 @@ export function makeFolder(path: string): void {
 
 /** Node's own recursion tries for ever where nothing can be made, such as below /proc. */
 function makeWithParents(path: string): void {
-  const isThere = () => statSync(path, { throwIfNoEntry: false })?.isDirectory();
-  if (isThere()) return;
-  if (dirname(path) !== path) makeWithParents(dirname(path));
+  try {
+    makeOne(path);
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT' || dirname(path) === path) throw error;
+    makeWithParents(dirname(path));
+    makeOne(path);
+  }
+}
+
+function makeOne(path: string): void {
   try {
     mkdirSync(path);
   } catch (error) {
     // Another process may have been first.
-    if (!isThere()) throw error;
+    if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw error;
   }
 }
 
