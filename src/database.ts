@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { mapConcurrently } from './concurrently.js';
 import { type Ask, type DataApiOptions, DatabaseFault, openDataApi, secretKeyAdvice } from './data-api.js';
-import type { Entity, EntityType } from './entity-types.js';
+import { Entities, type Entity, type EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Tell } from './events.js';
 import { printable } from './format.js';
@@ -85,15 +85,15 @@ async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
   let read = 0;
   for await (const page of pagesInOrder(ask, type, ends)) {
     read += page.length;
-    yield page.filter(isNoTest);
+    yield [...page].filter(isNoTest);
   }
   if (count - read <= Math.max(mayVanish.rows, mayVanish.share * count)) return;
   const what = `The database has ${count} rows of ${type.table} and answered with ${read} of them.`;
   throw new FatalError(exitCodes.databaseFailed, `${what} Run again, when nobody deletes rows.`);
 }
 
-async function* pagesInOrder(ask: Ask, type: EntityType, ends: string[]): AsyncGenerator<Entity[]> {
-  let next: Promise<Entity[][]> | undefined = readRange(ask, type, undefined, ends[0]);
+async function* pagesInOrder(ask: Ask, type: EntityType, ends: string[]): AsyncGenerator<Entities> {
+  let next: Promise<Entities[]> | undefined = readRange(ask, type, undefined, ends[0]);
   for (const [index, end] of [...ends, undefined].entries()) {
     const range = next;
     next = end === undefined ? undefined : readRange(ask, type, end, ends[index + 1]);
@@ -121,10 +121,10 @@ async function countedRanges(ask: Ask, type: EntityType): Promise<{ count: numbe
 }
 
 /** The rows, but the test rows, whose statistics were not written between two instants (ISO text), both included. */
-async function strays(ask: Ask, type: EntityType, from: string, to: string): Promise<Entity[]> {
+async function strays(ask: Ask, type: EntityType, from: string, to: string): Promise<Entities> {
   const filter = `stats_updated_at.is.null,stats_updated_at.lt."${from}",stats_updated_at.gt."${to}"`;
   const pages = await readRange(ask, type, undefined, undefined, filter);
-  return pages.flat().filter(isNoTest);
+  return pages.reduce((all, page) => all.followedBy(page.only(isNoTest)), new Entities());
 }
 
 /** Here and not in the query: PostgREST would read the asterisks as wildcards. */
@@ -136,7 +136,7 @@ async function readRange(ask: Ask, type: EntityType, after: string | undefined, 
   const wins = 'recentWins:recent_30d_wins,lastWinDate:last_win_date';
   const runs = `lastDate:${lastDateColumn(type)},recentRuns:${recentRuns}`;
   const columns = `id,name,${runs},${wins},statsUpdatedAtMs:stats_updated_at`;
-  const pages: Entity[][] = [];
+  const pages: Entities[] = [];
   const seen = new Set<string>();
   for (let from = after; from === undefined || from !== last; ) {
     const { data: page } = await ask(type, entityRows, (client) => {
@@ -148,7 +148,7 @@ async function readRange(ask: Ask, type: EntityType, after: string | undefined, 
     const unseen = page.filter(({ id }) => !seen.has(id) && seen.add(id));
     from = unseen.at(-1)?.id;
     if (from === undefined) break;
-    pages.push(unseen);
+    pages.push(new Entities(unseen));
   }
   return pages;
 }
@@ -261,9 +261,9 @@ async function writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[]):
   return { written: rows.length - missing.length - Object.keys(refused).length, gone, unreached, refused };
 }
 
-/** Whether a single row's update was refused, and not all. Class 42 is also what a trigger itself lacks. */
+/** Whether a single row's update was refused, and not all. Class 42 is also what a trigger lacks, or a policy says. */
 function isOfRow({ kind, code, message }: DatabaseFault, { table }: EntityType): boolean {
-  const isOfTable = new RegExp(`\\b${table}\\b`).test(message);
+  const isOfTable = new RegExp(`\\b${table}\\b`).test(message) && !message.startsWith('new row violates');
   return kind === 'row-refused' || kind === 'other' || (code.startsWith('42') && !isOfTable);
 }
 

@@ -35,12 +35,78 @@ export interface Entity {
   statsUpdatedAtMs: number | null;
 }
 
+/** So many make a text of some 60 kB. */
+const packSize = 1000;
+
+/** Entities in order, in a third of the memory that they take as objects: a table may have half a million of them. */
+export class Entities implements Iterable<Entity> {
+  private packs: Buffer[] = [];
+  private unpacked: Entity[] = [];
+  length = 0;
+
+  constructor(entities: Iterable<Entity> = []) {
+    for (const entity of entities) this.add(entity);
+  }
+
+  add(entity: Entity): void {
+    this.length += 1;
+    if (this.unpacked.push(entity) === packSize) this.pack();
+  }
+
+  /** These and then the others. */
+  followedBy(others: Entities): Entities {
+    const both = new Entities();
+    both.length = this.length + others.length;
+    for (const each of [this, others]) {
+      each.pack();
+      both.packs.push(...each.packs);
+    }
+    return both;
+  }
+
+  only(test: (entity: Entity) => boolean): Entities {
+    const some = new Entities();
+    for (const entity of this) if (test(entity)) some.add(entity);
+    return some;
+  }
+
+  first(count: number): Entities {
+    const some = new Entities();
+    for (const entity of this) {
+      if (some.length === count) break;
+      some.add(entity);
+    }
+    return some;
+  }
+
+  *[Symbol.iterator](): Generator<Entity> {
+    for (const pack of this.packs) yield* (JSON.parse(pack.toString()) as Fields[]).map(withNames);
+    yield* this.unpacked;
+  }
+
+  private pack(): void {
+    // As UTF-8: of a text with a single letter beyond Latin-1 each letter would take two bytes.
+    this.packs.push(Buffer.from(JSON.stringify(this.unpacked.map(withoutNames))));
+    this.unpacked = [];
+  }
+}
+
+type Fields = ReturnType<typeof withoutNames>;
+
+function withoutNames({ id, name, lastDate, recentRuns, recentWins, lastWinDate, statsUpdatedAtMs }: Entity) {
+  return [id, name, lastDate, recentRuns, recentWins, lastWinDate, statsUpdatedAtMs] as const;
+}
+
+function withNames([id, name, lastDate, recentRuns, recentWins, lastWinDate, statsUpdatedAtMs]: Fields): Entity {
+  return { id, name, lastDate, recentRuns, recentWins, lastWinDate, statsUpdatedAtMs };
+}
+
 /** The entities of one type that a run takes, the most recently active first. */
 export interface Selection {
   type: EntityType;
-  entities: readonly Entity[];
+  entities: Entities;
   /** How many of the type the run's options leave out. */
   skipped: number;
   /** All of the type, taken or not, whose stored last date lies in the window. */
-  recentlyActive: readonly { id: string; lastDate: string }[];
+  recentlyActive: Entities;
 }

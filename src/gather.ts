@@ -1,4 +1,4 @@
-import type { Entity, EntityType, Selection } from './entity-types.js';
+import { Entities, type Entity, type EntityType, type Selection } from './entity-types.js';
 import { type ExitCode, exitCodes, FatalError, ResultsError } from './errors.js';
 import type { Outcome, Tell } from './events.js';
 import { formatCount } from './format.js';
@@ -75,7 +75,7 @@ function outcomesOf({ type, entities }: Selection, evidence: Evidence): Iterable
   const { tallies, window } = evidence;
   const lacksRaces = ({ id, lastDate }: Entity) =>
     lastDate !== null && isWithin(window, lastDate) && tallies.lastDate(type, id) === null;
-  const gone = goneByTwoReadings(type, entities.filter(lacksRaces), evidence);
+  const gone = goneByTwoReadings(type, [...entities.only(lacksRaces)], evidence);
   function* outcomes(): Generator<Outcome> {
     for (const entity of entities) {
       if (lacksRaces(entity) && !gone.has(entity.id)) yield { type, entity, failure: vanished(entity) };
@@ -260,13 +260,13 @@ function* changedOutcomes(
     const isTold = 'failure' in outcome && (outcome.entity.statsUpdatedAtMs ?? 0) < fromMs;
     if (!isTold) yield outcome;
   }
-  const taken = new Set(entities.map(({ id }) => id));
-  const changed: Entity[] = [];
+  const taken = new Set(Array.from(entities, ({ id }) => id));
+  const changed = new Entities();
   for (const id of touched.ids(type)) {
     const [then, now] = [before, evidence.tallies].map((tallies) => JSON.stringify(tallies.row(type, id)));
     if (taken.has(id) || then === now) continue;
     const stored = { lastDate: before.lastDate(type, id), recentRuns: 0, recentWins: 0, lastWinDate: null };
-    changed.push({ id, name: '', ...stored, statsUpdatedAtMs: null });
+    changed.add({ id, name: '', ...stored, statsUpdatedAtMs: null });
   }
   yield* outcomesOf({ ...strays, entities: changed }, evidence);
 }

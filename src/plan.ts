@@ -1,5 +1,5 @@
 import type { Database } from './database.js';
-import type { Entity, EntityType, Selection } from './entity-types.js';
+import { Entities, type Entity, type EntityType, type Selection } from './entity-types.js';
 import type { Events, Strategy } from './events.js';
 import { type FoundCheckpoint, findCheckpoint } from './files/checkpoint.js';
 import { lastFailures, lastSweep } from './files/report.js';
@@ -41,23 +41,29 @@ export async function chooseCandidates(
   startedAt: Date,
 ): Promise<Selection> {
   const freshMs = skipExisting ? Number.POSITIVE_INFINITY : (staleAfter?.ms ?? Number.NEGATIVE_INFINITY);
-  const entities: Entity[] = [];
-  const recentlyActive: { id: string; lastDate: string }[] = [];
+  const dated: Entity[] = [];
+  const undated = new Entities();
+  const again: Entity[] = [];
+  const recentlyActive = new Entities();
   let skipped = 0;
   for await (const page of pages) {
     for (const entity of page) {
       const { id, lastDate, statsUpdatedAtMs } = entity;
-      if (lastDate !== null && isWithin(window, lastDate)) recentlyActive.push({ id, lastDate });
+      if (lastDate !== null && isWithin(window, lastDate)) recentlyActive.add(entity);
       const isFresh = statsUpdatedAtMs !== null && statsUpdatedAtMs >= startedAt.getTime() - freshMs;
       if (isFresh) skipped += 1;
-      else entities.push(entity);
+      else if (last.has(id)) again.push(entity);
+      else if (lastDate !== null) dated.push(entity);
+      else undated.add(entity);
     }
   }
-  // The latest first, those without a date last; the sort is stable, so that those of a date stay in the order of ids.
-  entities.sort((a, b) => compare(b.lastDate ?? '', a.lastDate ?? ''));
-  const isLast = ({ id }: Entity) => last.has(id);
-  const inOrder = last.size === 0 ? entities : [...entities.filter((one) => !isLast(one)), ...entities.filter(isLast)];
-  return { type, entities: inOrder, skipped, recentlyActive };
+  const entities = latestFirst(dated).followedBy(undated).followedBy(latestFirst(again));
+  return { type, entities, skipped, recentlyActive };
+}
+
+/** Those without a date last; the sort is stable, so that those of a date stay in the order of ids. */
+function latestFirst(entities: Entity[]): Entities {
+  return new Entities(entities.sort((a, b) => compare(b.lastDate ?? '', a.lastDate ?? '')));
 }
 
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
@@ -76,12 +82,12 @@ export function takeCandidates(
   limit?: number,
 ): Taken[] {
   return candidates.map(({ checkpoint, ...all }) => {
-    const left = all.entities.filter(({ id }) => !checkpoint?.ids.has(id));
+    const left = checkpoint ? all.entities.only(({ id }) => !checkpoint.ids.has(id)) : all.entities;
     const isOfToday = checkpoint?.day === today;
     const resumed = isOfToday || (strategy === 'walk' && left.length > 0) ? checkpoint : undefined;
     const entities = resumed ? left : all.entities;
     const skipped = all.skipped + all.entities.length - entities.length;
-    return { ...all, entities: entities.slice(0, limit), skipped, resumed };
+    return { ...all, entities: limit === undefined ? entities : entities.first(limit), skipped, resumed };
   });
 }
 
@@ -192,7 +198,7 @@ export async function planned(counting: Promise<number>, choosing: Promise<reado
   const rows = isAll ? await counting : 0;
   if (rows > sweepRequests) return planRun(options, undefined, rows, sweepRequests);
   const walkable = takeCandidates(await choosing, 'walk', todayOf(startedAt), options.limit);
-  const walkRequests = sum(walkable.map(({ entities }) => sum(entities.map(pagesOf))));
+  const walkRequests = sum(walkable.map(({ entities }) => sum(Array.from(entities, pagesOf))));
   const selected = countOf(walkable);
   if (selected > 0) return planRun(options, selected, walkRequests, sweepRequests);
   take(await choosing, 'walk', parts);

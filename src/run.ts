@@ -1,6 +1,6 @@
 import { inBatches, mapConcurrently } from './concurrently.js';
 import type { Database } from './database.js';
-import type { EntityType, Selection } from './entity-types.js';
+import { Entities, type EntityType, type Selection } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Batch, Failure, Outcome, Strategy, Tell, Written } from './events.js';
 import { type Checkpoint, clearCheckpoints, openCheckpoint } from './files/checkpoint.js';
@@ -158,7 +158,7 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
     options.entities.map(async (type): Promise<Selection> => {
       // A table that is empty or hidden holds none of the rows that are to be passed over.
       const [entities] = await Promise.all([database.strays(type, writtenFrom, writtenTo), database.checkTable(type)]);
-      return { type, entities, skipped: 0, recentlyActive: [] };
+      return { type, entities, skipped: 0, recentlyActive: new Entities() };
     }),
   );
   // Whoever waits for it hears of it.

@@ -34,13 +34,18 @@ export async function* walk(selections: readonly Selection[], options: GatherOpt
  * refused once and not by every request in flight; of the others, an error of one stops all, and `stop` ends them.
  */
 export async function* askEach<Item, Answer>(
-  [first, ...rest]: readonly Item[],
+  items: Iterable<Item>,
   concurrency: number,
   stop: AbortController,
   ask: (item: Item) => Promise<Answer>,
 ): AsyncGenerator<Answer> {
-  if (first !== undefined) yield await ask(first);
-  yield* mapConcurrently(rest, concurrency, async (item) => {
+  let first: Promise<Answer> | undefined;
+  yield* mapConcurrently(items, concurrency, async (item) => {
+    if (first === undefined) {
+      first = ask(item);
+      return await first;
+    }
+    await first;
     try {
       stop.signal.throwIfAborted();
       return await ask(item);

@@ -177,11 +177,11 @@ function lostDates({ type, recentlyActive }: Selection, { tallies, remembered }:
     for (const { [type.runnerIdField]: id } of runners) seen.add(id);
   }
   const isUnknown = (id: string, lastDate: string) => lastDate > asOf || (lastDate === asOf && !seen.has(id));
-  const lost = recentlyActive.filter(
-    ({ id, lastDate }) => (tallies.lastDate(type, id) ?? '') < lastDate && isUnknown(id, lastDate),
+  const lost = recentlyActive.only(
+    ({ id, lastDate }) => lastDate !== null && (tallies.lastDate(type, id) ?? '') < lastDate && isUnknown(id, lastDate),
   );
   if (lost.length < few || lost.length <= recentlyActive.length * 0.05) return [];
-  const days = lost.map(({ lastDate }) => lastDate).sort();
+  const days = Array.from(lost, ({ lastDate }) => lastDate ?? '').sort();
   const of = `${formatCount(lost.length)} of ${formatCount(recentlyActive.length)} ${type.name}`;
   const what = `${of} have no race any more, or only older ones, by the dates that the database has of them`;
   return [{ what: `${what} (${days[0]} to ${days.at(-1)})`, days, readings: 1 }];

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { daysBefore, makeSeason, type Season, type SeasonRace, type SeasonRunner } from '../demo/season.js';
 import { type ApiCall, type SimulatedRacingApi, startSimulatedRacingApi } from '../demo/simulator.js';
-import { type EntityType, entityTypes, type Selection } from '../src/entity-types.js';
+import { Entities, type EntityType, entityTypes, type Selection } from '../src/entity-types.js';
 import { exitCodes } from '../src/errors.js';
 import { type GatherOptions, sweep } from '../src/gather.js';
 import { addDays, type StatisticsRow, statisticsWindow } from '../src/statistics.js';
@@ -35,10 +35,9 @@ const series = <Item>(count: number, make: (index: number) => Item) =>
 /** A selection of the type; all of them and `others` more were active on `lastDate`. */
 function select(type: EntityType, ids: string[], lastDate: string | null = null, others: string[] = []): Selection {
   const stored = { lastDate, recentRuns: 0, recentWins: 0, lastWinDate: null, statsUpdatedAtMs: null };
-  const entities = ids.map((id) => ({ id, name: id, ...stored }));
+  const named = (some: string[]) => new Entities(some.map((id) => ({ id, name: id, ...stored })));
   const isRecent = lastDate !== null && lastDate >= statisticsWindow(today).start;
-  const recentlyActive = isRecent ? [...ids, ...others].map((id) => ({ id, lastDate })) : [];
-  return { type, entities, skipped: 0, recentlyActive };
+  return { type, entities: named(ids), skipped: 0, recentlyActive: named(isRecent ? [...ids, ...others] : []) };
 }
 
 /** Gathers from the API; returns the row of each entity by its id, or why there is none. Throws what ends a run. */
@@ -102,7 +101,7 @@ describe('the pages of a walked entity', () => {
 describe('results that change between pages', () => {
   const season = makeSeason({ today, jockeys: 20, trainers: 12, owners: 30, races: 90 });
   const busyId = season.jockeys[0]?.id ?? '';
-  const idsOf = (entities: readonly { id: string }[]) => entities.map(({ id }) => id);
+  const idsOf = (entities: Iterable<{ id: string }>) => Array.from(entities, ({ id }) => id);
   const selections = entityTypes.map((type) => select(type, idsOf(season[type.name])));
   const naiveRowsOf = (selected: readonly Selection[]) =>
     new Map(selected.flatMap(({ type, entities }) => [...naiveRows(api.races, type, idsOf(entities))]));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { instantMs } from '../src/database.js';
-import type { Entity } from '../src/entity-types.js';
+import { Entities, type Entity } from '../src/entity-types.js';
 import type { Strategy } from '../src/events.js';
 import { chooseCandidates, planRun, takeCandidates } from '../src/plan.js';
 import { statisticsWindow } from '../src/statistics.js';
@@ -66,12 +66,12 @@ describe('the selection', () => {
     const [taken] = takeCandidates([{ ...(await choose(rules)), checkpoint }], strategy, '2026-07-01', rules.limit);
     return taken ?? expect.fail('of the one type');
   }
-  const numbers = (entities: readonly Entity[]) => entities.map(({ id }) => Number(id.slice(4)));
+  const numbers = (entities: Iterable<Entity>) => Array.from(entities, ({ id }) => Number(id.slice(4)));
 
   it('has the most recently active first, those of one date by id, those without a date last', async () => {
     const { entities, skipped } = await select();
     expect(numbers(entities)).toEqual([4, 2, 5, 7, 3, 1, 6]);
-    expect(entities[0]).toEqual(row('jky_4', '2026-07-01'));
+    expect([...entities][0]).toEqual(row('jky_4', '2026-07-01'));
     expect(skipped).toBe(0);
   });
 
@@ -91,7 +91,7 @@ describe('the selection', () => {
 
   it('knows all that were active in the window, selected or not', async () => {
     const { recentlyActive } = await select({ skipExisting: true, limit: 1 }, ['jky_7']);
-    expect(recentlyActive.map(({ id }) => id)).toEqual(['jky_2', 'jky_3', 'jky_4', 'jky_5', 'jky_7']);
+    expect(numbers(recentlyActive)).toEqual([2, 3, 4, 5, 7]);
   });
 
   it('has those at the end that have failed before', async () => {
@@ -120,5 +120,41 @@ describe('the selection', () => {
   ])('of a checkpoint of %s that covers everything is %i entities', async (day, count) => {
     const all = rows.flat().map(({ id }) => id);
     expect((await select({}, all, 'walk', day)).entities).toHaveLength(count);
+  });
+});
+
+describe('many entities', () => {
+  const one = (index: number): Entity => ({
+    id: `own_${index}`,
+    name: ['Plain', 'Nuñez', 'Şahin', '\u2028 "quoted"\n', '\ud83d'][index % 5] ?? '',
+    lastDate: index % 3 === 0 ? null : '2026-06-30',
+    recentRuns: index,
+    recentWins: index % 2,
+    lastWinDate: index % 7 === 0 ? '2026-01-01' : null,
+    statsUpdatedAtMs: index % 4 === 0 ? null : 1_780_000_000_000.5 + index,
+  });
+  const series = (count: number, from = 0) => Array.from({ length: count }, (_, index) => one(from + index));
+
+  it.each([0, 1, 999, 1000, 1001, 2500])('come as they were: %i of them', (count) => {
+    const entities = new Entities(series(count));
+    expect(entities).toHaveLength(count);
+    for (let time = 0; time < 2; time += 1) expect([...entities]).toEqual(series(count));
+    expect([...entities.first(1000)]).toEqual(series(Math.min(count, 1000)));
+    const even = ({ recentRuns }: Entity) => recentRuns % 2 === 0;
+    expect([...entities.only(even)]).toEqual(series(count).filter(even));
+  });
+
+  it.each([
+    [0, 0],
+    [3, 0],
+    [1001, 2000],
+    [1000, 1],
+  ])('come one after the other: %i and then %i', (count, more) => {
+    const [first, then] = [new Entities(series(count)), new Entities(series(more, count))];
+    const all = first.followedBy(then);
+    all.add(one(count + more));
+    expect(all).toHaveLength(count + more + 1);
+    expect([...all]).toEqual(series(count + more + 1));
+    expect([...first, ...then]).toEqual(series(count + more));
   });
 });

@@ -91,17 +91,19 @@ export function openCheckpoint(
   today: string,
 ) {
   const path = checkpointPath(directory, type);
-  const ids = new Set(leftOut?.ids);
+  // As the texts that they have in the file: the whole one would be made anew every second.
+  const ids = leftOut ? [idsText(leftOut.ids)] : [];
+  let count = leftOut?.ids.size ?? 0;
   const aside = leftOut ? undefined : keepEarlierAside(path, readCheckpoint(directory, type));
   const day = leftOut?.day ?? today;
   let savedAtMs = performance.now();
   let isSaved = true;
   const save = () => {
     const timestamp = new Date().toISOString();
-    const checkpoint = { entity_type: type.name, processed_ids: [...ids], count: ids.size, timestamp };
     // A run goes on after midnight.
     const rows_from = timestamp.startsWith(day) ? undefined : day;
-    writeWholeFile(path, `${JSON.stringify({ ...checkpoint, rows_from })}\n`);
+    const head = `{"entity_type":"${type.name}","processed_ids":[`;
+    writeWholeFile(path, [head, ...ids, `],${JSON.stringify({ count, timestamp, rows_from }).slice(1)}\n`]);
     savedAtMs = performance.now();
     isSaved = true;
   };
@@ -110,17 +112,20 @@ export function openCheckpoint(
     /** Takes ids, only those whose rows have been written, and saves them unless it did less than so long ago. */
     add: (more: readonly string[], intervalMs: number) => {
       if (more.length === 0) return;
-      for (const id of more) ids.add(id);
+      ids.push((count > 0 ? ',' : '') + idsText(more));
+      count += more.length;
       isSaved = false;
       if (performance.now() - savedAtMs >= intervalMs) save();
     },
     /** Saves what is not saved yet, or puts the earlier one back if nothing was added. */
     close: () => {
       if (!isSaved) save();
-      else if (aside && ids.size === 0) move(aside.path, path);
+      else if (aside && count === 0) move(aside.path, path);
     },
   };
 }
+
+const idsText = (ids: Iterable<string>) => JSON.stringify([...ids]).slice(1, -1);
 
 /** Where the file of an earlier run is kept, and that for people; undefined if there is none that is worth it. */
 function keepEarlierAside(path: string, found: ReturnType<typeof readCheckpoint>) {

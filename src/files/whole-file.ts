@@ -1,5 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { errorCode, exitCodes, FatalError } from '../errors.js';
 
@@ -8,9 +20,16 @@ import { errorCode, exitCodes, FatalError } from '../errors.js';
  * that may replace the same file each need a draft of their own.
  * @throws FatalError (files unusable)
  */
-export function writeWholeFile(path: string, content: string | Uint8Array, draft = `${path}.tmp`): void {
+export function writeWholeFile(path: string, content: string | Uint8Array | string[], draft = `${path}.tmp`): void {
   try {
-    writeFileSync(draft, content, { flush: true });
+    const pieces = Array.isArray(content) ? content : [content];
+    const file = openSync(draft, 'w');
+    try {
+      for (const piece of pieces) writeFileSync(file, piece);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
     renameSync(draft, path);
   } catch (error) {
     removeQuietly(draft);

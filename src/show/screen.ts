@@ -345,8 +345,8 @@ export function describeSelection({ type, entities, skipped }: Selection): strin
 
 /** The first five entities that a run would process. */
 export function sampleTable({ type, entities }: Selection): string {
-  const rows = entities
-    .slice(0, 5)
-    .map(({ id, name, lastDate }) => [`  ${printable(name)}`, printable(id), lastDate ?? 'no statistics']);
+  const rows = Array.from(entities.first(5), ({ id, name, lastDate }) => {
+    return [`  ${printable(name)}`, printable(id), lastDate ?? 'no statistics'];
+  });
   return `${type.name}, the first ${rows.length}:\n${formatTable(rows)}`;
 }
