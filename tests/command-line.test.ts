@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { entityTypes } from '../src/entity-types.js';
 import { exitCodeMeanings, exitCodes } from '../src/errors.js';
 import { createProgram, parseCommandLine, type Request } from '../src/options.js';
@@ -177,6 +177,24 @@ describe('--help', () => {
   it.each([[['help']], [['help', 'status']]])('is what %j tells too', (args) => {
     expect(parse(...args)).toBeUndefined();
     expect(printed).toContain(`Usage: populate-all-statistics ${args[1] ?? '[options]'}`);
+  });
+
+  it.each([100, 80, 50, 30, 0])('is no wider than a terminal of %i columns, and breaks no word', (columns) => {
+    const { isTTY, columns: before } = process.stdout;
+    onTestFinished(() => void Object.assign(process.stdout, { isTTY, columns: before }));
+    const helpIn = (size: number, ...args: string[]) => {
+      Object.assign(process.stdout, { isTTY: true, columns: size });
+      printed = '';
+      parse(...args, '--help');
+      return printed;
+    };
+    for (const name of [[], ['verify'], ['status']]) {
+      const help = helpIn(columns, ...name);
+      expect(Math.max(...help.split('\n').map((line) => line.length))).toBeLessThanOrEqual(columns || 80);
+      // A URL, which is wider than the narrowest, breaks at its joints.
+      const words = (text: string) => text.replaceAll(/(https:\/\/)\s+/g, '$1').split(/\s+/);
+      expect(words(help)).toEqual(words(helpIn(500, ...name)));
+    }
   });
 
   it('tells every exit code', () => {
