@@ -132,7 +132,7 @@ function statusCommand() {
         .default(duration('26h'), '26h')
         .implies({ check: true }),
     )
-    .addOption(new Option('--json', 'for scripts').default(false).conflicts(['check', 'maxAge']))
+    .addOption(new Option('--json', 'for scripts').default(false).conflicts('check'))
     .addOption(logDirOption());
 }
 
