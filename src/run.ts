@@ -61,7 +61,7 @@ async function populate(parts: RunParts): Promise<void> {
   const remembered = await readSeason(directory, () => {});
   const covers = options.entities.every(({ name }) => remembered?.wholeTypes.includes(name));
   if (remembered && covers && remembered.asOf === todayOf(startedAt)) return await refreshRows(remembered, parts);
-  const line = 'No season of today has all that is to be refreshed, so this is a full run.';
+  const line = 'No sweep of today has all that is to be refreshed, so this is a full run.';
   events.tell({ kind: 'line', line });
   // Only a sweep leaves a season to the next refresh.
   await populateAnew({ ...parts, options: { ...options, strategy: 'sweep' } });

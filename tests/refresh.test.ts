@@ -161,7 +161,7 @@ describeOnEachEngine((engine) => {
     correctLatest();
     const report = await refresh();
     expect(report).toMatchObject({ exit_code: 0, strategy: 'sweep', overall: { total_successful: 30 } });
-    expect(report.lines).toContain('No season of today has all that is to be refreshed, so this is a full run.');
+    expect(report.lines).toContain('No sweep of today has all that is to be refreshed, so this is a full run.');
     await expectNaiveRows(world);
   });
 
