@@ -5,8 +5,11 @@ import { readdir, readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { App, generateApiKey } from '@supabase/lite';
 import { createPgliteConnection, type PgliteConnection } from '@supabase/lite/pglite';
+import { entityTypes } from '../src/entity-types.js';
 import { exitCodes, FatalError } from '../src/errors.js';
 import { createFileLock } from '../src/files/locks.js';
+import { formatTable, wrapped } from '../src/format.js';
+import { columnOf, lastDateColumn } from '../src/statistics.js';
 import { answerWith, listen, stop } from './loopback.js';
 import type { Season } from './season.js';
 
@@ -184,4 +187,25 @@ export async function seedEntities(database: Pick<EmbeddedDatabase, 'query'>, se
     ]);
     await database.query(`analyze ${table}`);
   }
+}
+
+/** The busiest entities of each table that has statistics, for people; what they mean where it is shown. */
+export async function busiestRows(database: Pick<EmbeddedDatabase, 'query'>, columns: number): Promise<string> {
+  const tables: string[] = [];
+  for (const type of entityTypes) {
+    const runs = columnOf(type, 'recent_30d_{runs}');
+    const shown = [lastDateColumn(type), runs, 'recent_30d_wins', 'recent_30d_win_rate'];
+    const rows = await database.query<Record<string, string | number | null>>(
+      `select name, ${shown.join(', ')} from ${type.table} where stats_updated_at is not null
+       order by ${runs} desc, id limit 3`,
+    );
+    const lines = rows.map((row) => Object.values(row).map((value) => String(value ?? '-')));
+    const heading = [type.table, `last ${type.words.run}`, type.words.runs, 'wins', '% won'];
+    if (lines.length > 0) tables.push(formatTable([heading, ...lines], columns));
+  }
+  if (tables.length === 0) return '';
+  const headings = tables.map((table) => table.split('\n')[0]).join('  ');
+  const figures = ['rides', 'runs', 'wins', '% won'].filter((heading) => headings.includes(`  ${heading}`));
+  const meaning = figures.length > 0 ? `; ${figures.join(', ')}: of the last 30 days` : '';
+  return [...tables, wrapped(`The busiest rows of each table${meaning}.`, columns)].join('\n\n');
 }

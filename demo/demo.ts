@@ -2,14 +2,12 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { entityTypes } from '../src/entity-types.js';
 import { exitCodes, FatalError } from '../src/errors.js';
 import { readLockHolder } from '../src/files/locks.js';
-import { formatTable, wrapped } from '../src/format.js';
+import { wrapped } from '../src/format.js';
 import { parseCommandLine, type Request } from '../src/options.js';
 import { columnsOf, complain } from '../src/show/screen.js';
-import { columnOf, lastDateColumn } from '../src/statistics.js';
-import { type EmbeddedDatabase, seedEntities, startEmbeddedDatabase } from './database.js';
+import { busiestRows, seedEntities, startEmbeddedDatabase } from './database.js';
 import { makeSeason } from './season.js';
 import { startSimulatedRacingApi } from './simulator.js';
 
@@ -52,25 +50,6 @@ function runCommand(options: string[], environment: Record<string, string>): Pro
   });
 }
 
-/** The busiest entities of each table that has statistics, so that a person sees them. */
-async function showRows(database: EmbeddedDatabase): Promise<void> {
-  const columns = columnsOf(process.stdout);
-  const tables: string[] = [];
-  for (const type of entityTypes) {
-    const runs = columnOf(type, 'recent_30d_{runs}');
-    const shown = [lastDateColumn(type), runs, 'recent_30d_wins', 'recent_30d_win_rate'];
-    const rows = await database.query<Record<string, string | number | null>>(
-      `select name, ${shown.join(', ')} from ${type.table} where stats_updated_at is not null
-       order by ${runs} desc, id limit 3`,
-    );
-    const lines = rows.map((row) => Object.values(row).map((value) => String(value ?? '-')));
-    const heading = [type.table, `last ${type.words.run}`, type.words.runs, 'wins', '% won'];
-    if (lines.length > 0) tables.push(formatTable([heading, ...lines], columns));
-  }
-  const meaning = 'The busiest rows of each table; runs, wins and % won are of the last 30 days.';
-  if (tables.length > 0) console.log(`\n${[...tables, wrapped(meaning, columns)].join('\n\n')}`);
-}
-
 /** The command with an API and a database to work on. */
 async function runWithServices(given: string[], request: Request): Promise<number> {
   const today = new Date().toISOString().slice(0, 10);
@@ -82,6 +61,7 @@ populate-all-statistics ${given.join(' ')}   (in ${shownFolder})
 `;
   const output = json ? process.stderr : process.stdout;
   output.write(`${wrapped(intro, columnsOf(output))}\n`);
+  if (!existsSync(`${folder}database`)) output.write('Filling the database first ...\n\n');
   const season = makeSeason({ today });
   const database = await startEmbeddedDatabase({ dataDir: `${folder}database` });
   await seedEntities(database, season);
@@ -94,7 +74,10 @@ populate-all-statistics ${given.join(' ')}   (in ${shownFolder})
       SUPABASE_URL: database.url,
       SUPABASE_SERVICE_KEY: database.serviceKey,
     });
-    if (request.command === 'populate' && !json && !request.options.quiet) await showRows(database);
+    if (request.command === 'populate' && !json && !request.options.quiet) {
+      const rows = await busiestRows(database, columnsOf(output));
+      if (rows !== '') console.log(`\n${rows}`);
+    }
     return exitCode;
   } finally {
     await api.close();

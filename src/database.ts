@@ -58,7 +58,7 @@ export function createDatabase(options: DataApiOptions) {
     checkTable: (type: EntityType) => checkTable(ask, type, options.serviceKey),
     entities: (type: EntityType) => entities(ask, type),
     strays: (type: EntityType, from: string, to: string) => strays(ask, type, from, to),
-    visibleIds: (type: EntityType, ids: string[]) => visibleIds(ask, type, ids),
+    stored: (type: EntityType, ids: string[]) => stored(ask, type, ids),
     storedStatistics: (type: EntityType, id: string) => storedStatistics(ask, type, id),
     ...statisticsWriter(ask, options),
   };
@@ -132,15 +132,11 @@ const isNoTest = ({ id }: Entity) => !id.startsWith('**TEST**');
 
 /** The rows that pass a filter, after the id `after` and up to `last`; each page begins after the one before. */
 async function readRange(ask: Ask, type: EntityType, after: string | undefined, last: string | undefined, filter = '') {
-  const recentRuns = columnOf(type, 'recent_30d_{runs}');
-  const wins = 'recentWins:recent_30d_wins,lastWinDate:last_win_date';
-  const runs = `lastDate:${lastDateColumn(type)},recentRuns:${recentRuns}`;
-  const columns = `id,name,${runs},${wins},statsUpdatedAtMs:stats_updated_at`;
   const pages: Entities[] = [];
   const seen = new Set<string>();
   for (let from = after; from === undefined || from !== last; ) {
     const { data: page } = await ask(type, entityRows, (client) => {
-      let query = client.from(type.table).select(columns).order('id').limit(pageRows);
+      let query = client.from(type.table).select(entityColumns(type)).order('id').limit(pageRows);
       if (filter !== '') query = query.or(filter);
       if (from !== undefined) query = query.gt('id', from);
       return last === undefined ? query : query.lte('id', last);
@@ -151,6 +147,14 @@ async function readRange(ask: Ask, type: EntityType, after: string | undefined, 
     pages.push(new Entities(unseen));
   }
   return pages;
+}
+
+/** What an Entity holds, by its names. */
+function entityColumns(type: EntityType): string {
+  const recentRuns = columnOf(type, 'recent_30d_{runs}');
+  const wins = 'recentWins:recent_30d_wins,lastWinDate:last_win_date';
+  const runs = `lastDate:${lastDateColumn(type)},recentRuns:${recentRuns}`;
+  return `id,name,${runs},${wins},statsUpdatedAtMs:stats_updated_at`;
 }
 
 /** An entity's stored statistics, with stats_updated_at; undefined if its row is gone. */
@@ -256,7 +260,7 @@ async function writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[]):
     }
   });
   for await (const _ of writes);
-  const unreached = await visibleIds(ask, type, missing);
+  const unreached = (await stored(ask, type, missing)).map(({ id }) => id);
   const gone = missing.filter((id) => !unreached.includes(id));
   return { written: rows.length - missing.length - Object.keys(refused).length, gone, unreached, refused };
 }
@@ -267,17 +271,17 @@ function isOfRow({ kind, code, message }: DatabaseFault, { table }: EntityType):
   return kind === 'row-refused' || kind === 'other' || (code.startsWith('42') && !isOfTable);
 }
 
-/** Those of the ids that the table shows. */
-async function visibleIds(ask: Ask, type: EntityType, ids: string[]): Promise<string[]> {
-  const visible: string[] = [];
+/** Those of the ids that the table shows, as they are there. */
+async function stored(ask: Ask, type: EntityType, ids: string[]): Promise<Entity[]> {
+  const found: Entity[] = [];
   for (let from = 0; from < ids.length; from += idsInUrl) {
     const some = ids.slice(from, from + idsInUrl).map(quoted);
-    const { data } = await ask(type, idRows, (client) =>
-      client.from(type.table).select('id').filter('id', 'in', `(${some})`),
+    const { data } = await ask(type, entityRows, (client) =>
+      client.from(type.table).select(entityColumns(type)).filter('id', 'in', `(${some})`),
     );
-    visible.push(...data.map(({ id }) => id));
+    found.push(...data);
   }
-  return visible;
+  return found;
 }
 
 /** As PostgREST reads a value of a list that holds commas, parentheses or quotes. */

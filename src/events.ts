@@ -35,6 +35,8 @@ export interface Phase {
 export type RunEvent =
   /** A line for people. */
   | { kind: 'line'; line: string }
+  /** Rows of cells for people, which a narrow terminal cuts. */
+  | { kind: 'table'; title: string; rows: string[][] }
   /** A request to the API has started. */
   | { kind: 'request' }
   /** A request was answered, in so many seconds. */

@@ -38,7 +38,7 @@ export function firstSentence(message: string): string {
   return message.trim().split(/\.(?=\s|$)|[\r\n]/)[0] ?? '';
 }
 
-/** Lines of at most so many columns, broken between words; a longer word, such as a path, at its own joints. */
+/** Lines of at most so many columns, broken between words; a longer word, such as a path or URL, at its joints. */
 export function wrapped(text: string, columns: number): string {
   return text
     .split('\n')
@@ -52,7 +52,7 @@ function wrappedLine(line: string, columns: number): string {
   // 1m 08s is one word, and so is 5 h.
   for (const word of line.trim().split(/ +(?!\d\d[smh]\b|(?:min|h|d) ago\b)/)) {
     const isLong = (part: string) => indent.length + part.length > columns;
-    const parts = isLong(word) ? word.split(/(?<=\/)/) : [word];
+    const parts = isLong(word) ? word.split(/(?<=[/?&])/) : [word];
     const pieces = parts.flatMap((part) => (isLong(part) ? part.split(/(?<=[_-])/) : [part]));
     for (const [index, piece] of pieces.entries()) {
       const last = lines.at(-1) ?? '';

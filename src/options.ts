@@ -1,33 +1,64 @@
-import { Command, Option } from '@commander-js/extra-typings';
-import { CommanderError, Help, InvalidArgumentError } from 'commander';
+import { Command, Help, Option } from '@commander-js/extra-typings';
+import { CommanderError, InvalidArgumentError } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
 import { type EntityType, type EntityTypeName, entityTypes } from './entity-types.js';
 import { exitCodeMeanings, exitCodes, FatalError } from './errors.js';
+import { wrapped } from './format.js';
 
-const examples = `
-Examples:
-  populate-all-statistics --all                        everything, in some 70 seconds
-  populate-all-statistics --entities jockeys --limit 10
-  populate-all-statistics --all --dry-run              what would be done; asks the API nothing
-  populate-all-statistics --all --resume               go on after an interruption
-  populate-all-statistics --all --refresh -q           for cron, as often as every five minutes
-  populate-all-statistics verify --sample 50           compare stored rows with the API
-  populate-all-statistics status --check               for a monitor: exit code 0 or 12
+/** What a person might type, and for what. */
+const examples: [term: string, description: string][] = [
+  ['populate-all-statistics --all', 'everything, in some 70 seconds'],
+  ['populate-all-statistics --entities jockeys --limit 10', ''],
+  ['populate-all-statistics --all --dry-run', 'shows what would be done'],
+  ['populate-all-statistics --all --resume', 'goes on after an interruption'],
+  ['populate-all-statistics --all --refresh -q', 'for cron, every five minutes'],
+  ['populate-all-statistics verify --sample 50', 'compares stored rows with the API'],
+  ['populate-all-statistics status --check', 'for a monitor: exit code 0 or 12'],
+];
 
-Environment, .env.local or .env (the first one that has it):
-  RACING_API_USERNAME, RACING_API_PASSWORD   the account at theracingapi.com
-  SUPABASE_URL, SUPABASE_SERVICE_KEY         the project and its secret key
-  RACING_API_BASE_URL                        optional: another one than
-                                             https://api.theracingapi.com/v1
-  NOTIFY_EMAIL_TO, SMTP_URL                  optional: mail at the end of a run,
-  NOTIFY_WEBHOOK_URL                         a line to a chat,
-  NOTIFY_ON                                  both on failure (default) or always
-  HEARTBEAT_URL                              optional: a cron monitor
+const variables: [term: string, description: string][] = [
+  ['RACING_API_USERNAME, RACING_API_PASSWORD', 'the account at theracingapi.com'],
+  ['SUPABASE_URL, SUPABASE_SERVICE_KEY', 'the project and its secret key'],
+  ['RACING_API_BASE_URL', 'optional: another one than https://api.theracingapi.com/v1'],
+  ['NOTIFY_EMAIL_TO, SMTP_URL', 'optional: mail at the end of a run,'],
+  ['NOTIFY_WEBHOOK_URL', 'a line to a chat,'],
+  ['NOTIFY_ON', 'both on failure (default) or always'],
+  ['HEARTBEAT_URL', 'optional: a cron monitor'],
+];
 
-Exit codes:
-${Object.entries(exitCodeMeanings)
-  .map(([code, meaning]) => `${code.padStart(5)}  ${meaning}`)
-  .join('\n')}`;
+/** What follows the options in --help. */
+function moreHelp(): string {
+  const codes = Object.entries(exitCodeMeanings).map(([code, meaning]): [string, string] => [
+    code.padStart(3),
+    meaning,
+  ]);
+  return Object.entries({
+    'Examples:': examples,
+    'Environment, .env.local or .env (the first one that has it):': variables,
+    'Exit codes:': codes,
+  })
+    .map(([heading, items]) => {
+      const termWidth = Math.max(...items.map(([term, description]) => (description ? term.length : 0)));
+      const lines = items.map(([term, description]) => helpItem(term, termWidth, description));
+      return `\n${wrapped(heading, helpColumns())}\n${lines.join('\n')}`;
+    })
+    .join('\n');
+}
+
+/** Fewer columns are too few for a description. */
+const leastDescription = 20;
+
+/** A term and its description beside it; below it where the terminal is too narrow. */
+function helpItem(term: string, termWidth: number, description: string): string {
+  const left = 2 + termWidth + 2;
+  const isBeside = helpColumns() - left >= leastDescription && term.length <= termWidth;
+  const indent = ' '.repeat(isBeside ? left : 6);
+  const told = description && wrapped(indent + description, helpColumns());
+  if (isBeside) return `  ${term.padEnd(termWidth)}  ${told.slice(left)}`.trimEnd();
+  return [wrapped(`  ${term}`, helpColumns()), told].filter(Boolean).join('\n');
+}
+
+const helpColumns = () => (process.stdout.isTTY && process.stdout.columns) || 80;
 
 const allOption = () => new Option('--all', 'all three types').default(false).implies({ entities: entityTypes });
 const entitiesOption = (standard: readonly EntityType[], standardName: string) =>
@@ -74,7 +105,7 @@ function populateCommand() {
     .option('--html', 'write the report as a web page too', false)
     .addOption(logDirOption())
     .version(packageJson.version)
-    .addHelpText('after', examples);
+    .addHelpText('after', moreHelp);
 }
 
 function verifyCommand() {
@@ -101,7 +132,7 @@ function statusCommand() {
         .default(duration('26h'), '26h')
         .implies({ check: true }),
     )
-    .addOption(new Option('--json', 'for scripts').default(false).conflicts(['check', 'maxAge']))
+    .addOption(new Option('--json', 'for scripts').default(false).conflicts('check'))
     .addOption(logDirOption());
 }
 
@@ -149,13 +180,16 @@ export function createProgram(onRequest: (request: Request) => void) {
   // That a flag is off unless it is given goes without saying.
   const optionDescription: Help['optionDescription'] = (option) =>
     option.isBoolean() ? option.description : new Help().optionDescription(option);
+  const usageIndent = ' '.repeat('Usage: '.length);
+  const commandUsage: Help['commandUsage'] = (command) =>
+    wrapped(usageIndent + new Help().commandUsage(command), helpColumns()).trimStart();
   for (const command of [program, verify, status]) {
     command
       .allowExcessArguments()
       .exitOverride()
-      .configureHelp({ optionDescription })
+      .configureHelp({ optionDescription, commandUsage, formatItem: helpItem, minWidthToWrap: 1 })
       // Who asks for the request tells what is wrong with it.
-      .configureOutput({ writeErr: () => {} });
+      .configureOutput({ writeErr: () => {}, getOutHelpWidth: helpColumns });
   }
   return program;
 }

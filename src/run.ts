@@ -1,9 +1,8 @@
 import { inBatches, mapConcurrently } from './concurrently.js';
-import type { Database } from './database.js';
-import { Entities, type EntityType, type Selection } from './entity-types.js';
+import { Entities, type Entity, type EntityType, type Selection } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Batch, Failure, Outcome, Strategy, Tell, Written } from './events.js';
-import { type Checkpoint, clearCheckpoints, openCheckpoint } from './files/checkpoint.js';
+import { type Checkpoint, clearCheckpoints, describeAside, openCheckpoint } from './files/checkpoint.js';
 import { lockTypes } from './files/locks.js';
 import { type EndedRun, saveReport, startReport } from './files/report.js';
 import { makeFolder } from './files/whole-file.js';
@@ -58,10 +57,11 @@ async function populate(parts: RunParts): Promise<void> {
   const { options, directory, startedAt, events } = parts;
   if (options.clearCheckpoints && !options.dryRun) clearCheckpoints(directory, options.entities);
   if (!options.refresh) return await populateAnew(parts);
-  const remembered = await readSeason(directory, events.tell);
+  // Why there is none the full run tells.
+  const remembered = await readSeason(directory, () => {});
   const covers = options.entities.every(({ name }) => remembered?.wholeTypes.includes(name));
   if (remembered && covers && remembered.asOf === todayOf(startedAt)) return await refreshRows(remembered, parts);
-  const line = 'No season of today has all that is to be refreshed, so this is a full run.';
+  const line = 'No sweep of today has all that is to be refreshed, so this is a full run.';
   events.tell({ kind: 'line', line });
   // Only a sweep leaves a season to the next refresh.
   await populateAnew({ ...parts, options: { ...options, strategy: 'sweep' } });
@@ -142,7 +142,7 @@ function openCheckpoints(selections: readonly Taken[], { directory, events, star
     checkpoints.set(type, openCheckpoint(directory, type, resumed, todayOf(startedAt)));
   }
   const aside = [...checkpoints.values()].flatMap((one) => one.aside ?? []);
-  if (aside.length > 0) events.tell({ kind: 'line', line: `Checkpoints kept aside: ${aside.join(', ')}.` });
+  for (const line of describeAside(directory, aside)) events.tell({ kind: 'line', line });
   return checkpoints;
 }
 
@@ -164,7 +164,7 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
   // Whoever waits for it hears of it.
   straying.catch(() => {});
   const { season, outcomes } = await refresh(straying, remembered, options.entities, gatherOptionsOf(parts));
-  const known = await heldOnly(outcomes, database);
+  const known = await withStored(outcomes, parts);
   for (const type of options.entities) {
     tell({ kind: 'selected', type, total: known.filter((one) => one.type === type).length, skipped: 0 });
   }
@@ -182,14 +182,16 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
   saveSeason(directory, await packSeason({ ...remembered, season, writtenTo: last }));
 }
 
-/** Without the failures of entities that the database does not hold. */
-async function heldOnly(outcomes: readonly Outcome[], database: Database): Promise<Outcome[]> {
-  const held = new Set<string>();
+/** Without the failures of entities that the database does not hold; with names and figures for those who are shown. */
+async function withStored(outcomes: readonly Outcome[], { options, database }: RunParts): Promise<Outcome[]> {
+  const isAsked = (one: Outcome) => 'failure' in one || (options.html && one.entity.name === '');
+  const stored = new Map<string, Entity>();
   for (const type of new Set(outcomes.map((one) => one.type))) {
-    const failed = outcomes.filter((one) => one.type === type && 'failure' in one).map(({ entity }) => entity.id);
-    for (const id of await database.visibleIds(type, failed)) held.add(id);
+    const asked = outcomes.filter((one) => one.type === type && isAsked(one)).map(({ entity }) => entity.id);
+    for (const entity of await database.stored(type, asked)) stored.set(entity.id, entity);
   }
-  return outcomes.filter((one) => 'row' in one || held.has(one.entity.id));
+  const known = outcomes.filter((one) => 'row' in one || stored.has(one.entity.id));
+  return known.map((one) => ({ ...one, entity: stored.get(one.entity.id) ?? one.entity }));
 }
 
 /** What is to be kept of a sweep; nothing where today's season has whole types and this one has none. */
@@ -282,6 +284,6 @@ function gatherOptionsOf({ api, options, events, startedAt, stop }: RunParts): G
 const dryRunEnd = 'Dry run: nothing was asked of The Racing API and no row was written.';
 
 function showSamples(selections: readonly Selection[], tell: Tell): void {
-  const samples = selections.filter(({ entities }) => entities.length > 0).map(sampleTable);
-  for (const line of [...samples, dryRunEnd]) tell({ kind: 'line', line });
+  for (const one of selections) if (one.entities.length > 0) tell(sampleTable(one));
+  tell({ kind: 'line', line: dryRunEnd });
 }

@@ -155,8 +155,8 @@ export async function readSeason(directory: string, tell: Tell): Promise<Remembe
       writtenTo: found.written_to,
     };
   } catch (error) {
-    const why = errorCode(error) === 'ENOENT' ? 'there is none' : `${path} cannot be used`;
-    tell({ kind: 'line', line: `No season of an earlier sweep: ${why}.` });
+    const none = errorCode(error) === 'ENOENT' ? 'No' : `${path} cannot be used: no`;
+    tell({ kind: 'line', line: `${none} earlier sweep to compare with.` });
     return undefined;
   }
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import packageJson from '../package.json' with { type: 'json' };
 import { entityTypes } from '../src/entity-types.js';
 import { exitCodeMeanings, exitCodes } from '../src/errors.js';
 import { createProgram, parseCommandLine, type Request } from '../src/options.js';
@@ -93,6 +94,7 @@ describe('an option', () => {
   it.each([
     [['--entities', 'jocky'], 'Did you mean jockeys?'],
     [['--entities', 'ockeys'], 'Did you mean jockeys?'],
+    [['--entities', 'OWNERS'], 'Did you mean owners?'],
     [['--entities', 'jockeys', 'Owner'], 'Did you mean owners?'],
     [['--entities', 'jockeys,'], 'There are jockeys, trainers, owners.'],
     [['--entities', 'horses'], 'There are jockeys, trainers, owners.'],
@@ -102,7 +104,9 @@ describe('an option', () => {
     [['--all', '--limt', '3'], 'Did you mean --limit?'],
     [['--all', '--skip-existing', '--stale-after', '7d'], 'cannot be used with'],
     [['--all', '--refresh', '--strategy', 'walk'], 'exclude each other'],
-    [['--all', '--refresh', '--resume'], 'cannot be used with'],
+    ...[['--limit', '3'], ['--skip-existing'], ['--stale-after', '7d'], ['--resume']].map(
+      (other): [string[], string] => [['--all', '--refresh', ...other], 'cannot be used with'],
+    ),
     [['--all', '--strategy', 'run'], 'There are auto, walk, sweep.'],
     [['--strategy', 'wlk'], 'Did you mean walk?'],
     [['--strategy', 'Sweap'], 'Did you mean sweep?'],
@@ -124,6 +128,7 @@ describe('an option', () => {
     [['verify', 'jockeys'], 'Did you mean --entities jockeys?'],
     [['verify', '--all', '--entities', 'owners'], 'exclude each other'],
     [['status', '--json', '--check'], 'cannot be used with'],
+    [['status', '--json', '--max-age', '2h'], 'cannot be used with'],
     [['status', '--max-age', 'day'], '30m, 12h, 7d'],
     [['--rate', '1', 'verify'], "'--rate <n>' has to stand after"],
     [['--all', 'status'], "'--all' has to stand after"],
@@ -160,6 +165,11 @@ it.each([
   expect(parse('status', ...args)).toEqual({ command: 'status', options: { ...usual, ...changed } });
 });
 
+it('--version is no request, and is that of the package', () => {
+  expect(parse('--version')).toBeUndefined();
+  expect(printed).toBe(`${packageJson.version}\n`);
+});
+
 const program = createProgram(() => {});
 
 describe('--help', () => {
@@ -177,6 +187,24 @@ describe('--help', () => {
   it.each([[['help']], [['help', 'status']]])('is what %j tells too', (args) => {
     expect(parse(...args)).toBeUndefined();
     expect(printed).toContain(`Usage: populate-all-statistics ${args[1] ?? '[options]'}`);
+  });
+
+  it.each([100, 80, 50, 30, 0])('is no wider than a terminal of %i columns, and breaks no word', (columns) => {
+    const { isTTY, columns: before } = process.stdout;
+    onTestFinished(() => void Object.assign(process.stdout, { isTTY, columns: before }));
+    const helpIn = (size: number, ...args: string[]) => {
+      Object.assign(process.stdout, { isTTY: true, columns: size });
+      printed = '';
+      parse(...args, '--help');
+      return printed;
+    };
+    for (const name of [[], ['verify'], ['status']]) {
+      const help = helpIn(columns, ...name);
+      expect(Math.max(...help.split('\n').map((line) => line.length))).toBeLessThanOrEqual(columns || 80);
+      // A URL, which is wider than the narrowest, breaks at its joints.
+      const words = (text: string) => text.replaceAll(/(https:\/\/)\s+/g, '$1').split(/\s+/);
+      expect(words(help)).toEqual(words(helpIn(500, ...name)));
+    }
   });
 
   it('tells every exit code', () => {

@@ -56,6 +56,12 @@ function watch(columns: number | null | undefined, more: Partial<ScreenOptions> 
   };
 }
 
+it.each([[''], ['2026-07-01T05:00:00Z ']])('a table is as wide as there is room, after "%s"', (time) => {
+  const screen = watch(time.length + 28, { isAnimated: time === '' });
+  screen.take({ kind: 'table', title: 'first:', rows: [['Maximilian of Hohenlohe', 'jky_1', '2026-06-30']] });
+  expect(screen.written()).toBe(`${time}first:\n${time}Maximilian of Hohen…  jky_1\n`);
+});
+
 describe('the phase under way', () => {
   const quarter = '1,000/4,000 25%';
   const time = '25m 00s left · 8m 20s so far';

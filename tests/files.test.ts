@@ -76,12 +76,18 @@ describe('a checkpoint', () => {
       const started = await run({ limit: 3 });
       expect(started.statistics.jockeys).toMatchObject({ total: 3, skipped: 0 });
       expect(started.lines.join()).not.toContain('resum');
-      const aside = `Checkpoints kept aside: ${path()}.previous.`;
-      expect(started.lines).toContain(aside);
+      expect(started.lines).toContain(`The earlier checkpoint is kept as ${path()}.previous.`);
       expect(checkpointIds(world, jockeys)).toHaveLength(3);
       expect(readJson(world, 'checkpoint_jockeys.json.previous')).toMatchObject({ count: 9 });
     },
   );
+
+  it('of several types are told in one line when they are kept aside', async () => {
+    for (const type of entityTypes) placeCheckpoint(world, type, ['one']);
+    const { lines } = await run({ entities: entityTypes, limit: 1 });
+    const kept = lines.filter((line) => line.includes('kept as'));
+    expect(kept).toEqual([`The earlier checkpoints are kept as ${logs('checkpoint_<type>.json.previous')}.`]);
+  });
 
   it('is forgotten with --clear-checkpoints, and a dry run leaves it alone', async () => {
     placeCheckpoint(world, jockeys, await idsInOrder(world, jockeys));
@@ -141,7 +147,7 @@ it.each([
 ])('a checkpoint that %s is kept aside, and not gone on from', async (_, text, told) => {
   const place = () => (text === undefined ? mkdirSync(path()) : writeFileSync(path(), text));
   function expectKeptAside(message = ''): void {
-    expect(message).toContain(`(it cannot be used: ${told}`);
+    expect(message).toContain(`${path()} cannot be used (${told}`);
     expect(message).not.toMatch(/\p{Cc}/u);
     const aside = logsLike(/^checkpoint_jockeys\.json\.unusable-20\d{12}$/);
     expect(aside).toHaveLength(1);

@@ -56,6 +56,7 @@ it.each([
   ['began 5 h ago', 8, 'began\n5 h ago'],
   ['see logs/a_report.json', 14, 'see logs/\na_report.json'],
   ['see logs/a_report.json', 9, 'see logs/\na_\nreport.json'],
+  ['at http://h/a?from=2026-01-02&to=b', 18, 'at http://h/a?\nfrom=2026-01-02&\nto=b'],
   ['first\nsecond line', 8, 'first\nsecond\nline'],
 ])('%j in %i columns is %j', (text, columns, lines) => {
   expect(wrapped(text, columns)).toBe(lines);

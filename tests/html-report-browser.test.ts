@@ -86,15 +86,17 @@ describe.skipIf(browser === undefined)(`the run's page in ${where}`, () => {
   });
 
   it.each([
-    [360, 'light', 'rgb(246, 246, 243)'],
-    [768, 'dark', 'rgb(20, 20, 19)'],
-  ])('fits a screen of %i pixels, %s as the system is, with a legible plot', async (width, scheme, background) => {
+    [360, 'light', 'Asia/Kolkata', 'rgb(246, 246, 243)'],
+    [768, 'dark', 'UTC', 'rgb(20, 20, 19)'],
+  ])('fits a screen of %i pixels, %s as the system is, in %s, with a legible plot', async (...of) => {
+    const [width, scheme, zone, background] = of;
     // Unchanged, in a frame of this width.
     const escaped = pageOf().replaceAll('&', '&amp;').replaceAll('"', '&quot;');
     const { dom, said } = await open(
       `<!doctype html><meta charset="utf-8"><pre></pre><script>const measure = ${measure}</script>
       <iframe style="border: 0; width: ${width}px; height: 700px" onload="measure(this)" srcdoc="${escaped}"></iframe>`,
       scheme,
+      zone,
     );
     expect(said).toEqual([]);
     const { lines, tones, labels, ...page } = JSON.parse(/<pre>(.*?)<\/pre>/.exec(dom)?.[1] ?? '');

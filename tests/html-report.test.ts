@@ -79,6 +79,7 @@ describe('the page', () => {
     ['\npage before2026-11-22 05:01:47 UTC\n'],
     ['\ntype total written failed left out \njockeys 3,483 3,483 0 0 \ntrainers 2,781 2,781 0 12 \n'],
     ['\nowners 48,165 48,070 30 0 \nall 54,429 54,334 30 12 \n'],
+    ['\nWritten all the same, for --force: 30 races are gone.\n', { forced: ['30 races are gone'] }],
     [
       '\nMost wins in the last 30 days\nOf the 54,334 entities that this run wrote.\njockeys\nname wins rides win rate \n',
     ],
@@ -101,6 +102,19 @@ describe('the page', () => {
     ['\nmodedry run\nstrategynone\nAPI requests0\n', dryRun],
     ['\ndatabase refused or unreachable (exit code 6)\n', refused],
   ])('tells %j', (part, report) => expect(text(pageOf({ report }))).toContain(part));
+
+  it('has no column of those left out where there are none, and no list of nobody', () => {
+    const { jockeys } = reportWith().statistics;
+    expect(text(pageOf({ report: { statistics: { jockeys } as Report['statistics'] } }))).toContain(
+      '\ntype total written failed \njockeys 3,483 3,483 0 \nall 54,429 54,334 30 \n',
+    );
+    const before = { wins: 0, lastWin: null };
+    expect(pageOf({ people: [{ id: 'id_1', name: 'One', wins: 0, before }] })).not.toContain('<div class="lists">');
+  });
+
+  it('does not praise what was written for --force', () => {
+    expect(pageOf({ report: { exit_code: 0, forced: ['30 races are gone'] } })).toContain('var(--fair)');
+  });
 
   it('marks what failed, and only that', () => {
     expect(contents(pageOf(), '<td class="failed"')).toEqual(Array(2 + 15).fill('30'));

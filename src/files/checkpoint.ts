@@ -108,7 +108,7 @@ export function openCheckpoint(
     isSaved = true;
   };
   return {
-    aside: aside?.told,
+    aside,
     /** Takes ids, only those whose rows have been written, and saves them unless it did less than so long ago. */
     add: (more: readonly string[], intervalMs: number) => {
       if (more.length === 0) return;
@@ -127,14 +127,28 @@ export function openCheckpoint(
 
 const idsText = (ids: Iterable<string>) => JSON.stringify([...ids]).slice(1, -1);
 
-/** Where the file of an earlier run is kept, and that for people; undefined if there is none that is worth it. */
+/** What has become of the file of an earlier run; undefined if there is none that is worth keeping. */
 function keepEarlierAside(path: string, found: ReturnType<typeof readCheckpoint>) {
   if (found === undefined || ('ids' in found && found.ids.size === 0)) return undefined;
   const stamp = new Date().toISOString().replace(/\D/g, '').slice(0, 14);
   const kept = `${path}.${'ids' in found ? 'previous' : `unusable-${stamp}`}`;
   move(path, kept);
-  const why = 'ids' in found ? '' : ` (it cannot be used: ${found.unusable})`;
-  return { path: kept, told: kept + why };
+  return { from: path, path: kept, unusable: 'ids' in found ? undefined : found.unusable };
+}
+
+type Aside = NonNullable<ReturnType<typeof keepEarlierAside>>;
+
+/** Where the files of earlier runs are kept: one line for all that any later one may replace, one for each other. */
+export function describeAside(directory: string, aside: readonly Aside[]): string[] {
+  const usable = aside.filter(({ unusable }) => unusable === undefined);
+  const [first] = usable;
+  const all = join(directory, 'checkpoint_<type>.json.previous');
+  const kept = usable.length > 1 ? `checkpoints are kept as ${all}` : first && `checkpoint is kept as ${first.path}`;
+  const others = aside.filter((one) => !usable.includes(one));
+  return [
+    ...others.map(({ from, path, unusable }) => `${from} cannot be used (${unusable}); it is kept as ${path}.`),
+    ...(kept ? [`The earlier ${kept}.`] : []),
+  ];
 }
 
 function move(path: string, to: string): void {

@@ -86,7 +86,7 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
     } else if (event.kind === 'batch') {
       const { name } = event.type;
       failures.push(...event.failures);
-      gathered.changed += gathered.strategy === 'refresh' ? event.written.length : changedRows(event);
+      gathered.changed += changedRows(event);
       // A sweep serves all types: its time is part of each. A walk comes to one type after the other.
       const since = sinceMs.get(name) ?? gatheringMs;
       sinceMs.set(name, since);

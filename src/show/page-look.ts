@@ -187,6 +187,7 @@ text { fill: var(--muted); font-size: 0.75rem; }
 .time { text-anchor: middle; }
 .line { fill: none; stroke: var(--tone); stroke-width: 2; stroke-linejoin: round; vector-effect: non-scaling-stroke; }
 .area { fill: var(--tone); fill-opacity: 0.14; }
+@media (max-width: 30rem) { h1 time { white-space: normal; } }
 @media (max-width: 40rem) {
   th, td { padding-inline: 0.3rem; }
   .failures thead { display: none; }

@@ -98,8 +98,7 @@ function shownOf(type: EntityType, { entity, row }: Written) {
   return {
     type: type.name,
     id: entity.id,
-    // A refresh asks the database for no names.
-    name: entity.name || entity.id,
+    name: entity.name,
     ...now,
     runs: figure('recent_30d_{runs}'),
     winRate: figure('recent_30d_win_rate'),
@@ -177,12 +176,13 @@ function meaningOf({ exit_code, mode, overall }: Report): string {
 }
 
 function outcome(report: Report): Html {
-  const { exit_code, stopped_by, failures, strategy } = report;
-  const tone = exit_code === 0 ? '--good' : stopped_by === null ? '--fair' : '--bad';
+  const { exit_code, stopped_by, failures, strategy, forced } = report;
+  const tone = exit_code === 0 && forced.length === 0 ? '--good' : stopped_by === null ? '--fair' : '--bad';
   const failed = failures.length;
   return html`<div class="outcome" style="--tone: var(${tone})">
 <p><strong>${meaningOf(report)}</strong> (exit code ${exit_code})</p>
 ${stopped_by === null ? '' : html`<p>Stopped by: ${stopped_by}</p>`}
+${forced.map((what) => html`<p>Written all the same, for --force: ${what}.</p>\n`)}
 ${failed === 0 ? '' : html`<p>${formatCount(failed)} failed: run again${strategy === 'refresh' ? '' : html` with <code>--resume</code>`} to try ${failed === 1 ? 'it' : 'them'} again.</p>`}
 </div>`;
 }
@@ -219,11 +219,14 @@ function outcomeTable({ statistics, overall }: Report): Html | undefined {
   if (types.length === 0) return undefined;
   const { total_entities: total, total_successful: successful, total_failed: failed } = overall;
   const all = ['all', { total, successful, failed, skipped: sumOf(statistics, 'skipped') }] as const;
+  // Most runs leave none out.
+  const leftOut = all[1].skipped > 0 ? ['left out'] : [];
   const rows = [...types, all].map(([name, { total, successful, failed, skipped }]) => {
     const selected = [total, successful].map(formatCount).map(cell);
-    return html`<th scope="row">${name}</th>${selected}${failedCell(failed)}${cell(formatCount(skipped))}`;
+    const others = leftOut.map(() => cell(formatCount(skipped)));
+    return html`<th scope="row">${name}</th>${selected}${failedCell(failed)}${others}`;
   });
-  return table('types', 'Entities of each type', ['type', 'total', 'written', 'failed', 'left out'], rows);
+  return table('types', 'Entities of each type', ['type', 'total', 'written', 'failed', ...leftOut], rows);
 }
 
 function failedCell(failed: number): Html {
@@ -271,7 +274,7 @@ function listTables(kinds: readonly Kind[], { lists }: People): Html {
     const caption = count > first.length ? `${kind.title}: the first of ${formatCount(count)}` : kind.title;
     return table('people', caption, ['name', ...Object.keys(kind.cells(top))], rows);
   });
-  return html`<div class="lists">${tables}</div>`;
+  return tables.length === 0 ? html`` : html`<div class="lists">${tables}</div>`;
 }
 
 /** The runs, the latest first, for those who look for a trend. Nothing where this one is the first. */

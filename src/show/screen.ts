@@ -57,7 +57,7 @@ export function createScreen(options: ScreenOptions) {
     }
     if (event.kind === 'phase' || event.kind === 'step') phase = event;
     meter.take(event);
-    const line = lineOf(event, options.isVerbose);
+    const line = lineOf(event, options.isVerbose, paper.columns());
     if (line !== undefined) paper.line(line);
     // A sweep that reads a window again goes on after what seemed its last step.
     if (event.kind === 'step' && isOver(event) && event.label !== finished) end('last step');
@@ -194,6 +194,7 @@ function terminal({ output, clock, isColored }: ScreenOptions) {
     isDrawn = false;
   };
   return {
+    columns: () => columnsOf(output),
     line: (text: string) => print(wrapped(text, columnsOf(output))),
     outcome: (text: string, color: Color) => {
       const [mark = '', ...rest] = wrapped(text, columnsOf(output));
@@ -226,8 +227,9 @@ function barLine(phase: Phase, [first = '', ...rest]: string[], columns: number)
 }
 
 /** The line that an event is worth. */
-function lineOf(event: RunEvent, isVerbose: boolean): string | undefined {
+function lineOf(event: RunEvent, isVerbose: boolean, columns: number): string | undefined {
   if (event.kind === 'line') return event.line;
+  if (event.kind === 'table') return `${event.title}\n${formatTable(event.rows, columns)}`;
   if (!isVerbose) return undefined;
   if (event.kind === 'answer') return `${event.request}: ${event.status} in ${event.seconds.toFixed(2)}s`;
   if (event.kind === 'waiting') return `Again in ${formatDuration(event.seconds)}: ${event.reason}`;
@@ -243,11 +245,11 @@ function log({ output, clock, now }: ScreenOptions): Paper {
   const startedAtMs = clock();
   let printedAtMs = startedAtMs;
   let printed: Phase | undefined;
-  const line = (text: string) => {
-    const time = `${now().toISOString().slice(0, 19)}Z `;
-    output.write(`${wrapped(text, columnsOf(output) - time.length).replaceAll(/^(?=.)/gm, time)}\n`);
-  };
+  const time = () => `${now().toISOString().slice(0, 19)}Z `;
+  const columns = () => columnsOf(output) - time().length;
+  const line = (text: string) => output.write(`${wrapped(text, columns()).replaceAll(/^(?=.)/gm, time())}\n`);
   return {
+    columns,
     line,
     outcome: (text) => line(text.slice(2)),
     isDue: (phase) => {
@@ -344,9 +346,9 @@ export function describeSelection({ type, entities, skipped }: Selection): strin
 }
 
 /** The first five entities that a run would process. */
-export function sampleTable({ type, entities }: Selection): string {
+export function sampleTable({ type, entities }: Selection): RunEvent {
   const rows = Array.from(entities.first(5), ({ id, name, lastDate }) => {
     return [`  ${printable(name)}`, printable(id), lastDate ?? 'no statistics'];
   });
-  return `${type.name}, the first ${rows.length}:\n${formatTable(rows)}`;
+  return { kind: 'table', title: `${type.name}, the first ${rows.length}:`, rows };
 }
