@@ -41,7 +41,8 @@ export function createPace(options: PaceOptions) {
     // What the API answers tells the cooling off and the budget how to go on; that it does not, the cooling off alone.
     answered.catch(() => coolingOff.landed(request));
     const landed = answered.then((answer) => learn(answer, coolingOff.landed(request, answer)));
-    const ended = landed.catch(() => {}).finally(() => inFlight.delete(ended));
+    // To nothing: who waits for any of those in flight would keep the answer, with all its races, until all have ended.
+    const ended = landed.catch(() => {}).then(() => void inFlight.delete(ended));
     inFlight.add(ended);
     return { landed, left };
   }
