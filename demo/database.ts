@@ -139,12 +139,15 @@ console.error = (...values: unknown[]) => {
 
 /** Opens PGlite in a folder, or in memory as a copy of another one: of its `driver.dumpDataDir()`. */
 export async function openPostgres(options: { dataDir?: string; copyOf?: Blob } = {}): Promise<PgliteConnection> {
+  const { exitCode } = process;
   const connection = await createPgliteConnection({
     url: options.dataDir,
     pgliteOptions: { parsers: postgrestParsers, loadDataDir: options.copyOf },
   });
   // PostgREST reads the schema anew on this notice; Supabase Lite would keep its first reading for ever.
   await connection.driver.listen('pgrst', () => void connection.clearSchemaCache());
+  // Its start leaves 99 there.
+  process.exitCode = exitCode;
   return connection;
 }
 
