@@ -9,9 +9,7 @@ import { formatTable, wrapped } from '../src/format.js';
 import { parseCommandLine, type Request } from '../src/options.js';
 import { columnsOf, complain } from '../src/show/screen.js';
 import { columnOf, lastDateColumn } from '../src/statistics.js';
-import { type EmbeddedDatabase, seedEntities, startEmbeddedDatabase } from './database.js';
-import { makeSeason } from './season.js';
-import { startSimulatedRacingApi } from './simulator.js';
+import type { EmbeddedDatabase } from './database.js';
 
 const folder = fileURLToPath(new URL('../.demo/', import.meta.url));
 /** As the person who started npm sees it. */
@@ -71,6 +69,11 @@ async function showRows(database: EmbeddedDatabase): Promise<void> {
   if (tables.length > 0) console.log(`\n${[...tables, wrapped(meaning, columns)].join('\n\n')}`);
 }
 
+/** Not before they are needed, for they take a second to load. */
+async function loadServices() {
+  return { ...(await import('./database.js')), ...(await import('./season.js')), ...(await import('./simulator.js')) };
+}
+
 /** The command with an API and a database to work on. */
 async function runWithServices(given: string[], request: Request): Promise<number> {
   const today = new Date().toISOString().slice(0, 10);
@@ -82,6 +85,7 @@ populate-all-statistics ${given.join(' ')}   (in ${shownFolder})
 `;
   const output = json ? process.stderr : process.stdout;
   output.write(`${wrapped(intro, columnsOf(output))}\n`);
+  const { makeSeason, seedEntities, startEmbeddedDatabase, startSimulatedRacingApi } = await loadServices();
   const season = makeSeason({ today });
   const database = await startEmbeddedDatabase({ dataDir: `${folder}database` });
   await seedEntities(database, season);
