@@ -59,16 +59,6 @@ describe('exit codes', () => {
     expect(stderr).toContain('broken');
     expect(readdirSync(logs())).not.toContain('run_jockeys.lock');
   });
-
-  it('7 for a year without races, before anything is written, unless --force is given', async () => {
-    inject(world, status(200, {}, '{"results": null, "total": 0, "limit": 100, "skip": 0, "query": []}'), () => true);
-    const { exit_code, stopped_by } = await runHere({ strategy: 'sweep' });
-    expect(exit_code).toBe(7);
-    expect(stopped_by).toMatch(/Nothing was written.*--force/s);
-    expect(await writtenIds(world, jockeys)).toEqual([]);
-    expect(await runHere({ strategy: 'sweep', force: true })).toMatchObject({ exit_code: 0 });
-    expect(await writtenIds(world, jockeys)).toHaveLength(14);
-  });
 });
 
 it('what real variables do not say is read from .env in the working directory', async () => {

@@ -326,17 +326,4 @@ describe('a walk', () => {
     const row = (await timelessRows(world, [jockeys])).get(busyId());
     expect(`${row?.last_ride_date}` <= longAgo).toBe(isBelieved);
   });
-
-  it('stops after a hundred entities without a race where none was ever seen, and --force passes', async () => {
-    lies.tellLie(world.api, lies.nothing);
-    await expectNothingWritten(async () => {
-      expect(await runWith(world, walk, at())).toMatchObject({
-        exit_code: 7,
-        stopped_by: expect.stringContaining('--force'),
-      });
-    });
-    const report = await runWith(world, { ...walk, force: true }, at());
-    expect(report).toMatchObject({ exit_code: 0, overall: { total_successful: 150 } });
-    await expectRows([], [jockeys]);
-  });
 });
