@@ -25,7 +25,7 @@ class LongestFirst extends BaseSequencer {
 export default defineConfig({
   test: {
     include: ['tests/**/*.test.ts'],
-    globalSetup: 'tests/build.ts',
+    globalSetup: 'tests/prepare.ts',
     testTimeout: 60_000,
     hookTimeout: 60_000,
     maxWorkers: 2,

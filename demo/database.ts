@@ -27,17 +27,15 @@ export interface EmbeddedDatabase {
   query<Row>(sql: string, parameters?: unknown[]): Promise<Row[]>;
   /** Applies every file of supabase/migrations in order, whether applied before or not. */
   migrate(): Promise<void>;
-  /** Its whole data as a tar file, from which others can start: see `copyOf`. */
-  dump(): Promise<Blob>;
-  /** Ends open requests, then stops the database. PGlite's end sets process.exitCode. */
+  /** Ends open requests, then stops the database, unless it was given. PGlite's end sets process.exitCode. */
   close(): Promise<void>;
 }
 
 export interface EmbeddedDatabaseOptions {
   /** The folder that keeps the data; without it they live in memory. */
   dataDir?: string;
-  /** The `dump()` of another one to begin with, which spares PGlite two thirds of its start. */
-  copyOf?: Blob;
+  /** One that `openPostgres` has opened, for what comes after each other: it stays open at the end. */
+  postgres?: PgliteConnection;
   /** The most rows that a select answers with; 1000, as PostgREST on Supabase. */
   maxRows?: number;
   /** Whether to apply supabase/migrations; true. */
@@ -76,7 +74,8 @@ const postgrestParsers = {
 /** Starts the embedded Supabase, in some two seconds. Throws a FatalError when another process has the folder. */
 export async function startEmbeddedDatabase(options: EmbeddedDatabaseOptions = {}): Promise<EmbeddedDatabase> {
   const releaseFolder = claimFolder(options.dataDir);
-  const connection = await openConnection(options);
+  const connection = options.postgres ?? (await openPostgres(options));
+  await setUp(connection, options.migrate ?? true);
   const serviceKey = (await generateApiKey('secret')).key;
   const publishableKey = (await generateApiKey('publishable')).key;
   const app = createApp(connection, serviceKey, publishableKey, options.maxRows ?? 1000);
@@ -99,10 +98,9 @@ export async function startEmbeddedDatabase(options: EmbeddedDatabaseOptions = {
     query: async <Row>(sql: string, parameters: unknown[] = []) =>
       (await oneAtATime(() => connection.driver.query<Row>(sql, parameters))).rows,
     migrate: () => oneAtATime(() => applyMigrations(connection)),
-    dump: () => oneAtATime(() => connection.driver.dumpDataDir('none')),
     close: async () => {
       await stop(server);
-      await oneAtATime(() => connection.close());
+      await oneAtATime(async () => options.postgres ?? connection.close());
       releaseFolder();
     },
   };
@@ -142,18 +140,25 @@ console.error = (...values: unknown[]) => {
   if (!withoutErrorLog.getStore()) logError(...values);
 };
 
-async function openConnection(options: EmbeddedDatabaseOptions): Promise<PgliteConnection> {
+/** Opens PGlite in a folder, or in memory as a copy of another one: of its `driver.dumpDataDir()`. */
+export async function openPostgres(options: { dataDir?: string; copyOf?: Blob } = {}): Promise<PgliteConnection> {
+  const { exitCode } = process;
   const connection = await createPgliteConnection({
     url: options.dataDir,
     pgliteOptions: { parsers: postgrestParsers, loadDataDir: options.copyOf },
   });
-  await connection.driver.exec(projectSetup);
   // PostgREST reads the schema anew on this notice; Supabase Lite would keep its first reading for ever.
   await connection.driver.listen('pgrst', () => void connection.clearSchemaCache());
-  if (options.migrate ?? true) await applyMigrations(connection);
+  // Its start leaves 99 there.
+  process.exitCode = exitCode;
+  return connection;
+}
+
+async function setUp(connection: PgliteConnection, migrate: boolean): Promise<void> {
+  await connection.driver.exec(projectSetup);
+  if (migrate) await applyMigrations(connection);
   // Supabase Lite grants every table to every role before its first query: now, so that a later revoke holds.
   await connection.withContext({ auth: { role: 'service_role' } }, async () => undefined);
-  return connection;
 }
 
 function createApp(connection: PgliteConnection, secret_key: string, publishable_key: string, max_rows: number) {

@@ -7,9 +7,6 @@ import { readLockHolder } from '../src/files/locks.js';
 import { wrapped } from '../src/format.js';
 import { parseCommandLine, type Request } from '../src/options.js';
 import { columnsOf, complain } from '../src/show/screen.js';
-import { busiestRows, seedEntities, startEmbeddedDatabase } from './database.js';
-import { makeSeason } from './season.js';
-import { startSimulatedRacingApi } from './simulator.js';
 
 const folder = fileURLToPath(new URL('../.demo/', import.meta.url));
 /** As the person who started npm sees it. */
@@ -50,6 +47,11 @@ function runCommand(options: string[], environment: Record<string, string>): Pro
   });
 }
 
+/** Not before they are needed, for they take a second to load. */
+async function loadServices() {
+  return { ...(await import('./database.js')), ...(await import('./season.js')), ...(await import('./simulator.js')) };
+}
+
 /** The command with an API and a database to work on. */
 async function runWithServices(given: string[], request: Request): Promise<number> {
   const today = new Date().toISOString().slice(0, 10);
@@ -62,6 +64,8 @@ populate-all-statistics ${given.join(' ')}   (in ${shownFolder})
   const output = json ? process.stderr : process.stdout;
   output.write(`${wrapped(intro, columnsOf(output))}\n`);
   if (!existsSync(`${folder}database`)) output.write('Filling the database first ...\n\n');
+  const { busiestRows, makeSeason, seedEntities, startEmbeddedDatabase, startSimulatedRacingApi } =
+    await loadServices();
   const season = makeSeason({ today });
   const database = await startEmbeddedDatabase({ dataDir: `${folder}database` });
   await seedEntities(database, season);

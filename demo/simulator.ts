@@ -27,7 +27,7 @@ export interface SimulatedRacingApiSettings {
   latencyMs: number | (() => number);
   /** `standard` has no results by entity, `pro-without-results` has no `/v1/results`. Default `pro`. */
   plan: 'pro' | 'standard' | 'pro-without-results';
-  /** Tells of a race only what a season has of it, which is a tenth; false. */
+  /** Tells of a race only what a season has of it, which is a tenth and sent as it is; false. */
   isBrief: boolean;
   /** The UTC date (YYYY-MM-DD) by the API's clock, on which its longest ranges depend; the season's by default. */
   today: string;
@@ -72,7 +72,7 @@ export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions
     const { latencyMs } = settings;
     const waitMs = typeof latencyMs === 'function' ? latencyMs() : latencyMs;
     if (waitMs > 0) await sleep(waitMs);
-    await send(call, response, refused ?? answerResults(call.url, settings, book));
+    await send(call, response, refused ?? answerResults(call.url, settings, book), !settings.isBrief);
   };
   const server = createServer({ keepAliveTimeout: 75_000 }, (request, response) => {
     const { method = '', headers } = request;
@@ -101,9 +101,9 @@ export async function startSimulatedRacingApi(options: SimulatedRacingApiOptions
   };
 }
 
-async function send(call: ApiCall, response: ServerResponse, answer: Answer): Promise<void> {
+async function send(call: ApiCall, response: ServerResponse, answer: Answer, mayZip: boolean): Promise<void> {
   const text = Buffer.from(JSON.stringify(answer.body));
-  const zipped = `${call.headers['accept-encoding'] ?? ''}`.includes('gzip');
+  const zipped = mayZip && `${call.headers['accept-encoding'] ?? ''}`.includes('gzip');
   const payload = zipped ? await promisify(gzip)(text, { level: 1 }) : text;
   const headers = { 'content-type': 'application/json', 'content-length': payload.length, ...answer.headers };
   response.writeHead(answer.status, zipped ? { ...headers, 'content-encoding': 'gzip' } : headers);

@@ -7,7 +7,7 @@ import { entityTypes } from '../src/entity-types.js';
 import type { PopulateOptions } from '../src/options.js';
 import { callsOf, idsInOrder, inject, jockeys, startTinyWorld, status, wholeTables } from './faults.js';
 import { checkpointIds, latestReport, writtenIds } from './watching.js';
-import { type Ended, sharedWorld, startCommand } from './world.js';
+import { type Ended, preloaded, sharedWorld, startCommand } from './world.js';
 
 /** The whole job as its users see it: in a terminal, from cron, in the database. */
 const world = sharedWorld(startTinyWorld);
@@ -47,23 +47,17 @@ describe('exit codes', () => {
   });
 
   it('1 for a bug of ours, which says so and leaves no lock behind', async () => {
-    const broken = "Number.prototype.toFixed = () => { throw new Error('broken') }";
-    const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(broken)}`;
-    const { code, stderr } = await runJockeys([], { NODE_OPTIONS });
+    // Three digits are the report's alone: what is told meanwhile, on a slow machine, has fewer.
+    const broken = preloaded(`const { toFixed } = Number.prototype;
+      Number.prototype.toFixed = function (digits) {
+        if (digits === 3) throw new Error('broken');
+        return toFixed.call(this, digits);
+      };`);
+    const { code, stderr } = await runJockeys([], broken);
     expect(code).toBe(1);
     expect(stderr).toContain('This is a bug of populate-all-statistics');
     expect(stderr).toContain('broken');
     expect(readdirSync(logs())).not.toContain('run_jockeys.lock');
-  });
-
-  it('7 for a year without races, before anything is written, unless --force is given', async () => {
-    inject(world, status(200, {}, '{"results": null, "total": 0, "limit": 100, "skip": 0, "query": []}'), () => true);
-    const { exit_code, stopped_by } = await runHere({ strategy: 'sweep' });
-    expect(exit_code).toBe(7);
-    expect(stopped_by).toMatch(/Nothing was written.*--force/s);
-    expect(await writtenIds(world, jockeys)).toEqual([]);
-    expect(await runHere({ strategy: 'sweep', force: true })).toMatchObject({ exit_code: 0 });
-    expect(await writtenIds(world, jockeys)).toHaveLength(14);
   });
 });
 

@@ -11,10 +11,10 @@ export function naiveRow(races: readonly SeasonRace[], type: EntityType, id: str
   const [ride, rides] = type.name === 'jockeys' ? ['ride', 'rides'] : ['runner', 'runs'];
   const runs = races
     .filter(({ region }) => region === 'GB' || region === 'IRE')
-    .flatMap(({ date, runners }) => runners.map((runner) => ({ runner, date })))
-    .filter(({ runner }) => runner[type.runnerIdField] === id)
-    .map((run) => ({ ...run, daysAgo: daysBetween(run.date, day) }))
+    .map(({ date, runners }) => ({ date, runners, daysAgo: daysBetween(date, day) }))
     .filter(({ daysAgo }) => daysAgo >= 0 && daysAgo <= 365)
+    .flatMap(({ runners, ...when }) => runners.map((runner) => ({ runner, ...when })))
+    .filter(({ runner }) => runner[type.runnerIdField] === id)
     .sort((a, b) => a.daysAgo - b.daysAgo);
   const wins = runs.filter(({ runner }) => runner.position === '1' || runner.position === 'WON');
   const runs14 = runs.filter(({ daysAgo }) => daysAgo <= 13).length;

@@ -325,12 +325,10 @@ describeOnPostgrest(() => {
     timeout: 120_000,
   }, async () => {
     const season = makeSeason({ today, jockeys: 700, trainers: 560, owners: 9_600, races: 2_600 });
-    const fresh = await postgrest.start();
-    const session = await fresh.connect();
-    onTestFinished(async () => {
-      await session.end();
-      await fresh.close();
-    });
+    await dropAll();
+    await hosted.migrate();
+    const session = await hosted.connect();
+    onTestFinished(() => session.end());
     const first = async <Value>(text: string, values: unknown[] = []) =>
       (await session.query<{ value: Value }>(`select ${text} as value`, values)).rows[0]?.value as Value;
     for (const { name, table } of entityTypes) {

@@ -5,8 +5,9 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { daysBefore } from '../demo/season.js';
 import { entityTypes } from '../src/entity-types.js';
 import type { PopulateOptions } from '../src/options.js';
-import { describeOnEachEngine } from './engines.js';
+import { describeOnEachEngine, supabaseLite } from './engines.js';
 import { jockeys, startTinyWorld, typeNamed, wholeTables } from './faults.js';
+import { restoreRaces } from './lies.js';
 import { expectNaiveRows, reports } from './watching.js';
 import { readJson, sharedWorld, today } from './world.js';
 
@@ -15,8 +16,7 @@ describeOnEachEngine((engine) => {
   const races: (typeof world.api.races)[number][] = [];
   beforeEach(async () => {
     if (races.length === 0) races.push(...world.api.races);
-    for (const { race_id } of [...world.api.races]) world.api.withdraw(race_id);
-    for (const race of races) world.api.publish(race);
+    restoreRaces(world.api, races);
     expect(await world.runHere({ strategy: 'sweep' })).toMatchObject({ exit_code: 0 });
     world.api.calls.length = 0;
   });
@@ -146,6 +146,22 @@ describeOnEachEngine((engine) => {
     expect(await refresh()).toMatchObject({ exit_code: 0, failures: [] });
   });
 
+  it('of an empty table, or of one that is hidden, ends with 6', async () => {
+    await world.database.query('create table kept as table ra_owners');
+    await world.database.query('delete from ra_owners');
+    try {
+      expect(await refresh()).toMatchObject({
+        exit_code: 6,
+        stopped_by: expect.stringContaining('ra_owners is empty'),
+      });
+    } finally {
+      await world.database.query('insert into ra_owners select * from kept');
+    }
+  });
+
+  // What the season alone decides is the same on either.
+  if (engine !== supabaseLite) return;
+
   it.each([3, 6])('finds a race that is told of a day %i days ago now', async (days) => {
     const [latest] = world.api.races.filter(({ race_id, runners }) => runners.length > 2 && !race_id.includes('extra'));
     const date = daysBefore(today, days);
@@ -163,19 +179,6 @@ describeOnEachEngine((engine) => {
     expect(report).toMatchObject({ exit_code: 0, strategy: 'sweep', overall: { total_successful: 30 } });
     expect(report.lines).toContain('No sweep of today has all that is to be refreshed, so this is a full run.');
     await expectNaiveRows(world);
-  });
-
-  it('of an empty table, or of one that is hidden, ends with 6', async () => {
-    await world.database.query('create table kept as table ra_owners');
-    await world.database.query('delete from ra_owners');
-    try {
-      expect(await refresh()).toMatchObject({
-        exit_code: 6,
-        stopped_by: expect.stringContaining('ra_owners is empty'),
-      });
-    } finally {
-      await world.database.query('insert into ra_owners select * from kept');
-    }
   });
 
   it.each<[string, () => void]>([

@@ -166,7 +166,7 @@ async function expectLittleWork(before: Awaited<ReturnType<typeof storedRows>>):
 }
 
 it(`a week of nightly runs and refreshes in a world that changes, lies and fails (SEED=${seed})`, {
-  timeout: 150_000,
+  timeout: 300_000,
 }, async () => {
   const { api } = world;
   const withheld = api.races.filter(({ date }) => date >= day).reverse();
