@@ -27,7 +27,7 @@ export interface EmbeddedDatabase {
   query<Row>(sql: string, parameters?: unknown[]): Promise<Row[]>;
   /** Applies every file of supabase/migrations in order, whether applied before or not. */
   migrate(): Promise<void>;
-  /** Ends open requests, then stops the database, unless it was given. PGlite's end sets process.exitCode. */
+  /** Ends open requests, then stops the database, unless it was given. */
   close(): Promise<void>;
 }
 
@@ -100,7 +100,7 @@ export async function startEmbeddedDatabase(options: EmbeddedDatabaseOptions = {
     migrate: () => oneAtATime(() => applyMigrations(connection)),
     close: async () => {
       await stop(server);
-      await oneAtATime(async () => options.postgres ?? connection.close());
+      await oneAtATime(async () => options.postgres ?? keepingExitCode(() => connection.close()));
       releaseFolder();
     },
   };
@@ -142,16 +142,23 @@ console.error = (...values: unknown[]) => {
 
 /** Opens PGlite in a folder, or in memory as a copy of another one: of its `driver.dumpDataDir()`. */
 export async function openPostgres(options: { dataDir?: string; copyOf?: Blob } = {}): Promise<PgliteConnection> {
-  const { exitCode } = process;
-  const connection = await createPgliteConnection({
-    url: options.dataDir,
-    pgliteOptions: { parsers: postgrestParsers, loadDataDir: options.copyOf },
+  return await keepingExitCode(async () => {
+    const connection = await createPgliteConnection({
+      url: options.dataDir,
+      pgliteOptions: { parsers: postgrestParsers, loadDataDir: options.copyOf },
+    });
+    // PostgREST reads the schema anew on this notice; Supabase Lite would keep its first reading for ever.
+    await connection.driver.listen('pgrst', () => void connection.clearSchemaCache());
+    return connection;
   });
-  // PostgREST reads the schema anew on this notice; Supabase Lite would keep its first reading for ever.
-  await connection.driver.listen('pgrst', () => void connection.clearSchemaCache());
-  // Its start leaves 99 there.
+}
+
+/** The start of PGlite leaves 99 there, its end 100. */
+async function keepingExitCode<Result>(task: () => Promise<Result>): Promise<Result> {
+  const { exitCode } = process;
+  const result = await task();
   process.exitCode = exitCode;
-  return connection;
+  return result;
 }
 
 async function setUp(connection: PgliteConnection, migrate: boolean): Promise<void> {
