@@ -17,12 +17,12 @@ type KeptRace = readonly [id: string, date: string, region: string, runners: rea
 /** All races of a sweep, in a tenth of the memory that their pages take: a name that occurs often is held once. */
 export class Season {
   private readonly names: string[];
-  private readonly places: Map<string, number>;
+  /** Made when the first race is kept: a season that is only looked into needs none. */
+  private places: Map<string, number> | undefined;
   private readonly kept: Map<string, KeptRace>;
 
   constructor(names: string[] = [], races: readonly KeptRace[] = []) {
     this.names = names;
-    this.places = new Map(names.map((name, place) => [name, place]));
     this.kept = new Map(races.map((race) => [race[0], race]));
   }
 
@@ -33,6 +33,7 @@ export class Season {
   };
 
   private placeOf(name: string): number {
+    this.places ??= new Map(this.names.map((one, place) => [one, place]));
     const known = this.places.get(name);
     if (known !== undefined) return known;
     this.places.set(name, this.names.length);
