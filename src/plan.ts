@@ -121,11 +121,11 @@ export function planRun(
   const other: Strategy = strategy === 'walk' ? 'sweep' : 'walk';
   const seconds = (requests: number) => formatDuration(requests / rate);
   const pages = `about ${sweepRequests} pages`;
-  const walking = Number.isFinite(walkRequests) ? ` (walking: at least ${seconds(walkRequests)})` : '';
+  const walking = Number.isFinite(walkRequests) ? ` (walking: about ${seconds(walkRequests)})` : '';
   const plan =
     strategy === 'sweep'
       ? `sweeping ${pages}, about ${seconds(sweepRequests)} at ${rate} requests/s${walking}`
-      : `walking, at least ${formatCount(walkRequests)} requests, ${seconds(walkRequests)} at ${rate} requests/s (sweeping: ${pages}, ${seconds(sweepRequests)})`;
+      : `walking, about ${formatCount(walkRequests)} requests, ${seconds(walkRequests)} at ${rate} requests/s (sweeping: ${pages}, ${seconds(sweepRequests)})`;
   const alternative = wish === 'auto' ? other : undefined;
   const what = entities === undefined ? 'Everything' : formatEntities(entities);
   return { strategy, alternative, description: `${what}: ${plan}` };

@@ -78,8 +78,8 @@ it('auto counts several pages for those who have raced much of late', async () =
   const lines = async (limit: number) =>
     (await world.runHere({ entities: [jockeys], limit, dryRun: true })).lines.join('\n');
   // 75 in thirty days are 913 in a year: ten pages.
-  expect(await lines(13)).toContain('13 entities: walking, at least 130 requests');
+  expect(await lines(13)).toContain('13 entities: walking, about 130 requests');
   expect(await lines(14)).toContain(
-    '14 entities: sweeping about 132 pages, about 0.3s at 500 requests/s (walking: at least',
+    '14 entities: sweeping about 132 pages, about 0.3s at 500 requests/s (walking: about',
   );
 });

@@ -24,8 +24,8 @@ describe('the plan', () => {
   });
 
   it.each([
-    [54_429, 2, '54,429 entities: sweeping about 132 pages, about 1m 06s at 2 requests/s (walking: at least 7h 33m)'],
-    [10, 0.5, '10 entities: walking, at least 10 requests, 20s at 0.5 requests/s (sweeping: about 132 pages, 4m 24s)'],
+    [54_429, 2, '54,429 entities: sweeping about 132 pages, about 1m 06s at 2 requests/s (walking: about 7h 33m)'],
+    [10, 0.5, '10 entities: walking, about 10 requests, 20s at 0.5 requests/s (sweeping: about 132 pages, 4m 24s)'],
   ])('for %i entities at %d requests a second is told in a line', (count, rate, line) => {
     expect(planRun({ strategy: 'auto', rate }, count, count, 132).description).toBe(line);
   });
