@@ -153,7 +153,7 @@ export async function openPostgres(options: { dataDir?: string; copyOf?: Blob } 
   });
 }
 
-/** The start of PGlite leaves 99 there, its end 100. */
+/** PGlite's start leaves 99 there. */
 async function keepingExitCode<Result>(task: () => Promise<Result>): Promise<Result> {
   const { exitCode } = process;
   const result = await task();

@@ -173,6 +173,11 @@ it('--version is no request, and is that of the package', () => {
 const program = createProgram(() => {});
 
 describe('--help', () => {
+  // Commander's help ends with the code that is there, and a PGlite of this process leaves one at each error.
+  beforeEach(() => {
+    process.exitCode = undefined;
+  });
+
   it.each([program, ...program.commands].map((command) => [command.name(), command.options] as const))(
     'of %s is no request and no error, and tells every option, and the default of those that have a value',
     (name, options) => {
