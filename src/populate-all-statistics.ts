@@ -4,7 +4,7 @@ import { SourceMap } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
-import { type ExitCode, exitCodes, FatalError } from './errors.js';
+import { type ExitCode, errorCode, exitCodes, FatalError } from './errors.js';
 import { parseCommandLine } from './options.js';
 import { complain } from './show/screen.js';
 
@@ -51,7 +51,10 @@ function traceOf(error: unknown): string {
   }
 }
 
-// A reader that closes our output, such as head, stops nothing.
+// A reader that closes our output, such as head, stops nothing; nor does a full disk, but that is no success.
+process.stdout.once('error', (error) => {
+  if (errorCode(error) !== 'EPIPE') process.exitCode = explain(error);
+});
 for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
 // What is thrown where nobody waits for it.
 process.on('uncaughtException', (error) => process.exit(explain(error)));
@@ -60,7 +63,8 @@ try {
   if (request) {
     // Only now: --help and --version start in half the time without what asks the API and the database.
     const { carryOut } = await import('./commands.js');
-    process.exitCode = await carryOut(request);
+    const exitCode = await carryOut(request);
+    if (exitCode !== exitCodes.allWritten) process.exitCode = exitCode;
   }
 } catch (error) {
   process.exitCode = explain(error);

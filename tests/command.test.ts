@@ -209,10 +209,10 @@ describe('what a run tells', () => {
     }
   });
 
-  it('to a disk that is full does not stop it', async () => {
+  it('to a disk that is full does not stop it, and is told', async () => {
     const args = ['--entities', 'jockeys', '--rate', '1000'];
     const ended = await startCommand(args, world.folder, world.environment, 'exec > /dev/full; ').ended;
-    expect(ended).toMatchObject({ code: 0, stderr: '' });
+    expect(ended).toMatchObject({ code: 8, stderr: expect.stringMatching(/^ENOSPC: no space left on device.*\n$/) });
     expect(await writtenIds(world, jockeys)).toHaveLength(14);
   });
 });
