@@ -153,7 +153,7 @@ export async function openPostgres(options: { dataDir?: string; copyOf?: Blob } 
   });
 }
 
-/** PGlite's start leaves 99 there. */
+/** PGlite's start and end leave codes of their own in process.exitCode. */
 async function keepingExitCode<Result>(task: () => Promise<Result>): Promise<Result> {
   const { exitCode } = process;
   const result = await task();

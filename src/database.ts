@@ -124,7 +124,7 @@ async function countedRanges(ask: Ask, type: EntityType): Promise<{ count: numbe
 async function strays(ask: Ask, type: EntityType, from: string, to: string): Promise<Entities> {
   const filter = `stats_updated_at.is.null,stats_updated_at.lt."${from}",stats_updated_at.gt."${to}"`;
   const pages = await readRange(ask, type, undefined, undefined, filter);
-  return pages.reduce((all, page) => all.followedBy(page.only(isNoTest)), new Entities());
+  return pages.reduce((all, page) => all.followedBy(page.filter(isNoTest)), new Entities());
 }
 
 /** Here and not in the query: PostgREST would read the asterisks as wildcards. */

@@ -64,7 +64,7 @@ export class Entities implements Iterable<Entity> {
     return both;
   }
 
-  only(test: (entity: Entity) => boolean): Entities {
+  filter(test: (entity: Entity) => boolean): Entities {
     const some = new Entities();
     for (const entity of this) if (test(entity)) some.add(entity);
     return some;

@@ -75,7 +75,7 @@ function outcomesOf({ type, entities }: Selection, evidence: Evidence): Iterable
   const { tallies, window } = evidence;
   const lacksRaces = ({ id, lastDate }: Entity) =>
     lastDate !== null && isWithin(window, lastDate) && tallies.lastDate(type, id) === null;
-  const gone = goneByTwoReadings(type, [...entities.only(lacksRaces)], evidence);
+  const gone = goneByTwoReadings(type, [...entities.filter(lacksRaces)], evidence);
   function* outcomes(): Generator<Outcome> {
     for (const entity of entities) {
       if (lacksRaces(entity) && !gone.has(entity.id)) yield { type, entity, failure: vanished(entity) };

@@ -82,7 +82,7 @@ export function takeCandidates(
   limit?: number,
 ): Taken[] {
   return candidates.map(({ checkpoint, ...all }) => {
-    const left = checkpoint ? all.entities.only(({ id }) => !checkpoint.ids.has(id)) : all.entities;
+    const left = checkpoint ? all.entities.filter(({ id }) => !checkpoint.ids.has(id)) : all.entities;
     const isOfToday = checkpoint?.day === today;
     const resumed = isOfToday || (strategy === 'walk' && left.length > 0) ? checkpoint : undefined;
     const entities = resumed ? left : all.entities;

@@ -177,7 +177,7 @@ function lostDates({ type, recentlyActive }: Selection, { tallies, remembered }:
     for (const { [type.runnerIdField]: id } of runners) seen.add(id);
   }
   const isUnknown = (id: string, lastDate: string) => lastDate > asOf || (lastDate === asOf && !seen.has(id));
-  const lost = recentlyActive.only(
+  const lost = recentlyActive.filter(
     ({ id, lastDate }) => lastDate !== null && (tallies.lastDate(type, id) ?? '') < lastDate && isUnknown(id, lastDate),
   );
   if (lost.length < few || lost.length <= recentlyActive.length * 0.05) return [];
