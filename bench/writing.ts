@@ -65,9 +65,11 @@ async function emptyStatistics(database: Database, type: EntityType, most: numbe
 /** Rows a second. */
 async function measureWriting(database: Database, type: EntityType, rows: StatisticsRow[]): Promise<number> {
   const startedAtMs = performance.now();
-  const write = (some: StatisticsRow[]) => database.writeStatistics(type, some);
-  for await (const { refused, gone } of mapConcurrently(inBatches(rows, rowsInBatch), inFlight, write)) {
-    if (refused.size + gone.size > 0) throw new Error(`Not written: ${[...gone, ...refused.values()][0]}`);
-  }
+  const write = async (some: StatisticsRow[]) => {
+    for await (const { refused, gone } of database.writeStatistics(type, some)) {
+      if (refused.size + gone.size > 0) throw new Error(`Not written: ${[...gone, ...refused.values()][0]}`);
+    }
+  };
+  for await (const _ of mapConcurrently(inBatches(rows, rowsInBatch), inFlight, write));
   return (1000 * rows.length) / (performance.now() - startedAtMs);
 }

@@ -1,11 +1,9 @@
 import * as z from 'zod';
-import { mapConcurrently } from './concurrently.js';
-import { type Ask, type DataApiOptions, DatabaseFault, openDataApi, secretKeyAdvice } from './data-api.js';
+import { type Ask, type DataApiOptions, openDataApi, secretKeyAdvice } from './data-api.js';
 import { Entities, type Entity, type EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
-import type { Tell } from './events.js';
-import { printable } from './format.js';
 import { columnOf, lastDateColumn, type StatisticsRow, statisticsColumns } from './statistics.js';
+import { statisticsWriter } from './statistics-writer.js';
 
 /** PostgREST's usual cap; a server with a lower one only means more pages. */
 const pageRows = 1000;
@@ -15,9 +13,6 @@ const mayVanish = { rows: 5, share: 0.01 };
 const idsInUrl = 100;
 /** Ranges of ids of a type, of which two at a time are read: there is time, and the database has other users. */
 const mostRanges = 6;
-const rowWritesInFlight = 8;
-/** From so many rows on, that none of a run's can be written is not their own fault: more are seldom refused for good. */
-const telling = 100;
 
 const entityRows = z.array(
   z.object({
@@ -32,17 +27,6 @@ const entityRows = z.array(
 );
 const statisticsRows = z.array(z.object({ id: z.string() }).catchall(z.union([z.string(), z.number(), z.null()])));
 const idRows = z.array(z.object({ id: z.string() }));
-/** What populate_statistics returns: see its comment in the migration. */
-const outcome = z.object({
-  written: z.int().nonnegative(),
-  gone: z.array(z.string()),
-  unreached: z.array(z.string()),
-  refused: z.record(z.string(), z.string()),
-});
-type WriteOutcome = z.infer<typeof outcome>;
-/** An earlier version of it returned the ids that the table does not hold. */
-const earlierOutcome = z.array(z.string()).transform(() => 'of an earlier version' as const);
-
 /** A stored instant in milliseconds since 1970. A `timestamp` column tells no zone; it holds UTC. */
 export function instantMs(stored: string): number {
   const hasZone = /(Z|[+-]\d\d(:?\d\d)?)$/.test(stored);
@@ -81,9 +65,11 @@ async function checkTable(ask: Ask, type: EntityType, serviceKey: string): Promi
  * several at once, for a database may be far away; rows that appear or vanish meanwhile shift nothing.
  */
 async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
-  const { count, ends } = await countedRanges(ask, type);
+  const { count } = await ask(type, idRows, (client) =>
+    client.from(type.table).select('id', { count: 'exact' }).limit(1),
+  );
   let read = 0;
-  for await (const page of pagesInOrder(ask, type, ends)) {
+  for await (const page of pagesInOrder(ask, type, count)) {
     read += page.length;
     yield [...page].filter(isNoTest);
   }
@@ -92,32 +78,42 @@ async function* entities(ask: Ask, type: EntityType): AsyncGenerator<Entity[]> {
   throw new FatalError(exitCodes.databaseFailed, `${what} Run again, when nobody deletes rows.`);
 }
 
-async function* pagesInOrder(ask: Ask, type: EntityType, ends: string[]): AsyncGenerator<Entities> {
-  let next: Promise<Entities[]> | undefined = readRange(ask, type, undefined, ends[0]);
-  for (const [index, end] of [...ends, undefined].entries()) {
-    const range = next;
-    next = end === undefined ? undefined : readRange(ask, type, end, ends[index + 1]);
-    // It is awaited, but another is before it.
+interface Range {
+  /** The last id of it; undefined of the last range. */
+  end: string | undefined;
+  pages: Promise<Entities[]>;
+}
+
+/** Some thousand rows are a range of ids, of which two are read at a time; the last one has no end. */
+async function* pagesInOrder(ask: Ask, type: EntityType, count: number): AsyncGenerator<Entities> {
+  const rangeRows = pageRows * Math.ceil(count / pageRows / mostRanges);
+  const begun = async (after: string | undefined, rowsBefore: number): Promise<Range> => {
+    const end = rowsBefore + rangeRows < count ? await idAfter(ask, type, after, rangeRows) : undefined;
+    const pages = readRange(ask, type, after, end);
+    // They are awaited, but others are before them.
+    pages.catch(() => {});
+    return { end, pages };
+  };
+  let next: Promise<Range> | undefined = begun(undefined, 0);
+  for (let rowsBefore = rangeRows; next; rowsBefore += rangeRows) {
+    const { end, pages }: Range = await next;
+    next = end === undefined ? undefined : begun(end, rowsBefore);
     next?.catch(() => {});
-    yield* (await range) ?? [];
+    yield* await pages;
   }
 }
 
-/** How many rows there are, and the last ids of ranges of a few pages each, but of the last range: that has no end. */
-async function countedRanges(ask: Ask, type: EntityType): Promise<{ count: number; ends: string[] }> {
-  const { count } = await ask(type, idRows, (client) =>
-    client.from(type.table).select('id', { count: 'exact' }).order('id').limit(1),
-  );
-  const rangeRows = pageRows * Math.ceil(count / pageRows / mostRanges);
-  const offsets: number[] = [];
-  for (let end = rangeRows; end < count; end += rangeRows) offsets.push(end - 1);
-  const ends = offsets.map(async (offset) => {
-    const { data } = await ask(type, idRows, (client) =>
-      client.from(type.table).select('id').order('id').range(offset, offset),
-    );
-    return data.map(({ id }) => id);
+/** The id of the so many-th row after an id, or of all; undefined if there are fewer. */
+async function idAfter(ask: Ask, type: EntityType, after: string | undefined, rows: number) {
+  const { data } = await ask(type, idRows, (client) => {
+    const query = client
+      .from(type.table)
+      .select('id')
+      .order('id')
+      .range(rows - 1, rows - 1);
+    return after === undefined ? query : query.gt('id', after);
   });
-  return { count, ends: (await Promise.all(ends)).flat() };
+  return data[0]?.id;
 }
 
 /** The rows, but the test rows, whose statistics were not written between two instants (ISO text), both included. */
@@ -166,120 +162,21 @@ async function storedStatistics(ask: Ask, type: EntityType, id: string): Promise
   return rows[0];
 }
 
-/** Which rows could not be written: by id why the database refuses some, and the ids of those that it does not hold. */
-interface Unwritten {
-  refused: ReadonlyMap<string, string>;
-  gone: ReadonlySet<string>;
-}
-
-function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions) {
-  const all = { written: 0, refused: 0, firstReason: '' };
-  const write = batchWriter(ask, tell);
-  return {
-    /** Writes rows that exist. All are written but those that it returns. */
-    writeStatistics: async (type: EntityType, rows: StatisticsRow[]): Promise<Unwritten> => {
-      if (rows.length === 0) return { refused: new Map(), gone: new Set() };
-      const outcome = await write(type, rows);
-      const unwritten = unwrittenOf(type, rows, outcome);
-      const { refused } = unwritten;
-      all.written += outcome.written;
-      all.refused += refused.size;
-      all.firstReason ||= [...refused.values()][0] ?? '';
-      return unwritten;
-    },
-    /** Throws a FatalError when many rows, and no others, could not be written so far: then it is not the rows. */
-    checkWriting: () => {
-      if (all.written > 0 || all.refused < telling) return;
-      const advice = all.firstReason.endsWith(keeps) ? ` ${secretKeyAdvice(serviceKey)}` : '';
-      const what = `The database writes none of ${all.refused} rows, the first one because`;
-      throw new FatalError(exitCodes.databaseFailed, `${what} ${printable(all.firstReason)}.${advice}`);
-    },
-  };
-}
-
-/** Writes by the database function, in halves what takes too long; or row by row where that is not as we know it. */
-function batchWriter(ask: Ask, tell: Tell) {
-  let functionInstalled = true;
-  return async function write(type: EntityType, rows: StatisticsRow[]): Promise<WriteOutcome> {
-    if (!functionInstalled) return await writeRowByRow(ask, type, rows);
-    const done = await writeByFunction(ask, type, rows);
-    if (typeof done === 'object') return done;
-    if (done === 'too slow') {
-      const half = Math.ceil(rows.length / 2);
-      return joined(await write(type, rows.slice(0, half)), await write(type, rows.slice(half)));
-    }
-    const line = `The database function populate_statistics is ${done}: ${rowByRowAdvice}`;
-    if (functionInstalled) tell({ kind: 'line', line });
-    functionInstalled = false;
-    return await writeRowByRow(ask, type, rows);
-  };
-}
-
-const rowByRowAdvice =
-  'writing row by row, which is much slower. Apply supabase/migrations (supabase db push) to install it.';
-
-async function writeByFunction(ask: Ask, type: EntityType, rows: StatisticsRow[]) {
-  try {
-    const { data } = await ask(
-      type,
-      z.union([outcome, earlierOutcome]),
-      (client) => client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }),
-      ({ kind, isTooSlow }) => kind === 'function-missing' || (isTooSlow && rows.length > 1),
-    );
-    return data;
-  } catch (error) {
-    if (!(error instanceof DatabaseFault)) throw error;
-    return error.isTooSlow ? 'too slow' : 'not installed';
-  }
-}
-
-function joined(one: WriteOutcome, other: WriteOutcome): WriteOutcome {
-  return {
-    written: one.written + other.written,
-    gone: [...one.gone, ...other.gone],
-    unreached: [...one.unreached, ...other.unreached],
-    refused: { ...one.refused, ...other.refused },
-  };
-}
-
-async function writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[]): Promise<WriteOutcome> {
-  const refused: Record<string, string> = {};
-  const missing: string[] = [];
-  const writes = mapConcurrently(rows, rowWritesInFlight, async ({ id, ...values }) => {
-    try {
-      const { data: updated } = await ask(
-        type,
-        idRows,
-        (client) => client.from(type.table).update(values).eq('id', id).select('id'),
-        (fault) => isOfRow(fault, type),
-      );
-      if (updated.length === 0) missing.push(id);
-    } catch (error) {
-      if (!(error instanceof DatabaseFault)) throw error;
-      refused[id] = error.message;
-    }
-  });
-  for await (const _ of writes);
-  const unreached = (await stored(ask, type, missing)).map(({ id }) => id);
-  const gone = missing.filter((id) => !unreached.includes(id));
-  return { written: rows.length - missing.length - Object.keys(refused).length, gone, unreached, refused };
-}
-
-/** Whether a single row's update was refused, and not all. Class 42 is also what a trigger lacks, or a policy says. */
-function isOfRow({ kind, code, message }: DatabaseFault, { table }: EntityType): boolean {
-  const isOfTable = new RegExp(`\\b${table}\\b`).test(message) && !message.startsWith('new row violates');
-  return kind === 'row-refused' || kind === 'other' || (code.startsWith('42') && !isOfTable);
-}
-
 /** Those of the ids that the table shows, as they are there. */
 async function stored(ask: Ask, type: EntityType, ids: string[]): Promise<Entity[]> {
   const found: Entity[] = [];
   for (let from = 0; from < ids.length; from += idsInUrl) {
-    const some = ids.slice(from, from + idsInUrl).map(quoted);
-    const { data } = await ask(type, entityRows, (client) =>
-      client.from(type.table).select(entityColumns(type)).filter('id', 'in', `(${some})`),
-    );
-    found.push(...data);
+    let asked = ids.slice(from, from + idsInUrl);
+    // A server may cap its answers lower.
+    for (let left = 1; left > 0; ) {
+      const { data, count } = await ask(type, entityRows, (client) => {
+        const query = client.from(type.table).select(entityColumns(type), { count: 'exact' });
+        return query.filter('id', 'in', `(${asked.map(quoted)})`);
+      });
+      found.push(...data);
+      left = data.length === 0 ? 0 : count - data.length;
+      asked = asked.filter((id) => !data.some((row) => row.id === id));
+    }
   }
   return found;
 }
@@ -288,19 +185,3 @@ async function stored(ask: Ask, type: EntityType, ids: string[]): Promise<Entity
 function quoted(value: string): string {
   return `"${value.replace(/["\\]/g, '\\$&')}"`;
 }
-
-/** Each row is written or is one of these; otherwise it is not our function that has answered. */
-function unwrittenOf({ table }: EntityType, rows: StatisticsRow[], { written, ...others }: WriteOutcome): Unwritten {
-  const gone = new Set(others.gone);
-  const refused = new Map([
-    ...others.unreached.map((id) => [id, `no update reaches its row in ${table}: ${keeps}`] as const),
-    ...Object.entries(others.refused).map(([id, told]) => [id, `the database refuses its values: ${told}`] as const),
-  ]);
-  const known = new Set(rows.map(({ id }) => id));
-  const areKnown = [...gone, ...refused.keys()].every((id) => known.has(id));
-  if (written + gone.size + refused.size === known.size && areKnown) return { refused, gone };
-  const what = `populate_statistics does not account for the ${known.size} rows of ${table} that it was given`;
-  throw new FatalError(exitCodes.databaseFailed, `${what}. Apply supabase/migrations (supabase db push).`);
-}
-
-const keeps = 'a trigger or row-level security keeps it as it is';

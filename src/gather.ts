@@ -264,12 +264,15 @@ function* changedOutcomes(
   const changed = new Entities();
   for (const id of touched.ids(type)) {
     const [then, now] = [before, evidence.tallies].map((tallies) => JSON.stringify(tallies.row(type, id)));
-    if (taken.has(id) || then === now) continue;
+    if (taken.has(id) || then === now || !isText(id)) continue;
     const stored = { lastDate: before.lastDate(type, id), recentRuns: 0, recentWins: 0, lastWinDate: null };
     changed.add({ id, name: '', ...stored, statsUpdatedAtMs: null });
   }
   yield* outcomesOf({ ...strays, entities: changed }, evidence);
 }
+
+/** Whether Postgres can hold it: otherwise the database does not, and cannot be asked. */
+const isText = (id: string) => !id.includes('\0') && !/\p{Surrogate}/u.test(id);
 
 /** The season with its recent races as they are now, found among those of `days`. */
 async function withRecentRaces(

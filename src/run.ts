@@ -232,49 +232,59 @@ async function write(
       yield outcome;
     }
   }
-  const batches = inBatches(watched(), batchSize, ({ type }) => type);
-  for await (const batch of mapConcurrently(batches, inFlight, (some) => writeBatch(strategy, some, parts))) {
-    const ids = batch.written.map(({ entity }) => entity.id);
-    checkpoints.get(batch.type)?.add(ids, saveIntervalMs);
+  const account = (batch: Batch) => {
+    const { type, written, failures, passedOver = 0 } = batch;
+    // Before all that may fail, the checkpoint too: the report tells of all that is written, and why others are not.
+    tell(batch);
+    for (const { id, name, reason } of failures) tell({ kind: 'line', line: `${type.name} ${id} ${name}: ${reason}` });
+    const ids = written.map(({ entity }) => entity.id);
+    checkpoints.get(type)?.add(ids, saveIntervalMs);
     phase.written += ids.length;
-    phase.failed += batch.failures.length;
-    phase.done -= batch.passedOver ?? 0;
-    phase.total -= batch.passedOver ?? 0;
+    phase.failed += failures.length;
+    phase.done -= passedOver;
+    phase.total -= passedOver;
     tell({ kind: 'step', ...phase });
-  }
+  };
+  const batches = inBatches(watched(), batchSize, ({ type }) => type);
+  const writes = mapConcurrently(batches, inFlight, async (some) => {
+    for await (const batch of writeBatch(strategy, some, parts)) account(batch);
+  });
+  for await (const _ of writes);
   return phase;
 }
 
 /**
- * Writes the rows among the outcomes of a type, and tells of them; what could not be written has failed too. A refresh
- * passes over what the database does not hold. Throws a FatalError when it seems that nothing can be written.
+ * Writes the rows among the outcomes of a type, and yields what became of them, as soon as it is known of some; what
+ * could not be written has failed too. A refresh passes over what the database does not hold.
  */
-async function writeBatch(strategy: Strategy, outcomes: readonly Outcome[], parts: RunParts): Promise<Batch> {
-  const { database, events, startedAt } = parts;
-  const [{ type }] = outcomes as [Outcome];
-  const stats_updated_at = startedAt.toISOString();
-  const rows = outcomes.flatMap((outcome) => ('row' in outcome ? { ...outcome.row, stats_updated_at } : []));
-  const { gone, refused } = await database.writeStatistics(type, rows);
-  const written: Written[] = [];
+async function* writeBatch(strategy: Strategy, all: readonly Outcome[], parts: RunParts): AsyncGenerator<Batch> {
+  const [{ type }] = all as [Outcome];
   const failures: Failure[] = [];
-  const passesOver = strategy === 'refresh' ? gone : new Set();
-  for (const outcome of outcomes) {
-    const { id, name } = outcome.entity;
-    const isGone = gone.has(id) ? `its row is no longer in ${type.table}` : undefined;
-    const reason = 'failure' in outcome ? outcome.failure : (refused.get(id) ?? isGone);
-    if (reason !== undefined && !passesOver.has(id)) {
-      // They come from outside and go to terminals.
-      failures.push({ entity_type: type.name, id: printable(id), name: printable(name), reason: printable(reason) });
-    } else if ('row' in outcome && reason === undefined) written.push(outcome);
+  const outcomes = new Map<string, { type: EntityType } & Written>();
+  for (const one of all) {
+    if ('row' in one) outcomes.set(one.entity.id, one);
+    else failures.push(failureOf(one, one.failure));
   }
-  const batch: Batch = { kind: 'batch', type, written, failures, passedOver: passesOver.size };
-  // Before all that may fail, the checkpoint too: the report tells of all that is written, and why others are not.
-  events.tell(batch);
-  for (const { id, name, reason } of failures) {
-    events.tell({ kind: 'line', line: `${type.name} ${id} ${name}: ${reason}` });
+  if (failures.length > 0) yield { kind: 'batch', type, written: [], failures };
+  const stats_updated_at = parts.startedAt.toISOString();
+  const rows = Array.from(outcomes.values(), ({ row }) => ({ ...row, stats_updated_at }));
+  for await (const { ids, refused, gone } of parts.database.writeStatistics(type, rows)) {
+    const batch = { kind: 'batch' as const, type, written: [] as Written[], failures: [] as Failure[], passedOver: 0 };
+    for (const id of ids) {
+      const outcome = outcomes.get(id);
+      if (outcome === undefined) continue;
+      const reason = refused.get(id) ?? (gone.has(id) ? `its row is no longer in ${type.table}` : undefined);
+      if (reason === undefined) batch.written.push(outcome);
+      else if (strategy === 'refresh' && gone.has(id)) batch.passedOver += 1;
+      else batch.failures.push(failureOf(outcome, reason));
+    }
+    yield batch;
   }
-  database.checkWriting();
-  return batch;
+}
+
+/** As it is shown to people: what comes from outside goes to terminals. */
+function failureOf({ type, entity: { id, name } }: { type: EntityType; entity: Entity }, reason: string): Failure {
+  return { entity_type: type.name, id: printable(id), name: printable(name), reason: printable(reason) };
 }
 
 function gatherOptionsOf({ api, options, events, startedAt, stop }: RunParts): GatherOptions {

@@ -69,9 +69,10 @@ describe('a checkpoint', () => {
       const told = [timestamp ? '\\d+ d ago' : 'at an unknown time', timestamp?.slice(0, 10) ?? 'an unknown day'];
       const line = `^jockeys: resuming after 5 written, as saved ${told[0]}. Their rows are of ${told[1]}.$`;
       expect(resumed.lines).toContainEqual(expect.stringMatching(line));
-      expect(readJson(world, 'checkpoint_jockeys.json')).toMatchObject(timestamp ? { rows_from: told[1] } : {});
+      expect(readJson(world, 'checkpoint_jockeys.json')).toMatchObject({ rows_from: timestamp ? told[1] : null });
       expect(await writtenIds(world, jockeys)).toEqual(ids.slice(5, 9).sort());
       expect(checkpointIds(world, jockeys).sort()).toEqual(ids.slice(0, 9).sort());
+      expect((await run({ dryRun: true, resume: true })).statistics.jockeys).toMatchObject({ total: 14, skipped: 0 });
 
       const started = await run({ limit: 3 });
       expect(started.statistics.jockeys).toMatchObject({ total: 3, skipped: 0 });

@@ -105,6 +105,34 @@ describeOnEachEngine((engine) => {
     });
 
     it.each([
+      {
+        what: 'a partitioned table',
+        make: [
+          'create table ra_owners (like all_owners, primary key (id)) partition by hash (id)',
+          'create table owners_1 partition of ra_owners for values with (modulus 1, remainder 0)',
+        ],
+        drop: 'drop table ra_owners, all_owners',
+      },
+      {
+        what: 'a view',
+        make: ['create view ra_owners with (security_invoker) as select * from all_owners'],
+        drop: 'drop table all_owners cascade',
+      },
+    ])('may be applied again where $what bears the name, and its rows are written', async ({ make, drop }) => {
+      await database.migrate();
+      onTestFinished(() => void database.query(drop));
+      const grant = 'grant select, update on ra_owners to service_role';
+      for (const statement of ['alter table ra_owners rename to all_owners', ...make, grant]) {
+        await database.query(statement);
+      }
+      await database.migrate();
+      await database.query(`insert into ra_owners (id, name) values ('own_1', 'An Owner')`);
+      await database.query('notify pgrst');
+      const row = { ...naiveRow([], typeNamed('owners'), 'own_1', '2025-11-01'), stats_updated_at: instant };
+      expect(await populate('owners', [row])).toEqual(success(1));
+    });
+
+    it.each([
       ['jockeys', 'last_ride_date'],
       ['trainers', 'last_runner_date'],
       ['owners', 'last_runner_date'],

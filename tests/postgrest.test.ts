@@ -228,7 +228,8 @@ describeOnPostgrest(() => {
       const { database, lines, close } = openServices({ api: { url: 'http://127.0.0.1' }, database: hosted }, 1);
       onTestFinished(close);
       const row = { ...new Tallies([jockeys], statisticsWindow(today)).row(jockeys, 'jky_1'), stats_updated_at: today };
-      expect(await database.writeStatistics(jockeys, [row])).toEqual({ refused: new Map(), gone: new Set() });
+      const outcome = await database.writeStatistics(jockeys, [row]).next();
+      expect(outcome.value).toEqual({ ids: [row.id], refused: new Map(), gone: new Set() });
       expect(lines).toEqual([]);
       await sql('truncate ra_jockeys');
     },
@@ -301,6 +302,30 @@ describeOnPostgrest(() => {
     expect(most).toBe(2);
     expect(comings).toBeGreaterThan(10);
     expect(rest.length).toBeLessThan(50_000);
+  });
+
+  it('reads every row once and in order, also where many are imported while it begins', async () => {
+    const { database, close } = openServices({ api: { url: 'http://127.0.0.1' }, database: hosted }, 1);
+    onTestFinished(async () => {
+      await close();
+      hosted.intercept = undefined;
+      await sql('truncate ra_owners');
+    });
+    await sql(`insert into ra_owners (id, name) select 'own_' || n, 'x' from generate_series(500001, 503500) n`);
+    let imported = 0;
+    hosted.intercept = async ({ url }, _response, next) => {
+      if (url?.includes('offset=')) {
+        const [from, to] = [500_000 - imported - 1_200, 500_000 - imported - 1];
+        imported += 1_200;
+        await sql(`insert into ra_owners (id, name) select 'own_' || n, 'new' from generate_series(${from}, ${to}) n`);
+      }
+      await next();
+    };
+    const ids: string[] = [];
+    for await (const page of database.entities(typeNamed('owners'))) ids.push(...page.map(({ id }) => id));
+    expect(imported).toBe(3 * 1_200);
+    expect(ids).toEqual([...new Set(ids)].sort());
+    expect(ids.length).toBeGreaterThanOrEqual(3_500);
   });
 
   it("another role's tables are told where something is missing, and otherwise left alone", async () => {

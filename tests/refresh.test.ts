@@ -65,11 +65,12 @@ describeOnEachEngine((engine) => {
     for (const name of names) expect(name).not.toMatch(/^(|(jky|trn|own)_\d+)$/);
   });
 
-  it('passes over what the database does not hold', async () => {
+  it('passes over what the database does not hold, and what it cannot', async () => {
     const [latest] = world.api.races;
+    const unknown = { jockey_id: 'jky_unknown', trainer_id: 'trn_\0', owner_id: 'own_\ud800' };
     world.api.amend(`${latest?.race_id}`, (race) => ({
       ...race,
-      runners: race.runners.map((one, index) => (index === 0 ? { ...one, jockey_id: 'jky_unknown' } : one)),
+      runners: race.runners.map((one, index) => (index === 0 ? { ...one, ...unknown } : one)),
     }));
     const { code, stdout } = await world.run(['--all', '--refresh', '--rate', '500']);
     expect(code).toBe(0);

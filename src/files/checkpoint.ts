@@ -12,8 +12,8 @@ const checkpointSchema = z.object({
   entity_type: z.string(),
   processed_ids: z.array(z.string()),
   timestamp: z.string().transform(printable).optional(),
-  /** The UTC day of its oldest rows, where a run has gone on from a checkpoint of an earlier day. */
-  rows_from: z.iso.date().optional(),
+  /** The UTC day of its oldest rows, where a run has gone on from a checkpoint of an earlier day; null if unknown. */
+  rows_from: z.iso.date().nullable().optional(),
 });
 
 const checkpointPath = (directory: string, { name }: EntityType) => join(directory, `checkpoint_${name}.json`);
@@ -31,7 +31,8 @@ export function readCheckpoint(
     const found = checkpointSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
     const { entity_type, processed_ids, timestamp, rows_from } = found;
     if (entity_type !== type.name) return { unusable: `it is a checkpoint of ${printable(entity_type)}` };
-    const day = rows_from ?? /^\d{4}-\d\d-\d\d/.exec(timestamp ?? '')?.[0];
+    const [dayOfSaving] = /^\d{4}-\d\d-\d\d/.exec(timestamp ?? '') ?? [];
+    const day = rows_from === undefined ? dayOfSaving : (rows_from ?? undefined);
     return { ids: new Set(processed_ids), timestamp, day };
   } catch (error) {
     const code = errorCode(error);
@@ -95,13 +96,13 @@ export function openCheckpoint(
   const ids = leftOut ? [idsText(leftOut.ids)] : [];
   let count = leftOut?.ids.size ?? 0;
   const aside = leftOut ? undefined : keepEarlierAside(path, readCheckpoint(directory, type));
-  const day = leftOut?.day ?? today;
+  const day = leftOut ? leftOut.day : today;
   let savedAtMs = performance.now();
   let isSaved = true;
   const save = () => {
     const timestamp = new Date().toISOString();
     // A run goes on after midnight.
-    const rows_from = timestamp.startsWith(day) ? undefined : day;
+    const rows_from = day && timestamp.startsWith(day) ? undefined : (day ?? null);
     const head = `{"entity_type":"${type.name}","processed_ids":[`;
     writeWholeFile(path, [head, ...ids, `],${JSON.stringify({ count, timestamp, rows_from }).slice(1)}\n`]);
     savedAtMs = performance.now();

@@ -62,6 +62,8 @@ begin
       cross join lateral (select table_name || '_' || replace(column_name, '_30d', '') as index_name) as named
       where column_name in ('last_ride_date', 'last_runner_date', 'recent_30d_win_rate')
         and to_regclass('public.' || index_name) is null
+        -- A view has none of its own.
+        and exists (select from pg_class where oid = to_regclass('public.' || table_name) and relkind in ('r', 'p'))
     loop
       execute missing;
     end loop;
@@ -104,11 +106,11 @@ begin
       where to_regclass('public.' || index_name) is not null
       union all
       -- More than half of each new page stays free, for its rows' next versions: 2,000 rows that stand side by side are
-      -- updated at once. A setting of the owner's stays.
+      -- updated at once. A setting of the owner's stays; a view or a partitioned table has no pages.
       select format('alter table public.%I set (fillfactor = 40)', table_name)
-      where not exists (
-        select from pg_class, unnest(reloptions) as setting
-        where pg_class.oid = to_regclass('public.' || table_name) and setting like 'fillfactor=%'
+      from pg_class
+      where oid = to_regclass('public.' || table_name) and relkind = 'r' and not exists (
+        select from unnest(reloptions) as setting where setting like 'fillfactor=%'
       )
     loop
       begin

@@ -1,0 +1,185 @@
+import * as z from 'zod';
+import { inBatches, mapConcurrently } from './concurrently.js';
+import { type Ask, type DataApiOptions, DatabaseFault, secretKeyAdvice } from './data-api.js';
+import type { EntityType } from './entity-types.js';
+import { exitCodes, FatalError } from './errors.js';
+import type { Tell } from './events.js';
+import { printable } from './format.js';
+import type { StatisticsRow } from './statistics.js';
+
+const rowWritesInFlight = 8;
+/** Of so many rows that are written one by one it is told at once what became of them. */
+const rowsTold = 100;
+/** From so many rows on, that none of a type's can be written is not their own fault: more are seldom refused for good. */
+const telling = 100;
+/** So many rows that take too long by themselves are their own failure. */
+const mostSlowRows = 5;
+
+const idRows = z.array(z.object({ id: z.string() }));
+/** Not a record: an id may be `__proto__`. */
+const reasonsById = z.unknown().transform((given) => Object.entries(Object(given)));
+/** What populate_statistics returns: see its comment in the migration. */
+const functionAnswer = z.object({
+  written: z.int().nonnegative(),
+  gone: z.array(z.string()),
+  unreached: z.array(z.string()),
+  refused: reasonsById.pipe(z.array(z.tuple([z.string(), z.string()]))),
+});
+/** An earlier version of it returned the ids that the table does not hold. */
+const earlierAnswer = z.array(z.string()).transform(() => 'of an earlier version' as const);
+
+/** What became of rows, by their ids: those that the database neither refuses, and why, nor lacks are written. */
+export interface WriteOutcome {
+  ids: string[];
+  refused: ReadonlyMap<string, string>;
+  gone: ReadonlySet<string>;
+}
+
+/** Writes statistics over the Data API, many rows at once. */
+export function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions) {
+  const write = batchWriter(ask, tell);
+  const all = new Map<EntityType, { written: number; refused: number }>();
+  /**
+   * Writes rows that exist and yields what became of them, part by part as soon as it is known: what comes before an
+   * error is written. Throws a FatalError too when many rows of a type, and no others, could not be written so far:
+   * then it is not the rows.
+   */
+  async function* writeStatistics(type: EntityType, rows: StatisticsRow[]): AsyncGenerator<WriteOutcome> {
+    for await (const outcome of write(type, rows)) {
+      yield outcome;
+      const { ids, refused, gone } = outcome;
+      const before = all.get(type) ?? { written: 0, refused: 0 };
+      const written = before.written + ids.length - refused.size - gone.size;
+      const count = before.refused + refused.size;
+      all.set(type, { written, refused: count });
+      if (written > 0 || count < telling) continue;
+      const [reason = ''] = refused.values();
+      const advice = reason.endsWith(keeps) ? ` ${secretKeyAdvice(serviceKey)}` : '';
+      const what = `The database writes none of ${count} rows of ${type.table}, the last one because`;
+      throw new FatalError(exitCodes.databaseFailed, `${what} ${printable(reason)}.${advice}`);
+    }
+  }
+  return { writeStatistics };
+}
+
+/** Writes by the database function, in halves what takes too long; or row by row where that is not as we know it. */
+function batchWriter(ask: Ask, tell: Tell) {
+  let functionInstalled = true;
+  const patience = rowPatience();
+  return async function* write(type: EntityType, rows: StatisticsRow[]): AsyncGenerator<WriteOutcome> {
+    if (rows.length === 0) return;
+    if (functionInstalled) {
+      const done = await writeByFunction(ask, type, rows, patience);
+      if (done === 'too slow') {
+        const half = Math.ceil(rows.length / 2);
+        yield* write(type, rows.slice(0, half));
+        return yield* write(type, rows.slice(half));
+      }
+      if (typeof done === 'object') return yield done;
+      const line = `The database function populate_statistics is ${done}: ${rowByRowAdvice}`;
+      if (functionInstalled) tell({ kind: 'line', line });
+      functionInstalled = false;
+    }
+    yield* writeRowByRow(ask, type, rows, patience);
+  };
+}
+
+const rowByRowAdvice =
+  'writing row by row, which is much slower. Apply supabase/migrations (supabase db push) to install it.';
+
+type RowPatience = ReturnType<typeof rowPatience>;
+
+/**
+ * What to do about a row that takes too long by itself, because of its trigger or because somebody holds it locked: the
+ * first is tried again for long, for it may be the database's moment; a few more are believed at once; then it is the
+ * database.
+ */
+function rowPatience() {
+  let slowRows = 0;
+  return {
+    isBelieved: (fault: DatabaseFault) => fault.isTooSlow && slowRows > 0 && slowRows < mostSlowRows,
+    /** Why a row is not written; throws the error again where it is not that the row takes too long. */
+    reasonOf: (error: unknown): string => {
+      const fault = error instanceof FatalError ? error.cause : error;
+      if (!(fault instanceof DatabaseFault && fault.isTooSlow) || slowRows >= mostSlowRows) throw error;
+      slowRows += 1;
+      return `the database takes too long to write it, or somebody holds it locked: ${fault.message}`;
+    },
+  };
+}
+
+async function writeByFunction(ask: Ask, type: EntityType, rows: StatisticsRow[], patience: RowPatience) {
+  const [{ id }] = rows as [StatisticsRow];
+  const isAlone = rows.length === 1;
+  try {
+    const { data } = await ask(
+      type,
+      z.union([functionAnswer, earlierAnswer]),
+      (client) => client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }),
+      (fault) => fault.kind === 'function-missing' || (isAlone ? patience.isBelieved(fault) : fault.isTooSlow),
+    );
+    return typeof data === 'string' ? data : outcomeOf(type, rows, data);
+  } catch (error) {
+    if (error instanceof DatabaseFault && error.kind === 'function-missing') return 'not installed';
+    if (!isAlone && error instanceof DatabaseFault) return 'too slow';
+    return { ids: [id], refused: new Map([[id, patience.reasonOf(error)]]), gone: new Set<string>() };
+  }
+}
+
+/** Each row is written or is one of these; otherwise it is not our function that has answered. */
+function outcomeOf(type: EntityType, rows: StatisticsRow[], answer: z.infer<typeof functionAnswer>): WriteOutcome {
+  const ids = rows.map(({ id }) => id);
+  const gone = new Set(answer.gone);
+  const refused = new Map([
+    ...answer.unreached.map((id) => [id, unreachedIn(type)] as const),
+    ...answer.refused.map(([id, told]) => [id, refusedBecause(told)] as const),
+  ]);
+  const known = new Set(ids);
+  const areKnown = [...gone, ...refused.keys()].every((id) => known.has(id));
+  if (answer.written + gone.size + refused.size === known.size && areKnown) return { ids, refused, gone };
+  const what = `populate_statistics does not account for the ${known.size} rows of ${type.table} that it was given`;
+  throw new FatalError(exitCodes.databaseFailed, `${what}. Apply supabase/migrations (supabase db push).`);
+}
+
+const keeps = 'a trigger or row-level security keeps it as it is';
+const unreachedIn = ({ table }: EntityType) => `no update reaches its row in ${table}: ${keeps}`;
+const refusedBecause = (told: string) => `the database refuses its values: ${told}`;
+
+async function* writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[], patience: RowPatience) {
+  const writes = mapConcurrently(rows, rowWritesInFlight, (row) => writeRow(ask, type, row, patience));
+  for await (const outcomes of inBatches(writes, rowsTold)) {
+    yield {
+      ids: outcomes.map(({ id }) => id),
+      refused: new Map(outcomes.flatMap(({ id, reason }) => (reason ? [[id, reason] as const] : []))),
+      gone: new Set(outcomes.flatMap(({ id, isGone }) => (isGone ? [id] : []))),
+    };
+  }
+}
+
+async function writeRow(ask: Ask, type: EntityType, { id, ...values }: StatisticsRow, patience: RowPatience) {
+  const isOwn = (fault: DatabaseFault) => isOfRow(fault, type);
+  try {
+    const { data: updated } = await ask(
+      type,
+      idRows,
+      (client) => client.from(type.table).update(values).eq('id', id).select('id'),
+      (fault) => isOwn(fault) || patience.isBelieved(fault),
+    );
+    if (updated.length > 0) return { id };
+  } catch (error) {
+    const isRefused = error instanceof DatabaseFault && isOwn(error);
+    return { id, reason: isRefused ? refusedBecause(error.message) : patience.reasonOf(error) };
+  }
+  const { data: shown } = await ask(type, idRows, (client) => client.from(type.table).select('id').eq('id', id));
+  return shown.length > 0 ? { id, reason: unreachedIn(type) } : { id, isGone: true };
+}
+
+/**
+ * Whether a single row's update was refused, and not all. Class 42 is also what a trigger lacks, or a policy says; but
+ * a generated column, which only the function leaves out, refuses all.
+ */
+function isOfRow({ kind, code, message }: DatabaseFault, { table }: EntityType): boolean {
+  if (code === '428C9') return false;
+  const isOfTable = new RegExp(`\\b${table}\\b`).test(message) && !message.startsWith('new row violates');
+  return kind === 'row-refused' || kind === 'other' || (code.startsWith('42') && !isOfTable);
+}

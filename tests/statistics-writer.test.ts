@@ -1,0 +1,150 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { expect, it, onTestFinished, vi } from 'vitest';
+import { describeOnEachEngine, supabaseLite } from './engines.js';
+import { jockeys, sharedStoredWorld, sweep, typeNamed, wholeRows } from './faults.js';
+import { checkpointIds, timelessRows } from './watching.js';
+
+describeOnEachEngine((engine) => {
+  const { world, right, ids } = sharedStoredWorld({ engine, maxRows: 7 });
+
+  /** Changes the database until the test ends. */
+  async function change(statements: string[], back: string[]): Promise<void> {
+    onTestFinished(async () => {
+      for (const statement of back) await world.database.query(statement);
+    });
+    for (const statement of statements) await world.database.query(statement);
+  }
+
+  async function dropFunction(): Promise<void> {
+    onTestFinished(() => world.database.migrate());
+    await world.database.query('drop function populate_statistics(text, jsonb)');
+    await world.database.query(`notify pgrst, 'reload schema'`);
+  }
+
+  const isWrite = ({ method }: IncomingMessage) => method !== 'GET';
+
+  it('a type of which no row can be written ends the run, though others were written', async () => {
+    const owners = typeNamed('owners');
+    const added = `select 'own_z' || n, 'added' from generate_series(1, 100) as n`;
+    await change(
+      [
+        `insert into ra_owners (id, name) ${added}`,
+        'alter table ra_owners add constraint no_news check (false) not valid',
+      ],
+      ['alter table ra_owners drop constraint no_news', `delete from ra_owners where name = 'added'`],
+    );
+    const report = await world.runHere({ ...sweep, entities: [jockeys, owners] });
+    const told = expect.stringMatching(/^The database writes none of 110 rows of ra_owners, .*"no_news" \(23514\)/);
+    expect(report).toMatchObject({ exit_code: 6, stopped_by: told, overall: { total_successful: ids.length } });
+    expect(report.failures).toHaveLength(110);
+    expect(await timelessRows(world, [jockeys])).toEqual(right);
+  });
+
+  it('an id that is a word of JavaScript is refused as any other', async () => {
+    await change(
+      [
+        `insert into ra_jockeys (id, name) values ('__proto__', 'P'), ('constructor', 'C')`,
+        `alter table ra_jockeys add constraint no_news check (id not in ('__proto__', 'constructor')) not valid`,
+      ],
+      [
+        'alter table ra_jockeys drop constraint no_news',
+        `delete from ra_jockeys where id in ('__proto__', 'constructor')`,
+      ],
+    );
+    const report = await world.runHere(sweep);
+    expect(report).toMatchObject({ exit_code: 3, stopped_by: null, overall: { total_successful: ids.length } });
+    expect(report.failures.map(({ id }) => id).sort()).toEqual(['__proto__', 'constructor']);
+  });
+
+  if (engine !== supabaseLite) {
+    // Supabase Lite tells a timeout as no other engine does.
+    /** A trigger that gives up on rows as a statement timeout does, until the test ends. */
+    async function slowTrigger(table: string, when: string): Promise<void> {
+      const body = `begin raise query_canceled using message = 'canceling statement due to statement timeout'; end`;
+      await change(
+        [
+          `create function public.dawdle() returns trigger language plpgsql as '${body.replaceAll("'", "''")}'`,
+          `create trigger dawdle before update on ${table} for each row when (${when}) execute function dawdle()`,
+        ],
+        ['drop function dawdle cascade'],
+      );
+    }
+
+    it('a row that takes too long by itself is its own failure, with the function and without', async () => {
+      const [, slow = ''] = ids;
+      await slowTrigger('ra_jockeys', `new.id = '${slow}'`);
+      const told = /takes too long to write it, or somebody holds it locked: .*statement timeout \(57014\)/;
+      const failures = [{ id: slow, reason: expect.stringMatching(told) }];
+      const others = ids.filter((id) => id !== slow).sort();
+      for (const prepare of [async () => {}, dropFunction]) {
+        await prepare();
+        expect(await world.runHere(sweep)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+        const written = await timelessRows(world, [jockeys]);
+        for (const id of others) expect(written.get(id)).toEqual(right.get(id));
+        expect(checkpointIds(world, jockeys).sort()).toEqual(others);
+      }
+    });
+
+    it('a table on which every row takes too long ends the run, after a few rows', async () => {
+      await slowTrigger('ra_jockeys', 'true');
+      const asked = vi.fn();
+      world.database.intercept = (request, _, next) => {
+        if (isWrite(request)) asked();
+        return next();
+      };
+      const before = await wholeRows(world, jockeys);
+      const report = await world.runHere(sweep);
+      const told = expect.stringMatching(
+        /^The database gave up on ra_jockeys: .* another session holds its rows locked/,
+      );
+      expect(report).toMatchObject({ exit_code: 6, stopped_by: told, overall: { total_successful: 0 } });
+      expect(report.failures).toHaveLength(5);
+      expect(asked.mock.calls.length).toBeLessThan(40);
+      expect(await wholeRows(world, jockeys)).toEqual(before);
+    });
+
+    it('a column that Postgres computes is told with the migration where the function is missing', async () => {
+      await change(
+        [
+          'alter table ra_jockeys drop column days_since_last_win',
+          'alter table ra_jockeys add column days_since_last_win integer generated always as (0) stored',
+        ],
+        [
+          'alter table ra_jockeys drop column days_since_last_win',
+          'alter table ra_jockeys add column days_since_last_win integer',
+        ],
+      );
+      await dropFunction();
+      const report = await world.runHere(sweep);
+      const told = expect.stringMatching(/apply supabase\/migrations.*days_since_last_win.* \(428C9\)/);
+      expect(report).toMatchObject({ exit_code: 6, stopped_by: told, failures: [] });
+    });
+    return;
+  }
+
+  /** Answers writes in turn, those for which there is an answer. */
+  function answerWrites(answers: ([status: number, code: string] | 'as usual')[]): void {
+    world.database.intercept = (request: IncomingMessage, response: ServerResponse, next) => {
+      const answer = isWrite(request) ? (answers.shift() ?? 'as usual') : 'as usual';
+      if (answer === 'as usual') return next();
+      const [status, code] = answer;
+      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ code, message: 'no' }));
+    };
+  }
+
+  it.each([
+    { how: 'in halves', answers: [[500, '57014'], 'as usual', [500, '57014'], 'as usual', [401, 'PGRST301']] },
+    { how: 'row by row', answers: [...Array.from({ length: 9 }, () => 'as usual'), [401, 'PGRST301']] },
+  ] as const)('of a batch that is written $how, what was written before the end is told and noted', async (one) => {
+    if (one.how === 'row by row') await dropFunction();
+    const before = await wholeRows(world, jockeys);
+    answerWrites([...one.answers] as Parameters<typeof answerWrites>[0]);
+    const report = await world.runHere(sweep);
+    const after = await wholeRows(world, jockeys);
+    const written = ids.filter((id) => before.get(id) !== after.get(id));
+    expect(written.length).toBeGreaterThan(8);
+    expect(written.length).toBeLessThan(ids.length);
+    expect(report).toMatchObject({ exit_code: 6, failures: [], overall: { total_successful: written.length } });
+    expect(checkpointIds(world, jockeys).sort()).toEqual(written.sort());
+  });
+});
