@@ -1,10 +1,11 @@
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, loadConfig } from './config.js';
 import { createDatabase } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
 import { createEvents, type Events, type Strategy } from './events.js';
 import { createExchange } from './exchange.js';
-import { runsBefore, startReport } from './files/report.js';
+import { runsBefore, saveReport, startReport } from './files/report.js';
 import { shareRequestBudget } from './files/request-budget.js';
 import { makeFolder } from './files/whole-file.js';
 import { wrapped } from './format.js';
@@ -13,18 +14,9 @@ import { createPace } from './pace.js';
 import { createRacingApi } from './racing-api.js';
 import { run } from './run.js';
 import { createNotifications, type Notifications } from './show/notifications.js';
-import {
-  type Abilities,
-  abilitiesOf,
-  closingWords,
-  columnsOf,
-  complain,
-  createScreen,
-  runAgain,
-  summarize,
-  watchPace,
-} from './show/screen.js';
+import { type Abilities, abilitiesOf, columnsOf, complain, createScreen } from './show/screen.js';
 import { checkStatus, describeStatus, readStatus } from './show/status.js';
+import { closingWords, runAgain, summarize, watchPace } from './show/summary.js';
 import { verifyStatistics } from './verify.js';
 
 /** What a stopped run may still take to write what it has gathered. */
@@ -46,15 +38,27 @@ async function populate(options: PopulateOptions): Promise<ExitCode> {
     if (!options.dryRun) notifications = createNotifications(config.notifications, console.error);
     return await runAndTell(config, options, startedAt, notifications);
   } catch (error) {
-    // The run did not even begin.
-    if (error instanceof FatalError) {
-      const report = startReport(options, startedAt).ended(AbortSignal.abort(error));
-      if (options.json) printJson(report);
-      // That another one is active is nothing to worry about.
-      if (error.exitCode !== exitCodes.alreadyRunning) await notifications?.ended({ report, reportPath: null });
-    }
+    if (error instanceof FatalError) await tellNotBegun(error, options, startedAt, notifications);
     throw error;
   }
+}
+
+/** Tells of a run that did not even begin. Status and a monitor learn of it from its report. */
+async function tellNotBegun(
+  error: FatalError,
+  options: PopulateOptions,
+  startedAt: Date,
+  notifications: Notifications | undefined,
+): Promise<void> {
+  const started = startReport(options, startedAt);
+  if (options.refresh) started.take({ kind: 'gathering', strategy: 'refresh' });
+  const report = started.ended(AbortSignal.abort(error));
+  if (options.json) printJson(report);
+  // That another one is active is nothing to worry about.
+  if (options.dryRun || error.exitCode === exitCodes.alreadyRunning) return;
+  // Where no run ever was, this is perhaps the wrong folder.
+  const ended = existsSync(options.logDir) ? saveReport(options.logDir, report) : { report, reportPath: null };
+  await notifications?.ended(ended);
 }
 
 async function runAndTell(
@@ -165,21 +169,27 @@ function openServices(
   return { api, database, events, screen, stop, allowedPerSecond, connect: exchange.connected, close };
 }
 
-/** The first SIGINT or SIGTERM ends the run in good order, the second at once. SIGHUP stops nothing. */
+/**
+ * The first SIGINT or SIGTERM ends the run in good order, the second without the writes under way; one more, or one
+ * when all is over, at once. SIGHUP stops nothing.
+ */
 function handleSignals(stop: AbortController, writing: AbortController, events: Events, close: () => void): void {
   let stopping = false;
   /** Rows that are written, or soon could be. */
   let hasRows = false;
+  let isOver = false;
   let strategy: Strategy | null = null;
   events.listen((event) => {
     if (event.kind === 'gathering') strategy = event.strategy;
+    if (event.kind === 'gathering' || event.kind === 'over') isOver = event.kind === 'over';
     if (event.kind === 'step' && event.written !== undefined && event.done > 0) hasRows = true;
   });
   const onSignal = (signal: 'SIGINT' | 'SIGTERM', exitCode: 130 | 143) => {
-    if (stopping) {
+    if ((stopping && isOver) || writing.signal.aborted) {
       close();
       process.exit(exitCode);
     }
+    if (stopping) return writing.abort(stop.signal.reason);
     stopping = true;
     const what = hasRows ? 'writing what is gathered, then ending' : 'ending, with nothing to write';
     events.tell({ kind: 'line', line: `${signal}: ${what}. Once more ends it at once.` });

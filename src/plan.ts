@@ -7,7 +7,7 @@ import { formatAgo, formatCount, formatDuration, formatEntities } from './format
 import { typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';
 import { pageSize, type RacingApi } from './racing-api.js';
-import { describeSelection } from './show/screen.js';
+import { describeSelection } from './show/summary.js';
 import { isWithin, type StatisticsWindow, statisticsWindow, utcDate } from './statistics.js';
 
 /** What a run was asked, and what it works with. */

@@ -126,7 +126,7 @@ function createPageAsker(
       lastAnswered = [query, skip];
       return page;
     } catch (error) {
-      if (mayPass(error)) outage.failed(asking, error.message);
+      if (mayPass(error)) outage.failed(asking, error);
       throw error;
     }
   }
@@ -187,12 +187,12 @@ function createOutageWatch({ signal, tell }: RacingApiOptions) {
       answeredSentAt = Math.max(answeredSentAt, asking.sentAt);
       ended(asking);
     },
-    failed: (asking: Asking, reason: string) => {
+    failed: (asking: Asking, { kind, message }: ResultsError) => {
       const wasOutage = leader() !== undefined;
       asking.failedAt ||= ++moments;
       failing.add(asking);
       if (wasOutage || !leader()) return;
-      tell({ kind: 'line', line: `The Racing API does not answer: ${reason}. One request tries on, the others wait.` });
+      tell({ kind: 'line', line: `${whatItDoes(kind)}: ${message}. One request tries on, the others wait.` });
     },
     /** The request tries no more. */
     gaveUp: ended,
@@ -217,15 +217,17 @@ function refusedAccount(fault: ResultsError): FatalError {
   );
 }
 
+function whatItDoes(kind: ResultsErrorKind): string {
+  return `The Racing API ${kind === 'unavailable' ? 'does not answer' : 'answers nothing usable'}`;
+}
+
 function hopelessApi(fault: ResultsError): FatalError {
-  const unavailable = fault.kind === 'unavailable';
-  return new FatalError(
-    unavailable ? exitCodes.apiUnavailable : exitCodes.unsafeToWrite,
-    unavailable
-      ? `The Racing API does not answer: ${fault.message}. Check RACING_API_BASE_URL and the network, then run again with --resume.`
-      : `The Racing API answers nothing usable: ${fault.message}. Check RACING_API_BASE_URL; if it is right, the API has changed.`,
-    { cause: fault },
-  );
+  const isUnavailable = fault.kind === 'unavailable';
+  const advice = isUnavailable
+    ? 'Check RACING_API_BASE_URL and the network, then run again with --resume.'
+    : 'Check RACING_API_BASE_URL; if it is right, the API has changed.';
+  const exitCode = isUnavailable ? exitCodes.apiUnavailable : exitCodes.unsafeToWrite;
+  return new FatalError(exitCode, `${whatItDoes(fault.kind)}: ${fault.message}. ${advice}`, { cause: fault });
 }
 
 function mayPass(error: unknown): error is ResultsError {
@@ -295,9 +297,12 @@ function parsePage(answer: HttpAnswer, query: ResultsQuery, skip: number): Resul
   const { results, total, skip: echoedSkip = skip } = parsed.data;
   const races = results ?? [];
   const expected = Math.min(pageSize, Math.max(0, total - skip));
-  if (races.length !== expected || echoedSkip !== skip) {
+  if (races.length !== expected) {
     const what = `the page after ${skip} races holds ${races.length} of ${total} races instead of ${expected}`;
     throw new AnswerFault('unusable', what, answer);
+  }
+  if (echoedSkip !== skip) {
+    throw new AnswerFault('unusable', `it answers with the page after ${echoedSkip} races instead of ${skip}`, answer);
   }
   return { races, total };
 }

@@ -22,7 +22,7 @@ import {
 } from './plan.js';
 import { packSeason, type Remembered, readSeason, type Season, saveSeason } from './season.js';
 import { startPage } from './show/page.js';
-import { sampleTable } from './show/screen.js';
+import { sampleTable } from './show/summary.js';
 import { statisticsWindow } from './statistics.js';
 import { walk } from './walk.js';
 

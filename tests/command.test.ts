@@ -6,8 +6,8 @@ import { listen } from '../demo/loopback.js';
 import { entityTypes } from '../src/entity-types.js';
 import type { PopulateOptions } from '../src/options.js';
 import { callsOf, idsInOrder, inject, jockeys, startTinyWorld, status, wholeTables } from './faults.js';
-import { checkpointIds, latestReport, writtenIds } from './watching.js';
-import { type Ended, preloaded, sharedWorld, startCommand } from './world.js';
+import { checkpointIds, latestReport, reports, writtenIds } from './watching.js';
+import { type Ended, preloaded, readJson, sharedWorld, startCommand } from './world.js';
 
 /** The whole job as its users see it: in a terminal, from cron, in the database. */
 const world = sharedWorld(startTinyWorld);
@@ -40,6 +40,22 @@ describe('exit codes', () => {
     expect(stderr).not.toMatch(/^\s+at /m);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(existsSync(logs())).toBe(false);
+  });
+
+  it('2 where runs were before leaves a report, which status and a monitor see', async () => {
+    expect((await runJockeys()).code).toBe(0);
+    expect((await world.run(['status', '--check', '--entities', 'jockeys'])).code).toBe(0);
+    const without = { RACING_API_PASSWORD: '' };
+    for (const args of [['--dry-run'], ['--refresh'], []]) expect((await runJockeys(args, without)).code).toBe(2);
+    const stopped_by = expect.stringContaining('RACING_API_PASSWORD is missing');
+    const figures = { mode: 'production', exit_code: 2, stopped_by, statistics: {} };
+    expect(reports(world)).toHaveLength(2);
+    expect(latestReport(world)).toMatchObject(figures);
+    expect(readJson(world, 'statistics_refresh_report.json')).toMatchObject({ ...figures, strategy: 'refresh' });
+    const checked = await world.run(['status', '--check', '--entities', 'jockeys']);
+    expect(checked).toMatchObject({ code: 12, stdout: expect.stringContaining('exit code 2, last success just now') });
+    expect((await runJockeys()).code).toBe(0);
+    expect((await world.run(['status', '--check', '--entities', 'jockeys'])).code).toBe(0);
   });
 
   it('0 for a rate that --force passes', async () => {

@@ -118,7 +118,7 @@ describe('the phase under way', () => {
     phase('sweeping', 132);
     step(40, 20_000);
     take({ kind: 'pause', seconds: 240, reason: 'refused (429)' });
-    expect(last()).toMatch(/paused for 4m 00s · 40\/132 30% · refused \(429\)/);
+    expect(last()).toMatch(/paused for 4m 00s · refused \(429\) · 40\/132 30%/);
     pass(60_000);
     expect(last()).toContain('paused for 3m 00s');
     take({ kind: 'request' });
@@ -136,9 +136,31 @@ describe('the phase under way', () => {
     take({ kind: 'request' });
     take({ kind: 'waiting', seconds: 9, reason: 'the API answered 503' });
     pass(1_000);
-    expect(last()).toMatch(/again in 8s · 40\/132 30% · the API answered 503/);
+    expect(last()).toMatch(/again in 8s · the API answered 503 · 40\/132 30%/);
+    take({ kind: 'request' });
+    pass(20_000);
+    expect(last()).toMatch(/asked again · the API answered 503 · 40\/132/);
     step(41, 200);
     expect(last()).not.toContain('503');
+  });
+
+  it('tells of an answer that does not come after three seconds, also where there is room for little', () => {
+    const { phase, step, take, pass, last } = watch(50);
+    phase('sweeping', 132);
+    step(40, 20_000);
+    pass(8_000);
+    expect(last()).not.toContain('answer');
+    take({ kind: 'request' });
+    pass(3_000);
+    take({ kind: 'request' });
+    expect(last()).not.toContain('answer');
+    pass(1_000);
+    expect(last()).toMatch(/no answer for 4s · 40\/132 30%/);
+    take({ kind: 'waiting', seconds: 9, reason: 'no complete answer in 20s' });
+    pass(4_000);
+    expect(last()).toBe('sweeping again in 5s · no complete answer in 20s');
+    step(41, 200);
+    expect(last()).not.toContain('answer');
   });
 
   it('tells the request rate of the last ten seconds', () => {
@@ -239,7 +261,7 @@ describe('elsewhere', () => {
     step(2, 56_000);
     line('one\n\ntwo');
     const time = '2026-07-01T05:01:01Z';
-    const first = '2026-07-01T05:00:05Z walking again in 15s · 0/2 0% · the API answered 503 · 5s so far';
+    const first = '2026-07-01T05:00:05Z walking again in 15s · the API answered 503 · 0/2 0% · 5s so far';
     expect(written()).toBe(`${first}\n${time} walking 2/2 in 1m 01s\n${time} one\n\n${time} two\n`);
   });
 

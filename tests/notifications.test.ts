@@ -11,7 +11,7 @@ import type { NotificationConfig } from '../src/config.js';
 import { type ExitCode, exitCodes } from '../src/errors.js';
 import type { EndedRun, Report, SavedReport } from '../src/files/report.js';
 import { createNotifications } from '../src/show/notifications.js';
-import { summaryTable } from '../src/show/screen.js';
+import { summaryTable } from '../src/show/summary.js';
 import { failures, reportWith } from './sample-report.js';
 
 /** Secrets that occur nowhere else, so that a leak can be found. */
@@ -286,7 +286,7 @@ describe('the webhook', () => {
   const before = (exit_code: number, successful: number, failed: number): SavedReport => ({
     timestamp: '2026-06-30T05:00:00.000Z',
     mode: 'production',
-    statistics: { owners: { total: 54_429, processed: successful + failed, successful, failed } },
+    statistics: { owners: { total: 54_429, processed: successful + failed, successful, failed, skipped: 0 } },
     exit_code,
     path: 'logs/before.json',
   });

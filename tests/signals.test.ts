@@ -100,7 +100,7 @@ it('a run that has nothing to write ends at once, though the database does not a
   expect(running.output()).not.toContain(lastWrites);
 });
 
-it('a run whose writes hang ends in time with a report, after a second signal at once without one', async () => {
+it('a run whose writes hang ends in time, after a second signal at once, and either has a report', async () => {
   let hanging = 0;
   world.database.intercept = (request, _response, next) => {
     if (!request.url?.includes('/rpc/')) return next();
@@ -112,11 +112,12 @@ it('a run whose writes hang ends in time with a report, after a second signal at
   twice.child.kill('SIGTERM');
   await twice.printed('Once more');
   twice.child.kill('SIGTERM');
-  expect(await twice.ended).toMatchObject({ code: 143 });
+  expect(await twice.ended).toMatchObject({ code: 143, stderr: expect.stringContaining('Interrupted by SIGTERM.') });
+  expect(await savedEntities(trainers)).toBe(0);
   await stopped;
   expect(once.output()).toContain(lastWrites);
   expect(await savedEntities(jockeys)).toBe(0);
-  expect(reports(world)).toHaveLength(1);
+  expect(reports(world)).toHaveLength(2);
 });
 
 it('a run goes on after SIGHUP and when its outputs are closed', async () => {

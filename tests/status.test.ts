@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type EntityTypeName, entityTypes } from '../src/entity-types.js';
@@ -50,12 +50,17 @@ const refused = 'The Racing API refuses the account (401). Check RACING_API_PASS
 const saveRefused = (time: string) => saveFull(time, { statistics: {}, exit_code: 5, stopped_by: refused });
 
 it('of a folder without files is empty and says where it has looked, also where there is none', () => {
-  const none = { running: null, last_run: null, last_completed: null, last_full: null, last_success: null };
-  for (const directory of [folder(), folder('none')]) {
+  const none = { last_run: null, last_completed: null, last_full: null, last_success: null, failed_run: null };
+  const all = { ...none, running: null, killed: null, failing_since: null, resume: null };
+  const elsewhere = '. There is no such folder: ask where the runs are started.';
+  for (const [directory, told] of [
+    [folder(), ''],
+    [folder('none'), elsewhere],
+  ] as const) {
     const status = readStatus(directory, now);
-    for (const { name } of entityTypes) expect(status[name]).toEqual({ ...none, failing_since: null, resume: null });
+    for (const { name } of entityTypes) expect(status[name]).toEqual(all);
     expect(describeStatus(status, directory, now)).toBe(
-      `No run yet.\nNext: populate-all-statistics --all\nFiles: ${resolve(directory)}`,
+      `No run yet.\nNext: populate-all-statistics --all\nFiles: ${resolve(directory)}${told}`,
     );
   }
   expect(readdirSync(folder())).toEqual([]);
@@ -113,6 +118,30 @@ describe('the lock of a run', () => {
     expect(() => secondRun('jockeys')).toThrow(refusal(expected));
     expect(read().jockeys?.running).toBeNull();
   });
+});
+
+it('a run that was killed is told, until the next one', () => {
+  vi.setSystemTime('2026-07-01T10:00:00Z');
+  saveFull('2026-07-01T05');
+  const lock = lockTypes(folder(), entityTypes, '2026-07-01T10:00:00.000Z');
+  lock.take({ kind: 'phase', label: 'writing', done: 12_000, total: 54_429 });
+  openCheckpoint(folder(), typeNamed('owners'), undefined, '2026-07-01').add(['own_1'], 0);
+  expect(check().isWell).toBe(true);
+  for (const { name } of entityTypes) {
+    const path = folder(`run_${name}.lock`);
+    writeFileSync(path, readFileSync(path, 'utf8').replace(/"process_start":"[^"]*"/, '"process_start":"1"'));
+  }
+  expect(read().owners).toMatchObject({ running: null, killed: { phase: 'writing', done: 12_000, total: 54_429 } });
+  expect(told()).toEqual([
+    'The run that began 2 h ago was killed: writing 12,000/54,429.',
+    'Next: run again with --resume.',
+    'Last full run 7 h ago: 54,429 written, 0 failed.',
+    'owners: --resume leaves out what is written: 1 entity.',
+  ]);
+  const line = 'Not well: the run that began 2 h ago was killed, last success 7 h ago.';
+  expect(check()).toEqual({ isWell: false, line });
+  lockTypes(folder(), entityTypes, '2026-07-01T11:00:00.000Z').release();
+  expect(check().isWell).toBe(true);
 });
 
 describe('after full runs', () => {
@@ -177,6 +206,45 @@ describe('after full runs', () => {
     expect(check().line).toContain('allowed are 26h');
   });
 
+  const saveRefresh = () => {
+    const statistics = { owners: figures(7, 7, 0) };
+    saveRun('2026-07-01T11', { strategy: 'refresh', entity_types: ['jockeys', 'trainers', 'owners'], statistics });
+  };
+
+  it('a refresh does not make good what a full run could not write', () => {
+    const report = saveFull('2026-07-01T05', { exit_code: 3 });
+    saveRefresh();
+    expect(told()).toEqual([
+      'Last full run 7 h ago: 54,429 written, 0 failed.',
+      'Last refresh 60 min ago: 7 written, 0 failed.',
+      'Last run 7 h ago FAILED with exit code 3 (finished, some entities failed): 54,429 written, 0 failed.',
+      `Next: run again. The reasons are in ${report}`,
+    ]);
+    expect(check()).toMatchObject({
+      isWell: false,
+      line: expect.stringContaining('failing since 7 h ago, exit code 3'),
+    });
+    saveFull('2026-07-01T10');
+    expect(check()).toMatchObject({ isWell: true });
+  });
+
+  it('one that went on tells what was written before too, and one with other types left the same next step', () => {
+    vi.setSystemTime('2026-07-01T04:59:00Z');
+    openCheckpoint(folder(), typeNamed('owners'), undefined, '2026-07-01').add(['own_1'], 0);
+    const statistics = { jockeys: figures(10, 10, 0), owners: figures(20, 20, 1) };
+    const entity_types: EntityTypeName[] = ['jockeys', 'owners'];
+    const report = saveRun('2026-07-01T05', { exit_code: 3, statistics, entity_types });
+    expect(told('jockeys', 'owners').slice(1)).toEqual([
+      'Last run 7 h ago FAILED with exit code 3 (finished, some entities failed): 29 written, 1 failed.',
+      `Next: run again with --resume. The reasons are in ${report}`,
+      'owners: --resume leaves out what is written: 1 entity.',
+    ]);
+    const rest = { jockeys: { ...figures(0, 0, 0), skipped: 10 }, owners: { ...figures(1, 1, 0), skipped: 19 } };
+    const options = { skip_existing: false, stale_after: null, resume: true, limit: null };
+    saveRun('2026-07-01T06', { statistics: rest, entity_types, options });
+    expect(told('owners')).toEqual(['Last full run 6 h ago: 1 written and 29 before, 0 failed.']);
+  });
+
   it('a refresh is the last success', () => {
     saveFull('2026-06-30T05');
     const refresh = reportWith({
@@ -198,7 +266,7 @@ it('tells the last run and, where that did not reach its end, the last completed
   saveRun('2026-07-01T05', { mode: 'dry_run' });
   const { jockeys: status, owners } = read();
   const first = { ended: '2026-06-29T05:00:00.000Z', exit_code: 0, stopped_by: null, report: completed };
-  const of_all = { successful: 9, failed: 1, left: 0 };
+  const of_all = { successful: 9, resumed: 0, failed: 1, left: 0 };
   expect(status?.last_completed).toEqual({ ...first, total: 10, successful: 9, failed: 1, of_all });
   expect(status?.last_run).toMatchObject({ report: last, exit_code: 4, total: 10, successful: 3, failed: 1 });
   expect(owners?.last_run).toBeNull();

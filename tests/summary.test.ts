@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Report } from '../src/files/report.js';
-import { closingWords, summarize, watchPace } from '../src/show/screen.js';
+import { closingWords, summarize, watchPace } from '../src/show/summary.js';
 import { failures, reportWith } from './sample-report.js';
 
 const reportPath = 'logs/statistics_population_report_20260701_050000.json';

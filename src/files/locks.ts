@@ -227,9 +227,13 @@ function describeHolder(type: EntityType, holder: LockHolder): string {
   return `Another run is processing ${type.name}: pid ${holder.pid}${progress}. Wait for its end, ${advice}`;
 }
 
-/** The run that is processing a type now: its pid and what it notes. */
-export function activeRun(directory: string, type: EntityType): (RunNote & { pid: number }) | undefined {
-  const holder = readLockHolder(lockPath(directory, type));
-  const note = runNoteSchema.safeParse(holder).data;
-  return holder && note && { ...note, pid: holder.pid };
+/**
+ * The run that has locked a type: its pid, what it notes, and whether it is alive. Otherwise it was killed, for it has
+ * not taken its lock away; the next run does.
+ */
+export function lockingRun(directory: string, type: EntityType) {
+  const found = readLock(lockPath(directory, type));
+  const note = runNoteSchema.safeParse(found?.holder).data;
+  if (found?.holder === undefined || note === undefined) return undefined;
+  return { ...note, pid: found.holder.pid, isAlive: isHeld(found, Number.POSITIVE_INFINITY) };
 }

@@ -156,10 +156,19 @@ const savedReportSchema = z.object({
   timestamp: z.string(),
   mode: z.string(),
   entity_types: z.array(z.string()).optional(),
-  options: z.object({ skip_existing: z.boolean(), limit: z.number().nullable() }).partial().optional(),
+  options: z
+    .object({ skip_existing: z.boolean(), resume: z.boolean(), limit: z.number().nullable() })
+    .partial()
+    .optional(),
   statistics: z.partialRecord(
     z.enum(entityTypes.map(({ name }) => name)),
-    z.object({ total: z.number(), processed: z.number(), successful: z.number(), failed: z.number() }),
+    z.object({
+      total: z.number(),
+      processed: z.number(),
+      successful: z.number(),
+      failed: z.number(),
+      skipped: z.number().default(0),
+    }),
   ),
   strategy: z.string().nullable().optional(),
   requests: z.number().optional(),

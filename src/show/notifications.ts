@@ -6,7 +6,7 @@ import { errorCode, exitCodes } from '../errors.js';
 import type { Failure } from '../events.js';
 import { type EndedRun, type Report, type SavedReport, sumOf } from '../files/report.js';
 import { firstSentence, formatCount, formatDuration, printable } from '../format.js';
-import { countsOf, runAgain, summaryTable } from './screen.js';
+import { countsOf, runAgain, summaryTable } from './summary.js';
 
 const program = 'populate-all-statistics';
 

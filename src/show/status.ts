@@ -1,8 +1,9 @@
+import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { type EntityType, entityTypes } from '../entity-types.js';
 import { exitCodeMeanings, exitCodes, FatalError } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
-import { activeRun } from '../files/locks.js';
+import { lockingRun } from '../files/locks.js';
 import {
   type ByType,
   readReport,
@@ -17,6 +18,8 @@ import { formatAgo, formatCount, formatDuration, formatEntities } from '../forma
 /** What the local files tell about one entity type; instants are ISO text. */
 export interface TypeStatus {
   running: ReturnType<typeof runningNow>;
+  /** The last run where that was killed, as far as it had come. */
+  killed: ReturnType<typeof killedLast>;
   last_run: LastRun | null;
   /** The last run in which every selected entity was processed. */
   last_completed: LastRun | null;
@@ -24,7 +27,9 @@ export interface TypeStatus {
   last_full: LastRun | null;
   /** The last run, of more than a few, that ended with 0. */
   last_success: LastRun | null;
-  /** The end of the first of the runs that have failed since. */
+  /** The last run, where that failed, whatever a refresh has done since: it does not try again what failed. */
+  failed_run: LastRun | null;
+  /** The end of the first of the runs that have failed since the last success. */
   failing_since: string | null;
   /** What --resume would leave out. */
   resume: ReturnType<typeof resumable>;
@@ -36,8 +41,8 @@ interface LastRun extends Pick<TypeStatistics, 'total' | 'successful' | 'failed'
   stopped_by: string | null;
   /** The path of its report. */
   report: string;
-  /** What it wrote, what failed and what it did not come to, of all its types. */
-  of_all: { successful: number; failed: number; left: number };
+  /** What it wrote, what those before it had that it resumed, what failed and what it did not come to, of all its types. */
+  of_all: { successful: number; resumed: number; failed: number; left: number };
 }
 
 /** By type, of those that were asked for. */
@@ -50,6 +55,7 @@ export function readStatus(directory: string, now: Date, types: readonly EntityT
   reports.sort((a, b) => (a.timestamp < b.timestamp ? 1 : -1));
   const statusOf = (type: EntityType): TypeStatus => ({
     running: runningNow(directory, type, now),
+    killed: killedLast(directory, type),
     ...lastRuns(reports, type),
     resume: resumable(directory, type),
   });
@@ -58,38 +64,67 @@ export function readStatus(directory: string, now: Date, types: readonly EntityT
 
 /** Its rate in steps a second of the phase. */
 function runningNow(directory: string, type: EntityType, now: Date) {
-  const run = activeRun(directory, type);
-  if (run === undefined) return null;
-  const { pid, phase_since, ...note } = run;
+  const run = lockingRun(directory, type);
+  if (!run?.isAlive) return null;
+  const { pid, phase_since, isAlive: _, ...note } = run;
   const seconds = Math.max(1, (now.getTime() - Date.parse(phase_since)) / 1000);
   const rate = note.done / seconds;
   return { pid, ...note, rate, seconds_left: rate > 0 ? (note.total - note.done) / rate : null };
 }
 
+function killedLast(directory: string, type: EntityType) {
+  const run = lockingRun(directory, type);
+  if (run === undefined || run.isAlive) return null;
+  const { since, strategy, phase, done, total } = run;
+  return { since, strategy, phase, done, total };
+}
+
+type LastRuns = Omit<TypeStatus, 'running' | 'killed' | 'resume'>;
+
 /** From the reports, newest first. */
-function lastRuns(reports: SavedReport[], { name }: EntityType): Omit<TypeStatus, 'running' | 'resume'> {
-  const none = { last_run: null, last_completed: null, last_full: null, last_success: null, failing_since: null };
-  const found: Omit<TypeStatus, 'running' | 'resume'> = none;
-  for (const { timestamp: ended, exit_code = null, stopped_by = null, path, statistics, ...more } of reports) {
+function lastRuns(reports: SavedReport[], { name }: EntityType): LastRuns {
+  const found: LastRuns = {
+    last_run: null,
+    last_completed: null,
+    last_full: null,
+    last_success: null,
+    failed_run: null,
+    failing_since: null,
+  };
+  let isGood = false;
+  for (const report of reports) {
+    const { mode, options, strategy, statistics, entity_types } = report;
     const { [name]: figures } = statistics;
     // One that ended before it had selected has no figures.
-    if (more.mode !== 'production' || !(figures || more.entity_types?.includes(name))) continue;
-    const { total = 0, successful = 0, failed = 0 } = figures ?? {};
-    const of_all = {
-      successful: sumOf(statistics, 'successful'),
-      failed: sumOf(statistics, 'failed'),
-      left: sumOf(statistics, 'total') - sumOf(statistics, 'processed'),
-    };
-    const run: LastRun = { ended, exit_code, total, successful, failed, stopped_by, report: path, of_all };
-    const takesAll = (more.options?.limit ?? null) === null && !more.options?.skip_existing;
-    const isCompleted = figures?.processed === total && more.strategy !== 'refresh';
+    if (mode !== 'production' || !(figures || entity_types?.includes(name))) continue;
+    const run = lastRun(report, name);
+    const takesAll = (options?.limit ?? null) === null && !options?.skip_existing;
+    const isCompleted = figures?.processed === run.total && strategy !== 'refresh';
     found.last_run ??= run;
     if (isCompleted) found.last_completed ??= run;
-    if (isCompleted && takesAll && total > 0) found.last_full ??= run;
+    if (isCompleted && takesAll && run.total > 0) found.last_full ??= run;
     if (!isFailed(run) && takesAll) found.last_success ??= run;
-    if (isFailed(found.last_run) && isFailed(run) && !found.last_success) found.failing_since = ended;
+    const isJudged = isFailed(run) || strategy !== 'refresh';
+    // The newest of them tells whether something is wrong, the oldest since when.
+    if (isJudged && isFailed(run) && !isGood) {
+      found.failed_run ??= run;
+      found.failing_since = run.ended;
+    }
+    isGood ||= isJudged && !isFailed(run) && (takesAll || found.failed_run === null);
   }
   return found;
+}
+
+function lastRun({ timestamp, exit_code, stopped_by, path, statistics, options }: SavedReport, name: string): LastRun {
+  const { total = 0, successful = 0, failed = 0 } = new Map(Object.entries(statistics)).get(name) ?? {};
+  const of_all = {
+    successful: sumOf(statistics, 'successful'),
+    resumed: options?.resume ? sumOf(statistics, 'skipped') : 0,
+    failed: sumOf(statistics, 'failed'),
+    left: sumOf(statistics, 'total') - sumOf(statistics, 'processed'),
+  };
+  const ended = { ended: timestamp, exit_code: exit_code ?? null, stopped_by: stopped_by ?? null, report: path };
+  return { ...ended, total, successful, failed, of_all };
 }
 
 /** A report of the original program has no exit code. */
@@ -115,12 +150,17 @@ const staleSeconds = 26 * 3600;
 /** The status for people, in a few lines: what is the same of several types is told once. */
 export function describeStatus(status: Status, directory: string, now: Date): string {
   const types = Object.entries(status);
-  const isUnused = types.every(([, { running, last_run, resume }]) => !running && !last_run && !resume);
-  const described = [describeRunning, describeFullRun, describeLastRun, describeResume].flatMap((describe) =>
-    byValue(types, (one) => describe(one, now)),
+  const isUnused = Object.values(status).every((one) => !one.running && !one.killed && !one.last_run && !one.resume);
+  if (isUnused) {
+    const where = existsSync(directory) ? '' : '. There is no such folder: ask where the runs are started.';
+    return `No run yet.\nNext: populate-all-statistics --all\nFiles: ${resolve(directory)}${where}`;
+  }
+  const all = Object.values(status);
+  const describes = [describeRunning, describeKilled, describeFullRun, describeLastRun, describeFailedRun];
+  const described = [...describes, describeResume].flatMap((describe) =>
+    byValue(types, (one) => describe(one, now, all)),
   );
-  const lines = isUnused ? ['No run yet.', 'Next: populate-all-statistics --all'] : described;
-  return [...lines, `Files: ${resolve(directory)}`].join('\n');
+  return [...described, `Files: ${resolve(directory)}`].join('\n');
 }
 
 /** What is told of types, each text once: with the names of those that it is told of, unless it is of all. */
@@ -141,12 +181,24 @@ function describeRunning({ running }: TypeStatus, now: Date): string | null {
   return `Running as pid ${pid}, began ${formatAgo(since, now)}: ${phase}${count}${left}.`;
 }
 
+function describeKilled({ killed }: TypeStatus, now: Date, all: readonly TypeStatus[]): string | null {
+  if (killed === null) return null;
+  const { since, phase, done, total } = killed;
+  const count = total > 0 ? ` ${formatCount(done)}/${formatCount(total)}` : '';
+  const isResumable = all.some((one) => one.killed?.since === since && isLeftOver(one));
+  return `The run that began ${formatAgo(since, now)} was killed: ${phase}${count}.\n${nextStep(isResumable)}`;
+}
+
+const nextStep = (isResumable: boolean) => `Next: run again${isResumable ? ' with --resume' : ''}.`;
+
 function secondsSince(instant: string, now: Date): number {
   return Math.max(0, (now.getTime() - Date.parse(instant)) / 1000);
 }
 
-const sumsOf = ({ of_all: { successful, failed, left } }: LastRun) =>
-  `${formatCount(successful)} written, ${formatCount(failed)} failed${left > 0 ? `, ${formatCount(left)} not done` : ''}`;
+function sumsOf({ of_all: { successful, resumed, failed, left } }: LastRun): string {
+  const before = resumed > 0 ? ` and ${formatCount(resumed)} before` : '';
+  return `${formatCount(successful)} written${before}, ${formatCount(failed)} failed${left > 0 ? `, ${formatCount(left)} not done` : ''}`;
+}
 
 function describeFullRun({ last_full: run }: TypeStatus, now: Date): string {
   if (run === null) return 'No full run yet.';
@@ -155,19 +207,26 @@ function describeFullRun({ last_full: run }: TypeStatus, now: Date): string {
   return `Last full run ${formatAgo(run.ended, now)}: ${sumsOf(run)}.${advice}`;
 }
 
-/** The last run where it is not the full one; of one that failed why, since when all do, and what to do next. */
-function describeLastRun(status: TypeStatus, now: Date): string | null {
-  const { last_run: run, last_full, failing_since } = status;
-  if (run === null || (!isFailed(run) && run.report === last_full?.report)) return null;
-  const isRefresh = basename(run.report) === refreshReport;
-  const what = `Last ${isRefresh ? 'refresh' : 'run'} ${formatAgo(run.ended, now)}`;
-  if (!isFailed(run)) return `${what}: ${sumsOf(run)}.`;
-  const again = isRefresh || !isLeftOver(status) ? 'Next: run again.' : 'Next: run again with --resume.';
-  if (isInterrupted(run)) return `${what} was interrupted: ${sumsOf(run)}.\n${again}`;
+/** The last run where that is not the full one and did not fail. */
+function describeLastRun({ last_run: run, last_full }: TypeStatus, now: Date): string | null {
+  if (run === null || isFailed(run) || run.report === last_full?.report) return null;
+  return `Last ${kindOf(run)} ${formatAgo(run.ended, now)}: ${sumsOf(run)}.`;
+}
+
+const kindOf = ({ report }: LastRun) => (basename(report) === refreshReport ? 'refresh' : 'run');
+
+/** The last run that failed: why, since when all do, and what to do next. */
+function describeFailedRun(status: TypeStatus, now: Date, all: readonly TypeStatus[]): string | null {
+  const { failed_run: run, failing_since } = status;
+  if (run === null) return null;
+  const what = `Last ${kindOf(run)} ${formatAgo(run.ended, now)}`;
+  const isResumable = all.some((one) => one.failed_run?.report === run.report && isLeftOver(one));
+  const next = nextStep(isResumable && kindOf(run) === 'run');
+  if (isInterrupted(run)) return `${what} was interrupted: ${sumsOf(run)}.\n${next}`;
   const since = formatAgo(failing_since ?? run.ended, now);
   const series = since === formatAgo(run.ended, now) ? '' : `All runs have FAILED since ${since}. `;
-  const next = run.stopped_by ?? `${again} The reasons are in ${run.report}`;
-  return `${series}${what} FAILED with exit code ${meaningOf(run)}: ${sumsOf(run)}.\n${next}`;
+  const told = run.stopped_by ?? `${next} The reasons are in ${run.report}`;
+  return `${series}${what} FAILED with exit code ${meaningOf(run)}: ${sumsOf(run)}.\n${told}`;
 }
 
 const isInterrupted = ({ exit_code }: LastRun) =>
@@ -187,19 +246,24 @@ function describeResume(status: TypeStatus): string | null {
 }
 
 /** Whether a checkpoint is of a run that has left something: one is saved before its run's report. */
-function isLeftOver({ running, resume, last_run, last_completed }: TypeStatus): boolean {
+function isLeftOver({ running, resume, failed_run, last_run, last_completed }: TypeStatus): boolean {
   if (running !== null || resume === null || 'unusable' in resume) return false;
-  if (last_completed === null || last_completed.failed > 0) return last_run === null || isFailed(last_run);
+  if (last_completed === null || last_completed.failed > 0) return last_run === null || failed_run !== null;
   return (resume.saved ?? '') > last_completed.ended;
 }
 
-/** Whether all is well, in one line for a monitor: each type's last run ended with 0, the newest success is not older. */
+/**
+ * Whether all is well, in one line for a monitor: each type's last run ended with 0, was not killed, and the newest
+ * success is not older.
+ */
 export function checkStatus(status: Status, maxAge: { text: string; ms: number }, now: Date) {
-  const problems = byValue(Object.entries(status), ({ last_run: run, last_success: success, failing_since }) => {
-    if (run === null) return 'no run yet';
+  const problems = byValue(Object.entries(status), (one) => {
+    const { killed, last_run, last_success: success, failed_run, failing_since } = one;
+    if (last_run === null && killed === null) return 'no run yet';
     const last = `last success ${success ? formatAgo(success.ended, now) : 'never'}`;
-    const since = formatAgo(failing_since ?? run.ended, now);
-    if (isFailed(run)) return `failing since ${since}, exit code ${run.exit_code ?? 'unknown'}, ${last}`;
+    if (killed) return `the run that began ${formatAgo(killed.since, now)} was killed, ${last}`;
+    const since = formatAgo(failing_since ?? '', now);
+    if (failed_run) return `failing since ${since}, exit code ${failed_run.exit_code ?? 'unknown'}, ${last}`;
     const isOld = !success || secondsSince(success.ended, now) * 1000 > maxAge.ms;
     return isOld ? `${last}, allowed are ${maxAge.text}` : null;
   });
