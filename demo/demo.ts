@@ -14,16 +14,18 @@ const shownFolder = relative(process.env.INIT_CWD ?? process.cwd(), folder);
 const command = fileURLToPath(new URL('../dist/populate-all-statistics.js', import.meta.url));
 const credentials = { username: 'demo', password: 'demo-password' };
 
-/**
- * The season is relative to today: yesterday's rows belong to races that today's season does not have.
- * Throws a FatalError when another demo uses the folder.
- */
-function prepareFolder(today: string): void {
+/** Throws a FatalError when another demo uses the folder. */
+function refuseASecondOne(): void {
   const holder = readLockHolder(`${folder}database.lock`);
   if (holder) {
     const what = `Another demo is running, as process ${holder.pid}: wait for its end, or stop it with: kill ${holder.pid}`;
     throw new FatalError(exitCodes.alreadyRunning, what);
   }
+}
+
+/** The season is relative to today: yesterday's rows belong to races that today's season does not have. */
+function prepareFolder(today: string): void {
+  refuseASecondOne();
   const dateFile = `${folder}season-date`;
   if (existsSync(dateFile) && readFileSync(dateFile, 'utf8') === today) return;
   rmSync(folder, { recursive: true, force: true });
@@ -91,11 +93,16 @@ populate-all-statistics ${given.join(' ')}   (in ${shownFolder})
 
 /** Everything, unless the options or a command say what. */
 function withDefault(given: string[]): string[] {
-  const isSaid = given.some((word) => /^(--all|--entities(=.*)?|verify|status|help)$/.test(word));
+  const isSaid = given.some((word) => /^(--all|--entities(=.*)?|verify|status|help|reset)$/.test(word));
   return isSaid ? given : ['--all', ...given];
 }
 
 async function demo(given: string[]): Promise<number> {
+  if (given[0] === 'reset') {
+    refuseASecondOne();
+    rmSync(folder, { recursive: true, force: true });
+    return exitCodes.allWritten;
+  }
   const request = parseCommandLine([process.execPath, command, ...given]);
   if (request === undefined) return exitCodes.allWritten;
   mkdirSync(folder, { recursive: true });

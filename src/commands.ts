@@ -182,7 +182,8 @@ function handleSignals(stop: AbortController, writing: AbortController, events: 
   events.listen((event) => {
     if (event.kind === 'gathering') strategy = event.strategy;
     if (event.kind === 'gathering' || event.kind === 'over') isOver = event.kind === 'over';
-    if (event.kind === 'step' && event.written !== undefined && event.done > 0) hasRows = true;
+    if (event.kind === 'phase') hasRows ||= event.label === 'writing';
+    if (event.kind === 'step') hasRows ||= event.written !== undefined && event.done > 0;
   });
   const onSignal = (signal: 'SIGINT' | 'SIGTERM', exitCode: 130 | 143) => {
     if ((stopping && isOver) || writing.signal.aborted) {

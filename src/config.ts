@@ -7,10 +7,14 @@ import { errorCode, exitCodes, FatalError } from './errors.js';
 /** In order of precedence, after the real variables. */
 const envFiles = ['.env.local', '.env'];
 
-/** Our variables with other names by which people know them, taken where ours is not set. */
+/** Our variables with other names by which people know them, taken where ours is not set; of several the last. */
 const otherNames: [ours: string, other: string][] = [
+  ['SUPABASE_SERVICE_KEY', 'SUPABASE_KEY'],
+  ['SUPABASE_SERVICE_KEY', 'SUPABASE_SECRET_KEY'],
   ['SUPABASE_SERVICE_KEY', 'SUPABASE_SERVICE_ROLE_KEY'],
+  ['SUPABASE_URL', 'VITE_SUPABASE_URL'],
   ['SUPABASE_URL', 'NEXT_PUBLIC_SUPABASE_URL'],
+  ['RACING_API_USERNAME', 'RACING_API_USER'],
 ];
 
 const missing = 'is missing';

@@ -67,7 +67,8 @@ const entitiesOption = (standard: readonly EntityType[], standardName: string) =
     .default(standard, standardName);
 const rateOption = () => new Option('--rate <n>', 'API requests a second').argParser(requestsPerSecond).default(2);
 const verboseOption = () => new Option('-v, --verbose', 'a line for each request and each retry').default(false);
-const logDirOption = () => new Option('--log-dir <folder>', 'where checkpoints, reports and locks are').default('logs');
+const logDirOption = () =>
+  new Option('--log-dir <folder>', 'where checkpoints, reports and locks are').argParser(notBlank).default('logs');
 
 const strategies = ['auto', 'walk', 'sweep'] as const;
 
@@ -147,6 +148,12 @@ export type Request =
   | { command: 'verify'; options: VerifyOptions }
   | { command: 'status'; options: StatusOptions };
 
+/** That a flag is off, or no type named, unless it is given goes without saying. */
+function optionDescription(option: Option): string {
+  const isSilent = option.isBoolean() || option.defaultValueDescription === 'none';
+  return isSilent ? option.description : new Help().optionDescription(option);
+}
+
 /** The whole command line; `onRequest` gets what was asked for. */
 export function createProgram(onRequest: (request: Request) => void) {
   const program = populateCommand();
@@ -177,9 +184,6 @@ export function createProgram(onRequest: (request: Request) => void) {
     })
     .addCommand(verify)
     .addCommand(status);
-  // That a flag is off unless it is given goes without saying.
-  const optionDescription: Help['optionDescription'] = (option) =>
-    option.isBoolean() ? option.description : new Help().optionDescription(option);
   const usageIndent = ' '.repeat('Usage: '.length);
   const commandUsage: Help['commandUsage'] = (command) =>
     wrapped(usageIndent + new Help().commandUsage(command), helpColumns()).trimStart();
@@ -224,7 +228,10 @@ export function parseCommandLine(argv: readonly string[]): Request | undefined {
     if (error.exitCode === 0) return undefined;
     // It is about a command that there is not.
     const what = error.code === 'commander.help' ? 'error: The commands are verify, status and help.' : error.message;
-    throw new FatalError(exitCodes.usage, `${what}\nSee populate-all-statistics --help.`, { cause: error });
+    const [, flag] = /^error: unknown option '(--[\w-]+)/.exec(what) ?? [];
+    const owner = [verifyCommand(), statusCommand()].find(({ options }) => options.some(({ long }) => long === flag));
+    const hint = owner ? `. It belongs to ${owner.name()}: populate-all-statistics ${owner.name()} ${flag}` : '';
+    throw new FatalError(exitCodes.usage, `${what}${hint}\nSee populate-all-statistics --help.`, { cause: error });
   }
   return request;
 }
@@ -233,6 +240,11 @@ function positiveInteger(value: string): number {
   const count = /^\d+$/.test(value) ? Number(value) : 0;
   if (count < 1 || !Number.isSafeInteger(count)) throw new InvalidArgumentError('It must be a whole number from 1 up.');
   return count;
+}
+
+function notBlank(value: string): string {
+  if (value.trim() === '') throw new InvalidArgumentError('It must name a folder.');
+  return value;
 }
 
 const durationUnitsMs = { m: 60_000, h: 3_600_000, d: 86_400_000 };
@@ -256,7 +268,8 @@ const entityTypeNames = entityTypes.map(({ name }) => name);
 
 /** Adds the named types, one or several with commas, to those named before, in their own order. */
 function namedTypes(value: string, previous: readonly EntityType[]): readonly EntityType[] {
-  const named = new Set<EntityTypeName>(value.split(',').map((part) => nameOf(part.trim(), entityTypeNames)));
+  const parts = value.split(',').filter((part) => part.trim() !== '');
+  const named = new Set<EntityTypeName>(parts.map((part) => nameOf(part.trim(), entityTypeNames)));
   // The default does not count as named.
   return entityTypes.filter((one) => named.has(one.name) || (previous !== entityTypes && previous.includes(one)));
 }

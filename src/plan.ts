@@ -125,7 +125,7 @@ export function planRun(
   const plan =
     strategy === 'sweep'
       ? `sweeping ${pages}, about ${seconds(sweepRequests)} at ${rate} requests/s${walking}`
-      : `walking, about ${formatCount(walkRequests)} requests, ${seconds(walkRequests)} at ${rate} requests/s (sweeping: ${pages}, ${seconds(sweepRequests)})`;
+      : `walking, about ${formatCount(walkRequests)} ${walkRequests === 1 ? 'request' : 'requests'}, ${seconds(walkRequests)} at ${rate} requests/s (sweeping: ${pages}, ${seconds(sweepRequests)})`;
   const alternative = wish === 'auto' ? other : undefined;
   const what = entities === undefined ? 'Everything' : formatEntities(entities);
   return { strategy, alternative, description: `${what}: ${plan}` };

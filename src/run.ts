@@ -223,9 +223,10 @@ async function write(
 ): Promise<{ written: number; failed: number }> {
   const { tell } = parts.events;
   const { batchSize, inFlight, saveIntervalMs } = writing[strategy];
-  const phase = { label: strategy === 'walk' ? 'walking' : 'writing', done: 0, total, failed: 0, written: 0 };
+  const isWalk = strategy === 'walk';
+  const phase = { label: isWalk ? 'walking' : 'writing', done: 0, total, failed: 0, written: 0 };
   if (total > 0) tell({ kind: 'phase', ...phase });
-  async function* watched(): AsyncGenerator<Outcome> {
+  async function* walked(): AsyncGenerator<Outcome> {
     for await (const outcome of outcomes) {
       phase.done += 1;
       tell({ kind: 'step', ...phase });
@@ -241,11 +242,11 @@ async function write(
     checkpoints.get(type)?.add(ids, saveIntervalMs);
     phase.written += ids.length;
     phase.failed += failures.length;
-    phase.done -= passedOver;
     phase.total -= passedOver;
+    if (!isWalk) phase.done = phase.written + phase.failed;
     tell({ kind: 'step', ...phase });
   };
-  const batches = inBatches(watched(), batchSize, ({ type }) => type);
+  const batches = inBatches(isWalk ? walked() : outcomes, batchSize, ({ type }) => type);
   const writes = mapConcurrently(batches, inFlight, async (some) => {
     for await (const batch of writeBatch(strategy, some, parts)) account(batch);
   });

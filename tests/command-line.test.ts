@@ -58,6 +58,7 @@ describe('an option', () => {
     [['--entities', 'owners', '--entities', 'trainers'], { entities: [trainers, owners] }],
     [['--entities', 'owners,trainers', 'jockeys'], { entities: [jockeys, trainers, owners] }],
     [['--entities=owners, trainers'], { entities: [trainers, owners] }],
+    [['--entities', 'owners,', 'trainers'], { entities: [trainers, owners] }],
     [['--all', '--refresh'], { refresh: true }],
     [['--all', '-n', '-q', '-v'], { dryRun: true, quiet: true, verbose: true }],
     [['--all', '--json', '--log-dir', '/var/log/racing'], { json: true, logDir: '/var/log/racing' }],
@@ -96,7 +97,10 @@ describe('an option', () => {
     [['--entities', 'ockeys'], 'Did you mean jockeys?'],
     [['--entities', 'OWNERS'], 'Did you mean owners?'],
     [['--entities', 'jockeys', 'Owner'], 'Did you mean owners?'],
-    [['--entities', 'jockeys,'], 'There are jockeys, trainers, owners.'],
+    [['--entities', ','], 'say --all or --entities'],
+    [['--all', '--log-dir', ' '], "'--log-dir <folder>' argument ' ' is invalid. It must name a folder."],
+    [['--check'], "unknown option '--check'. It belongs to status: populate-all-statistics status --check"],
+    [['--all', '--sample', '9'], "'--sample'. It belongs to verify: populate-all-statistics verify --sample"],
     [['--entities', 'horses'], 'There are jockeys, trainers, owners.'],
     [['--dry-run'], 'say --all or --entities'],
     [['--all', '--entities', 'owners'], 'exclude each other'],
@@ -184,7 +188,9 @@ describe('--help', () => {
       expect(parse(...(name === program.name() ? [] : [name]), '--help')).toBeUndefined();
       expect(printed).toContain('Usage: populate-all-statistics');
       for (const { flags } of options) expect(printed).toContain(`  ${flags} `);
-      const valued = options.filter((option) => option.defaultValue !== undefined && !option.isBoolean());
+      const isTold = ({ defaultValue, defaultValueDescription }: (typeof options)[number]) =>
+        defaultValue !== undefined && defaultValueDescription !== 'none';
+      const valued = options.filter((option) => isTold(option) && !option.isBoolean());
       expect(printed.match(/default:\s/g) ?? []).toHaveLength(valued.length);
     },
   );

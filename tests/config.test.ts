@@ -69,6 +69,17 @@ describe('a variable by another name that people know', () => {
   it('is taken where ours is not set', () => {
     const other = { url: 'https://other.supabase.co', serviceKey: 'sb_secret_other' };
     expect(load({ ...none, ...others }).supabase).toEqual(other);
+    const more = {
+      SUPABASE_KEY: 'sb_publishable_1',
+      VITE_SUPABASE_URL: 'https://vite.supabase.co',
+      RACING_API_USER: 'a',
+    };
+    expect(load({ ...none, ...more, ...others }).supabase).toEqual(other);
+    expect(load({ ...none, ...more, SUPABASE_SECRET_KEY: 'sb_secret_2' }).supabase).toEqual({
+      url: 'https://vite.supabase.co',
+      serviceKey: 'sb_secret_2',
+    });
+    expect(load({ ...more, RACING_API_USERNAME: '' }).racingApi.username).toBe('a');
     expect(load(others).supabase).toEqual({ url: complete.SUPABASE_URL, serviceKey: complete.SUPABASE_SERVICE_KEY });
   });
 

@@ -68,8 +68,8 @@ describe('the phase under way', () => {
   it.each([
     [
       140,
-      { failed: 3, written: 997 },
-      `walking █{6}░{18} ${quarter} · 3 failed · ${time} · 2.0 requests/s · 997 written`,
+      { failed: 3, written: 950 },
+      `walking █{6}░{18} ${quarter} · 3 failed · ${time} · 2.0 requests/s · 950 written`,
     ],
     [140, {}, `walking █{6}░{18} ${quarter} · ${time} · 2.0 requests/s`],
     [80, { failed: 3 }, `walking █{3}░{9} ${quarter} · 3 failed · ${time}`],

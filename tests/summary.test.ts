@@ -33,7 +33,10 @@ describe('the summary', () => {
   it('has no table of zeros', () => {
     const overall = { total_entities: 0, total_processed: 0, total_successful: 0, total_failed: 0, duration: 1 };
     const found = ['Report: ', 'Page: '].map((start) => expect.stringContaining(start));
-    expect(summaryOf({ overall, exit_code: 5, stopped_by: 'It refuses.' })).toEqual(found);
+    const none = { total: 0, processed: 0, successful: 0, failed: 0, skipped: 7, duration: 1, rate: 0 };
+    const statistics = { trainers: none, owners: none };
+    expect(summaryOf({ overall, statistics, exit_code: 5, stopped_by: 'It refuses.' })).toEqual(found);
+    expect(summaryOf({ overall, statistics })).toEqual(['0 written in 1.0s.', ...found]);
   });
 });
 

@@ -170,7 +170,7 @@ function figuresOf(phase: Phase, seconds: number, requestRate: number, [wait, re
     done > 0 && done < total && `${formatDuration(((total - done) * seconds) / done)} left`,
     `${formatDuration(seconds, 0)} so far`,
     requestRate > 0 && `${requestRate.toFixed(1)} requests/s`,
-    written !== undefined && `${formatCount(written)} written`,
+    written !== undefined && written + (failed ?? 0) < done && `${formatCount(written)} written`,
   ];
   return figures.filter((figure) => typeof figure === 'string');
 }

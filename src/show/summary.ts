@@ -5,8 +5,8 @@ import { formatCount, formatDuration, formatEntities, formatTable, printable } f
 
 /** The outcome for people: a table no wider than `columns`, how long it took, at which `pace`, and where the report is. */
 export function summarize({ report, reportPath, pagePath }: EndedRun, columns: number, pace = ''): string {
-  const { mode, overall } = report;
-  const hasOutcome = mode === 'production' && overall.total_processed > 0;
+  const { mode, overall, stopped_by } = report;
+  const hasOutcome = mode === 'production' && (overall.total_processed > 0 || stopped_by === null);
   const counts = `${countsOf(report)} in ${formatDuration(overall.duration)}.`;
   const outcome = hasOutcome ? [summaryTable(report, columns), counts, pace] : [];
   const files = [reportPath && `Report: ${reportPath}`, pagePath && `Page: ${pagePath}`];
@@ -34,12 +34,12 @@ export function countsOf({ overall }: Pick<Report, 'overall'>): string {
   return `${formatCount(total_successful)} written${told.join('')}`;
 }
 
-/** The outcome a type; leaves out columns from the right where `columns` are too few. Empty without types. */
+/** The outcome a type; leaves out columns from the right where `columns` are too few. Empty where nothing was to be done. */
 export function summaryTable({ statistics }: Pick<Report, 'statistics'>, columns: number): string {
   const rows = Object.entries(statistics).map(([name, { total, processed, successful, failed, skipped }]) => {
     return [name, ...[successful, failed, total - processed, skipped].map(formatCount)];
   });
-  if (rows.length === 0) return '';
+  if (rows.every(([, written, failed, left]) => `${written}${failed}${left}` === '000')) return '';
   // The last two are worth a column only where there are some.
   const isShown = (_: string, column: number) => column < 3 || rows.some((row) => row[column] !== '0');
   const all = [['type', 'written', 'failed', 'not done', 'left out'], ...rows].map((row) => row.filter(isShown));
