@@ -120,7 +120,9 @@ describeOnEachEngine((engine) => {
       },
     ])('may be applied again where $what bears the name, and its rows are written', async ({ make, drop }) => {
       await database.migrate();
-      onTestFinished(() => void database.query(drop));
+      onTestFinished(async () => {
+        await database.query(drop);
+      });
       const grant = 'grant select, update on ra_owners to service_role';
       for (const statement of ['alter table ra_owners rename to all_owners', ...make, grant]) {
         await database.query(statement);
@@ -194,7 +196,9 @@ describeOnEachEngine((engine) => {
       onTestFinished(migrateAnew);
       await database.query(`insert into ra_jockeys (id, name) values ('jky_8', 'C. Jockey'), ('jky_9', 'D. Jockey')`);
       await database.query(`create function keep() returns trigger language plpgsql as 'begin return null; end'`);
-      onTestFinished(() => void database.query('drop function keep cascade'));
+      onTestFinished(async () => {
+        await database.query('drop function keep cascade');
+      });
       const trigger = 'create trigger keep before update on ra_jockeys for each row';
       await database.query(`${trigger} when (new.id = 'jky_9') execute function keep()`);
       await database.query(`alter table ra_jockeys add constraint no_news check (id <> 'jky_8') not valid`);
