@@ -26,6 +26,9 @@ const requestTimeoutMs = 30_000;
 /** Who waits for so long wants to know for what. */
 const slowMs = 5_000;
 
+/** Rows of which only the ids are asked for. */
+export const idRows = z.array(z.object({ id: z.string() }));
+
 /** The kinds of faults, and for each what is wrong and what to do about it. */
 const advices = {
   unreachable: () =>

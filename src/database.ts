@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { type Ask, type DataApiOptions, openDataApi, secretKeyAdvice } from './data-api.js';
+import { type Ask, type DataApiOptions, idRows, openDataApi, secretKeyAdvice } from './data-api.js';
 import { Entities, type Entity, type EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import { columnOf, lastDateColumn, type StatisticsRow, statisticsColumns } from './statistics.js';
@@ -26,7 +26,7 @@ const entityRows = z.array(
   }),
 );
 const statisticsRows = z.array(z.object({ id: z.string() }).catchall(z.union([z.string(), z.number(), z.null()])));
-const idRows = z.array(z.object({ id: z.string() }));
+
 /** A stored instant in milliseconds since 1970. A `timestamp` column tells no zone; it holds UTC. */
 export function instantMs(stored: string): number {
   const hasZone = /(Z|[+-]\d\d(:?\d\d)?)$/.test(stored);
@@ -44,7 +44,7 @@ export function createDatabase(options: DataApiOptions) {
     strays: (type: EntityType, from: string, to: string) => strays(ask, type, from, to),
     stored: (type: EntityType, ids: string[]) => stored(ask, type, ids),
     storedStatistics: (type: EntityType, id: string) => storedStatistics(ask, type, id),
-    ...statisticsWriter(ask, options),
+    writeStatistics: statisticsWriter(ask, options),
   };
 }
 
@@ -167,14 +167,15 @@ async function stored(ask: Ask, type: EntityType, ids: string[]): Promise<Entity
   const found: Entity[] = [];
   for (let from = 0; from < ids.length; from += idsInUrl) {
     let asked = ids.slice(from, from + idsInUrl);
+    let isMore = true;
     // A server may cap its answers lower.
-    for (let left = 1; left > 0; ) {
+    while (isMore) {
       const { data, count } = await ask(type, entityRows, (client) => {
         const query = client.from(type.table).select(entityColumns(type), { count: 'exact' });
         return query.filter('id', 'in', `(${asked.map(quoted)})`);
       });
       found.push(...data);
-      left = data.length === 0 ? 0 : count - data.length;
+      isMore = data.length > 0 && data.length < count;
       asked = asked.filter((id) => !data.some((row) => row.id === id));
     }
   }

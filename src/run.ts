@@ -270,7 +270,7 @@ async function* writeBatch(strategy: Strategy, all: readonly Outcome[], parts: R
   const stats_updated_at = parts.startedAt.toISOString();
   const rows = Array.from(outcomes.values(), ({ row }) => ({ ...row, stats_updated_at }));
   for await (const { ids, refused, gone } of parts.database.writeStatistics(type, rows)) {
-    const batch = { kind: 'batch' as const, type, written: [] as Written[], failures: [] as Failure[], passedOver: 0 };
+    const batch: Required<Batch> = { kind: 'batch', type, written: [], failures: [], passedOver: 0 };
     for (const id of ids) {
       const outcome = outcomes.get(id);
       if (outcome === undefined) continue;

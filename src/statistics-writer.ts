@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { inBatches, mapConcurrently } from './concurrently.js';
-import { type Ask, type DataApiOptions, DatabaseFault, secretKeyAdvice } from './data-api.js';
+import { type Ask, type DataApiOptions, DatabaseFault, idRows, secretKeyAdvice } from './data-api.js';
 import type { EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Tell } from './events.js';
@@ -15,7 +15,6 @@ const telling = 100;
 /** So many rows that take too long by themselves are their own failure. */
 const mostSlowRows = 5;
 
-const idRows = z.array(z.object({ id: z.string() }));
 /** Not a record: an id may be `__proto__`. */
 const reasonsById = z.unknown().transform((given) => Object.entries(Object(given)));
 /** What populate_statistics returns: see its comment in the migration. */
@@ -35,16 +34,15 @@ export interface WriteOutcome {
   gone: ReadonlySet<string>;
 }
 
-/** Writes statistics over the Data API, many rows at once. */
+/**
+ * What writes rows that exist, many at once, and yields what became of them, part by part as soon as it is known: what
+ * comes before an error is written. Throws a FatalError too when many rows of a type, and no others, could not be
+ * written so far: then it is not the rows.
+ */
 export function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions) {
   const write = batchWriter(ask, tell);
   const all = new Map<EntityType, { written: number; refused: number }>();
-  /**
-   * Writes rows that exist and yields what became of them, part by part as soon as it is known: what comes before an
-   * error is written. Throws a FatalError too when many rows of a type, and no others, could not be written so far:
-   * then it is not the rows.
-   */
-  async function* writeStatistics(type: EntityType, rows: StatisticsRow[]): AsyncGenerator<WriteOutcome> {
+  return async function* writeStatistics(type: EntityType, rows: StatisticsRow[]): AsyncGenerator<WriteOutcome> {
     for await (const outcome of write(type, rows)) {
       yield outcome;
       const { ids, refused, gone } = outcome;
@@ -58,8 +56,7 @@ export function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions)
       const what = `The database writes none of ${count} rows of ${type.table}, the last one because`;
       throw new FatalError(exitCodes.databaseFailed, `${what} ${printable(reason)}.${advice}`);
     }
-  }
-  return { writeStatistics };
+  };
 }
 
 /** Writes by the database function, in halves what takes too long; or row by row where that is not as we know it. */
@@ -77,6 +74,7 @@ function batchWriter(ask: Ask, tell: Tell) {
       }
       if (typeof done === 'object') return yield done;
       const line = `The database function populate_statistics is ${done}: ${rowByRowAdvice}`;
+      // Another batch may have told it meanwhile.
       if (functionInstalled) tell({ kind: 'line', line });
       functionInstalled = false;
     }

@@ -8,7 +8,7 @@ import type { Tell } from '../src/events.js';
 import type { PopulateOptions } from '../src/options.js';
 import { hasOpenssl, selfSignedCertificate } from './certificate.js';
 import { describeOnEachEngine, supabaseLite } from './engines.js';
-import { jockeys, sharedStoredWorld, sweep, walk, wholeRows, wholeTables } from './faults.js';
+import { changesOf, isWrite, jockeys, sharedStoredWorld, sweep, walk, wholeRows, wholeTables } from './faults.js';
 import { checkpointIds, expectNaiveRows, timelessRows } from './watching.js';
 import { openServices } from './world.js';
 
@@ -16,17 +16,9 @@ describeOnEachEngine((engine) => {
   // So that every table is read in several pages.
   const { world, right, ids } = sharedStoredWorld({ engine, maxRows: 7 });
 
-  async function sql(...statements: string[]): Promise<void> {
-    for (const statement of statements) await world.database.query(statement);
-  }
+  const { sql, change, dropFunction } = changesOf(world);
 
-  /** Changes the database until the test ends. */
-  async function change(statements: string[], back: string[]): Promise<void> {
-    onTestFinished(() => sql(...back));
-    await sql(...statements);
-  }
-
-  /** As above, where the Data API has to know it. */
+  /** Changes the database until the test ends, where the Data API has to know it. */
   async function changeSchema(statements: string[], back: string[]): Promise<void> {
     const reload = `notify pgrst, 'reload schema'`;
     await change([...statements, reload], [...back, reload]);
@@ -37,13 +29,6 @@ describeOnEachEngine((engine) => {
     onTestFinished(() => sql(`delete from ra_jockeys where name = 'added'`));
     await sql(`insert into ra_jockeys (id, name) select 'jky_z' || n, 'added' from generate_series(1, ${count}) as n`);
   }
-
-  async function dropFunction(): Promise<void> {
-    onTestFinished(() => world.database.migrate());
-    await sql('drop function populate_statistics(text, jsonb)', `notify pgrst, 'reload schema'`);
-  }
-
-  const isWrite = ({ method }: IncomingMessage) => method !== 'GET';
 
   /** Answers the requests that `hits` chooses in the database's place. */
   function injectAnswer(

@@ -1,5 +1,5 @@
-import type { ServerResponse } from 'node:http';
-import { beforeAll, beforeEach, expect } from 'vitest';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { beforeAll, beforeEach, expect, onTestFinished } from 'vitest';
 import type { ApiCall } from '../demo/simulator.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Report } from '../src/files/report.js';
@@ -129,4 +129,26 @@ export function sharedStoredWorld(options: WorldOptions = {}) {
     world.api.options.plan = 'pro';
   });
   return { world, right, ids };
+}
+
+/** Whether the Data API is asked to write. */
+export const isWrite = ({ method }: IncomingMessage) => method !== 'GET';
+
+/** Ways to change the database of a world, the last two until the test ends. */
+export function changesOf(world: World) {
+  async function sql(...statements: string[]): Promise<void> {
+    for (const statement of statements) await world.database.query(statement);
+  }
+
+  async function change(statements: string[], back: string[]): Promise<void> {
+    onTestFinished(() => sql(...back));
+    await sql(...statements);
+  }
+
+  async function dropFunction(): Promise<void> {
+    onTestFinished(() => world.database.migrate());
+    await sql('drop function populate_statistics(text, jsonb)', `notify pgrst, 'reload schema'`);
+  }
+
+  return { sql, change, dropFunction };
 }

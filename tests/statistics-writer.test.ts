@@ -1,27 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { expect, it, onTestFinished, vi } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { describeOnEachEngine, supabaseLite } from './engines.js';
-import { jockeys, sharedStoredWorld, sweep, typeNamed, wholeRows } from './faults.js';
+import { changesOf, isWrite, jockeys, sharedStoredWorld, sweep, typeNamed, wholeRows } from './faults.js';
 import { checkpointIds, timelessRows } from './watching.js';
 
 describeOnEachEngine((engine) => {
   const { world, right, ids } = sharedStoredWorld({ engine, maxRows: 7 });
 
-  /** Changes the database until the test ends. */
-  async function change(statements: string[], back: string[]): Promise<void> {
-    onTestFinished(async () => {
-      for (const statement of back) await world.database.query(statement);
-    });
-    for (const statement of statements) await world.database.query(statement);
-  }
-
-  async function dropFunction(): Promise<void> {
-    onTestFinished(() => world.database.migrate());
-    await world.database.query('drop function populate_statistics(text, jsonb)');
-    await world.database.query(`notify pgrst, 'reload schema'`);
-  }
-
-  const isWrite = ({ method }: IncomingMessage) => method !== 'GET';
+  const { change, dropFunction } = changesOf(world);
 
   it('a type of which no row can be written ends the run, though others were written', async () => {
     const owners = typeNamed('owners');
@@ -40,7 +26,7 @@ describeOnEachEngine((engine) => {
     expect(await timelessRows(world, [jockeys])).toEqual(right);
   });
 
-  it('an id that is a word of JavaScript is refused as any other', async () => {
+  it('an id that is a word of JavaScript is refused like every other', async () => {
     await change(
       [
         `insert into ra_jockeys (id, name) values ('__proto__', 'P'), ('constructor', 'C')`,

@@ -53,18 +53,22 @@ export function readStatus(directory: string, now: Date, types: readonly EntityT
   const refresh = readReport(join(directory, refreshReport)) ?? [];
   const reports = [...savedReports(directory)].concat(refresh);
   reports.sort((a, b) => (a.timestamp < b.timestamp ? 1 : -1));
-  const statusOf = (type: EntityType): TypeStatus => ({
-    running: runningNow(directory, type, now),
-    killed: killedLast(directory, type),
-    ...lastRuns(reports, type),
-    resume: resumable(directory, type),
-  });
+  const statusOf = (type: EntityType): TypeStatus => {
+    const locking = lockingRun(directory, type);
+    return {
+      running: runningNow(locking, now),
+      killed: killedLast(locking),
+      ...lastRuns(reports, type),
+      resume: resumable(directory, type),
+    };
+  };
   return Object.fromEntries(types.map((type) => [type.name, statusOf(type)]));
 }
 
+type LockingRun = ReturnType<typeof lockingRun>;
+
 /** Its rate in steps a second of the phase. */
-function runningNow(directory: string, type: EntityType, now: Date) {
-  const run = lockingRun(directory, type);
+function runningNow(run: LockingRun, now: Date) {
   if (!run?.isAlive) return null;
   const { pid, phase_since, isAlive: _, ...note } = run;
   const seconds = Math.max(1, (now.getTime() - Date.parse(phase_since)) / 1000);
@@ -72,8 +76,7 @@ function runningNow(directory: string, type: EntityType, now: Date) {
   return { pid, ...note, rate, seconds_left: rate > 0 ? (note.total - note.done) / rate : null };
 }
 
-function killedLast(directory: string, type: EntityType) {
-  const run = lockingRun(directory, type);
+function killedLast(run: LockingRun) {
   if (run === undefined || run.isAlive) return null;
   const { since, strategy, phase, done, total } = run;
   return { since, strategy, phase, done, total };
@@ -104,19 +107,20 @@ function lastRuns(reports: SavedReport[], { name }: EntityType): LastRuns {
     if (isCompleted) found.last_completed ??= run;
     if (isCompleted && takesAll && run.total > 0) found.last_full ??= run;
     if (!isFailed(run) && takesAll) found.last_success ??= run;
-    const isJudged = isFailed(run) || strategy !== 'refresh';
     // The newest of them tells whether something is wrong, the oldest since when.
-    if (isJudged && isFailed(run) && !isGood) {
+    if (isFailed(run) && !isGood) {
       found.failed_run ??= run;
       found.failing_since = run.ended;
     }
-    isGood ||= isJudged && !isFailed(run) && (takesAll || found.failed_run === null);
+    isGood ||= !isFailed(run) && strategy !== 'refresh' && (takesAll || found.failed_run === null);
   }
   return found;
 }
 
-function lastRun({ timestamp, exit_code, stopped_by, path, statistics, options }: SavedReport, name: string): LastRun {
-  const { total = 0, successful = 0, failed = 0 } = new Map(Object.entries(statistics)).get(name) ?? {};
+/** A run as it is told of one of its types. */
+function lastRun(report: SavedReport, name: EntityType['name']): LastRun {
+  const { timestamp, exit_code, stopped_by, path, statistics, options } = report;
+  const { total = 0, successful = 0, failed = 0 } = statistics[name] ?? {};
   const of_all = {
     successful: sumOf(statistics, 'successful'),
     resumed: options?.resume ? sumOf(statistics, 'skipped') : 0,
@@ -150,16 +154,21 @@ const staleSeconds = 26 * 3600;
 /** The status for people, in a few lines: what is the same of several types is told once. */
 export function describeStatus(status: Status, directory: string, now: Date): string {
   const types = Object.entries(status);
-  const isUnused = Object.values(status).every((one) => !one.running && !one.killed && !one.last_run && !one.resume);
+  const all = Object.values(status);
+  const isUnused = all.every((one) => !one.running && !one.killed && !one.last_run && !one.resume);
   if (isUnused) {
     const where = existsSync(directory) ? '' : '. There is no such folder: ask where the runs are started.';
     return `No run yet.\nNext: populate-all-statistics --all\nFiles: ${resolve(directory)}${where}`;
   }
-  const all = Object.values(status);
-  const describes = [describeRunning, describeKilled, describeFullRun, describeLastRun, describeFailedRun];
-  const described = [...describes, describeResume].flatMap((describe) =>
-    byValue(types, (one) => describe(one, now, all)),
-  );
+  const describes = [
+    describeRunning,
+    describeKilled,
+    describeFullRun,
+    describeLastRun,
+    describeFailedRun,
+    describeResume,
+  ];
+  const described = describes.flatMap((describe) => byValue(types, (one) => describe(one, now, all)));
   return [...described, `Files: ${resolve(directory)}`].join('\n');
 }
 
@@ -262,8 +271,10 @@ export function checkStatus(status: Status, maxAge: { text: string; ms: number }
     if (last_run === null && killed === null) return 'no run yet';
     const last = `last success ${success ? formatAgo(success.ended, now) : 'never'}`;
     if (killed) return `the run that began ${formatAgo(killed.since, now)} was killed, ${last}`;
-    const since = formatAgo(failing_since ?? '', now);
-    if (failed_run) return `failing since ${since}, exit code ${failed_run.exit_code ?? 'unknown'}, ${last}`;
+    if (failed_run) {
+      const since = formatAgo(failing_since ?? failed_run.ended, now);
+      return `failing since ${since}, exit code ${failed_run.exit_code ?? 'unknown'}, ${last}`;
+    }
     const isOld = !success || secondsSince(success.ended, now) * 1000 > maxAge.ms;
     return isOld ? `${last}, allowed are ${maxAge.text}` : null;
   });
