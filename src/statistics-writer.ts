@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { inBatches, mapConcurrently } from './concurrently.js';
-import { type Ask, type DataApiOptions, DatabaseFault, idRows, secretKeyAdvice } from './data-api.js';
+import { type Ask, type DataApiOptions, DatabaseFault, secretKeyAdvice } from './data-api.js';
 import type { EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Tell } from './events.js';
@@ -127,14 +127,15 @@ async function writeByFunction(ask: Ask, type: EntityType, rows: StatisticsRow[]
 /** Each row is written or is one of these; otherwise it is not our function that has answered. */
 function outcomeOf(type: EntityType, rows: StatisticsRow[], answer: z.infer<typeof functionAnswer>): WriteOutcome {
   const ids = rows.map(({ id }) => id);
+  const named = [...answer.gone, ...answer.unreached, ...answer.refused.map(([id]) => id)];
   const gone = new Set(answer.gone);
   const refused = new Map([
     ...answer.unreached.map((id) => [id, unreachedIn(type)] as const),
     ...answer.refused.map(([id, told]) => [id, refusedBecause(told)] as const),
   ]);
   const known = new Set(ids);
-  const areKnown = [...gone, ...refused.keys()].every((id) => known.has(id));
-  if (answer.written + gone.size + refused.size === known.size && areKnown) return { ids, refused, gone };
+  const isEachOnce = new Set(named).size === named.length && named.every((id) => known.has(id));
+  if (isEachOnce && answer.written + named.length === known.size) return { ids, refused, gone };
   const what = `populate_statistics does not account for the ${known.size} rows of ${type.table} that it was given`;
   throw new FatalError(exitCodes.databaseFailed, `${what}. Apply supabase/migrations (supabase db push).`);
 }
@@ -156,10 +157,12 @@ async function* writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[],
 
 async function writeRow(ask: Ask, type: EntityType, { id, ...values }: StatisticsRow, patience: RowPatience) {
   const isOwn = (fault: DatabaseFault) => isOfRow(fault, type);
+  // An answer with another row is none.
+  const itsRow = z.array(z.object({ id: z.literal(id) })).max(1);
   try {
     const { data: updated } = await ask(
       type,
-      idRows,
+      itsRow,
       (client) => client.from(type.table).update(values).eq('id', id).select('id'),
       (fault) => isOwn(fault) || patience.isBelieved(fault),
     );
@@ -168,7 +171,7 @@ async function writeRow(ask: Ask, type: EntityType, { id, ...values }: Statistic
     const isRefused = error instanceof DatabaseFault && isOwn(error);
     return { id, reason: isRefused ? refusedBecause(error.message) : patience.reasonOf(error) };
   }
-  const { data: shown } = await ask(type, idRows, (client) => client.from(type.table).select('id').eq('id', id));
+  const { data: shown } = await ask(type, itsRow, (client) => client.from(type.table).select('id').eq('id', id));
   return shown.length > 0 ? { id, reason: unreachedIn(type) } : { id, isGone: true };
 }
 

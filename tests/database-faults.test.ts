@@ -236,6 +236,23 @@ describeOnEachEngine((engine) => {
       }
     });
 
+    it.each(['PATCH', 'GET'])('that another row answers for is neither written nor gone, at a %s', async (method) => {
+      await dropFunction();
+      const [mine = '', other = ''] = ids;
+      if (method === 'GET') {
+        const trigger = `${instead} when (new.id = '${mine}') execute function refuse()`;
+        await change([function_('return null;'), trigger], ['drop function refuse cascade']);
+      }
+      world.database.intercept = (request, _, next) => {
+        if (request.method === method) request.url = request.url?.replace(`id=eq.${mine}`, `id=eq.${other}`);
+        return next();
+      };
+      const report = await world.runHere(sweep);
+      const told = expect.stringMatching(/^What answers for ra_jockeys is not Supabase's Data API/);
+      expect(report).toMatchObject({ exit_code: 6, stopped_by: told, failures: [] });
+      expect(checkpointIds(world, jockeys)).not.toContain(mine);
+    });
+
     // Supabase Lite tells errors of a row as errors of the server.
     if (engine !== supabaseLite) {
       it('that the database refuses is a failure without the function too', async () => {
@@ -479,8 +496,13 @@ describeOnEachEngine((engine) => {
     it.each([
       { written: 13, gone: ['jky_nobody'], unreached: [], refused: {} },
       { written: 13, gone: [], unreached: [], refused: {} },
+      { written: 12, gone: ['first'], unreached: [], refused: { first: 'no' } },
+      { written: 12, gone: ['first'], unreached: ['first'], refused: {} },
+      { written: 13, gone: ['first', 'first'], unreached: [], refused: {} },
+      { written: 13, gone: [], unreached: ['first'], refused: { first: 'no' } },
     ])('an answer that does not account for each row is no success: %j', async (outcome) => {
-      injectAnswer(answer(200, outcome), isWrite);
+      const body = JSON.parse(JSON.stringify(outcome).replaceAll('first', ids[0] ?? ''));
+      injectAnswer(answer(200, body), isWrite);
       await expectStopped(sweep, /does not account for the 14 rows of ra_jockeys/);
     });
 
