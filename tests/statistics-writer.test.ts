@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { expect, it, vi } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { describeOnEachEngine, supabaseLite } from './engines.js';
 import { changesOf, isWrite, jockeys, sharedStoredWorld, sweep, typeNamed, wholeRows } from './faults.js';
 import { checkpointIds, timelessRows } from './watching.js';
@@ -7,7 +7,7 @@ import { checkpointIds, timelessRows } from './watching.js';
 describeOnEachEngine((engine) => {
   const { world, right, ids } = sharedStoredWorld({ engine, maxRows: 7 });
 
-  const { change, dropFunction } = changesOf(world);
+  const { sql, change, dropFunction } = changesOf(world);
 
   it('a type of which no row can be written ends the run, though others were written', async () => {
     const owners = typeNamed('owners');
@@ -24,6 +24,20 @@ describeOnEachEngine((engine) => {
     expect(report).toMatchObject({ exit_code: 6, stopped_by: told, overall: { total_successful: ids.length } });
     expect(report.failures).toHaveLength(110);
     expect(await timelessRows(world, [jockeys])).toEqual(right);
+  });
+
+  it('a column that is dropped during a run ends it, and no row is told as written without it', async () => {
+    onTestFinished(() => sql('alter table ra_jockeys add column if not exists recent_14d_wins integer'));
+    const instants = () => world.database.query('select id, stats_updated_at from ra_jockeys order by id');
+    world.database.intercept = async (request, _, next) => {
+      if (isWrite(request)) await sql('alter table ra_jockeys drop column if exists recent_14d_wins');
+      await next();
+    };
+    const before = await instants();
+    const report = await world.runHere(sweep);
+    const told = expect.stringMatching(/^The table ra_jockeys or a column .*lacks recent_14d_wins \(42703\)/);
+    expect(report).toMatchObject({ exit_code: 6, stopped_by: told, failures: [], overall: { total_successful: 0 } });
+    expect(await instants()).toEqual(before);
   });
 
   it('an id that is a word of JavaScript is refused like every other', async () => {

@@ -175,6 +175,7 @@ declare
   one_id text[];
   written text[];
   refused jsonb := '{}';
+  lacking text;
   missing text[] := '{}';
   unreached text[] := '{}';
 begin
@@ -202,6 +203,18 @@ begin
     having pg_catalog.count(*) > 1
   ) then
     raise exception 'the same id occurs twice among the statistics' using errcode = 'invalid_parameter_value';
+  end if;
+
+  -- Otherwise rows would be told as written without it.
+  select pg_catalog.string_agg(column_name, ', ') into lacking
+  from pg_catalog.unnest(statistics_columns) as column_name
+  where not exists (
+    select from pg_catalog.pg_attribute
+    where attrelid = pg_catalog.to_regclass('public.' || table_name) and attname = column_name and not attisdropped
+  );
+  if lacking is not null then
+    raise exception '% lacks %', table_name, lacking
+      using errcode = 'undefined_column', hint = 'Apply supabase/migrations.';
   end if;
 
   -- The table's own types convert the values, so that stats_updated_at may be timestamptz or timestamp: the one
