@@ -235,6 +235,25 @@ describeOnPostgrest(() => {
     },
   );
 
+  const body = `language sql as $$ select null::jsonb $$`;
+  it.each([
+    ['other names', `function populate_statistics(kind text, rows jsonb) returns jsonb ${body}`],
+    [
+      'a set as its result',
+      `function populate_statistics(entity_type text, statistics jsonb) returns setof jsonb ${body}`,
+    ],
+    ['no result', `procedure populate_statistics(entity_type text, statistics jsonb) language sql as ''`],
+    [
+      'columns of its own',
+      `function populate_statistics_columns(entity_type text) returns table (name text) language sql as 'select null'`,
+    ],
+  ])('what has the name of ours and %s is replaced', async (_, made) => {
+    const wanted = await schema();
+    await sql(`drop function ${/populate\w+/.exec(made)?.[0]}`, `create ${made}`);
+    for (const file of await migrationFiles()) await sql(file);
+    expect(await schema()).toEqual(wanted);
+  });
+
   it('the service role may call both functions where nobody else may, and none of the same name is called', async () => {
     onTestFinished(() => sql('drop function public.format(text, name, text), public.cardinality(text[])'));
     await sql(

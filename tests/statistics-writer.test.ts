@@ -40,6 +40,20 @@ describeOnEachEngine((engine) => {
     expect(await instants()).toEqual(before);
   });
 
+  it('a row at which a trigger breaks is its own failure', async () => {
+    const [broken = ''] = ids;
+    await change(
+      [
+        `create function public.fail() returns trigger language plpgsql as
+          'begin raise internal_error using message = ''broken''; end'`,
+        `create trigger fail before update on ra_jockeys for each row when (new.id = '${broken}') execute function fail()`,
+      ],
+      ['drop function fail cascade'],
+    );
+    const failures = [{ id: broken, reason: 'the database refuses its values: broken (XX000)' }];
+    expect(await world.runHere(sweep)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+  });
+
   it('an id that is a word of JavaScript is refused like every other', async () => {
     await change(
       [

@@ -5,6 +5,26 @@
 -- May be run again at any time: what exists already stays as it is, other programs' columns included, and where
 -- nothing is missing no table is locked.
 
+-- One of the same name that has other words for its parameters, or another result, cannot be replaced: an earlier
+-- version returned an array of ids.
+do $$
+declare
+  signature text;
+begin
+  for signature in
+    select wanted.signature
+    from (values
+      ('public.populate_statistics(text, jsonb)', 'entity_type text, statistics jsonb', 'jsonb'),
+      ('public.populate_statistics_columns(text)', 'entity_type text', 'TABLE(column_name text, data_type text)')
+    ) as wanted (signature, arguments, result)
+    join pg_proc on pg_proc.oid = to_regprocedure(wanted.signature)
+    where (pg_get_function_arguments(oid), pg_get_function_result(oid)) is distinct from (arguments, result)
+  loop
+    execute 'drop routine ' || signature;
+  end loop;
+end
+$$;
+
 -- Every column that is written: the one place to add a statistic. {run} and {runs} stand for an entity type's words,
 -- as in src/entity-types.ts.
 create or replace function public.populate_statistics_columns(entity_type text)
@@ -128,18 +148,6 @@ exception
 end
 $$;
 
--- An earlier version returned an array of ids.
-do $$
-begin
-  if exists (
-    select from pg_proc
-    where oid = to_regprocedure('public.populate_statistics(text, jsonb)') and prorettype <> 'jsonb'::regtype
-  ) then
-    drop function public.populate_statistics(text, jsonb);
-  end if;
-end
-$$;
-
 -- Writes a batch of statistics in one statement. PostgREST alone cannot update many rows with differing values (its
 -- issues 1959 and 4046), and an upsert would insert entities that do not exist.
 --
@@ -167,8 +175,8 @@ declare
   statistics_columns constant text[] := array(
     select column_name from public.populate_statistics_columns(entity_type));
   -- Of what passes or concerns the whole database, by https://www.postgresql.org/docs/current/errcodes-appendix.html;
-  -- other codes of classes 25, 55 and 58 come out of a trigger that is wrong about one row.
-  of_the_database constant text := '^(08|25006|40|53|55006|55P03|57|58000|58030|XX)';
+  -- other codes of classes 25, 55 and 58, and those of class XX, come out of a trigger that is wrong about one row.
+  of_the_database constant text := '^(08|25006|40|53|55006|55P03|57|58000|58030)';
   update_rows text;
   id_type text;
   one jsonb;
