@@ -73,7 +73,8 @@ export async function inLimitedTime<Result>(
   signal.throwIfAborted();
   const abort = new AbortController();
   const onAbort = () => abort.abort(signal.reason);
-  const tooLate = () => abort.abort(new Error(`no complete answer in ${timeoutMs / 1000}s`));
+  const late = new Error(`no complete answer in ${timeoutMs / 1000}s`);
+  const tooLate = () => abort.abort(Object.assign(late, { code: 'ETIMEDOUT' }));
   const timer = setTimeout(tooLate, timeoutMs);
   signal.addEventListener('abort', onAbort, { once: true });
   try {

@@ -67,9 +67,14 @@ export class DatabaseFault extends Error {
     this.code = code;
   }
 
-  /** Canceled by statement_timeout (8 s on hosted Supabase): what asks for less may succeed at once. */
+  /** Canceled by statement_timeout (8 s on hosted Supabase) or lock_timeout: what asks for less may succeed at once. */
   get isTooSlow(): boolean {
-    return this.code === '57014';
+    return this.code === '57014' || this.code === '55P03';
+  }
+
+  /** Not answered in our own time: where statement_timeout is longer, it may be under way still. */
+  get isUnanswered(): boolean {
+    return this.code === 'ETIMEDOUT';
   }
 }
 
@@ -95,13 +100,13 @@ const kindsByCode: [RegExp, FaultKind][] = [
 /**
  * Asks the Data API (PostgREST) about a type's table until the database answers, up to six times: the answer's data in
  * the shape of `schema`, and the count that the request asks for. Throws a FatalError; but a fault for which the caller
- * has `anotherWay` as it is, a DatabaseFault.
+ * has `anotherWay`, given how often its kind was met, as it is and at once, a DatabaseFault.
  */
 export type Ask = <Data>(
   type: EntityType,
   schema: z.ZodType<Data>,
   request: (client: SupabaseClient) => { retry(enabled: false): PromiseLike<PostgrestSingleResponse<unknown>> },
-  anotherWay?: (fault: DatabaseFault) => boolean,
+  anotherWay?: (fault: DatabaseFault, times: number) => boolean,
 ) => Promise<{ data: Data; count: number }>;
 
 /** A way to ask the Data API with a key, patiently. Tells a line when it begins to wait for the database. */
@@ -110,6 +115,8 @@ export function openDataApi(options: DataApiOptions): Ask {
   const client = createSupabaseClient(options);
   const trouble = troubleTeller(options.tell);
   return async ({ table }, schema, request, anotherWay = () => false) => {
+    const met: FaultKind[] = [];
+    const timesOf = (kind: FaultKind) => met.filter((one) => one === kind).length;
     const attempt = async () => {
       const slow = setTimeout(() => trouble.begins(table, `no answer for ${slowMs / 1000} s${ifBusy}`), slowMs);
       const answer = await request(client).retry(false);
@@ -121,25 +128,27 @@ export function openDataApi(options: DataApiOptions): Ask {
       trouble.ends();
       return { data: parsed.data, count: answer.count ?? 0 };
     };
-    const leastWaitMs = (error: Error, attemptNumber: number) => {
-      if (!mayPass(error, attemptNumber)) return undefined;
+    const leastWaitMs = (error: Error) => {
+      if (!(error instanceof DatabaseFault)) return undefined;
+      met.push(error.kind);
+      const times = timesOf(error.kind);
+      if (!mayPass(error.kind, times)) return undefined;
       trouble.begins(table, error.message, error.kind);
-      return error.isTooSlow && anotherWay(error) ? undefined : 0;
+      return error.kind !== 'function-missing' && anotherWay(error, times) ? undefined : 0;
     };
     try {
       return await withRetries(attempt, firstRetryMs, leastWaitMs, options);
     } catch (error) {
-      if (!(error instanceof DatabaseFault) || anotherWay(error)) throw error;
+      if (!(error instanceof DatabaseFault) || anotherWay(error, timesOf(error.kind))) throw error;
       const told = `${advices[error.kind](table, serviceKey)} (${error.message})`;
       throw new FatalError(exitCodes.databaseFailed, told, { cause: error });
     }
   };
 }
 
-function mayPass(error: Error, attempt: number): error is DatabaseFault {
-  if (!(error instanceof DatabaseFault)) return false;
-  if (error.kind === 'function-missing') return attempt <= retriesOfMissingFunction;
-  return ['unreachable', 'unknown-host', 'busy'].includes(error.kind);
+function mayPass(kind: FaultKind, times: number): boolean {
+  if (kind === 'function-missing') return times <= retriesOfMissingFunction;
+  return ['unreachable', 'unknown-host', 'busy'].includes(kind);
 }
 
 const ifBusy = '; it may be overloaded, or another session may hold rows locked';

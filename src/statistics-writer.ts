@@ -14,6 +14,10 @@ const rowsTold = 100;
 const telling = 100;
 /** So many rows that take too long by themselves are their own failure. */
 const mostSlowRows = 5;
+/** So often a row takes too long until that is believed: seconds lie between. */
+const timesSlow = 3;
+/** After a request that got no answer in time, further ones are of so many rows, and are waited for as all others. */
+const rowsInTime = 50;
 
 /** Not a record: an id may be `__proto__`. */
 const reasonsById = z.unknown().transform((given) => Object.entries(Object(given)));
@@ -59,7 +63,7 @@ export function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions)
   };
 }
 
-/** Writes by the database function, in halves what takes too long; or row by row where that is not as we know it. */
+/** Writes by the database function, in parts what takes too long; or row by row where that is not as we know it. */
 function batchWriter(ask: Ask, tell: Tell) {
   let functionInstalled = true;
   const patience = rowPatience();
@@ -67,10 +71,10 @@ function batchWriter(ask: Ask, tell: Tell) {
     if (rows.length === 0) return;
     if (functionInstalled) {
       const done = await writeByFunction(ask, type, rows, patience);
-      if (done === 'too slow') {
-        const half = Math.ceil(rows.length / 2);
-        yield* write(type, rows.slice(0, half));
-        return yield* write(type, rows.slice(half));
+      if (done === 'too slow' || done === 'unanswered') {
+        const size = done === 'too slow' ? Math.ceil(rows.length / 2) : rowsInTime;
+        for (let from = 0; from < rows.length; from += size) yield* write(type, rows.slice(from, from + size));
+        return;
       }
       if (typeof done === 'object') return yield done;
       const line = `The database function populate_statistics is ${done}: ${rowByRowAdvice}`;
@@ -89,13 +93,14 @@ type RowPatience = ReturnType<typeof rowPatience>;
 
 /**
  * What to do about a row that takes too long by itself, because of its trigger or because somebody holds it locked: the
- * first is tried again for long, for it may be the database's moment; a few more are believed at once; then it is the
+ * first is tried again for long, for it may be the database's moment; a few more for a shorter time; then it is the
  * database.
  */
 function rowPatience() {
   let slowRows = 0;
   return {
-    isBelieved: (fault: DatabaseFault) => fault.isTooSlow && slowRows > 0 && slowRows < mostSlowRows,
+    isBelieved: (fault: DatabaseFault, times: number) =>
+      fault.isTooSlow && times >= timesSlow && slowRows > 0 && slowRows < mostSlowRows,
     /** Why a row is not written; throws the error again where it is not that the row takes too long. */
     reasonOf: (error: unknown): string => {
       const fault = error instanceof FatalError ? error.cause : error;
@@ -109,17 +114,19 @@ function rowPatience() {
 async function writeByFunction(ask: Ask, type: EntityType, rows: StatisticsRow[], patience: RowPatience) {
   const [{ id }] = rows as [StatisticsRow];
   const isAlone = rows.length === 1;
+  const isForLess = (fault: DatabaseFault) => fault.isTooSlow || (fault.isUnanswered && rows.length > rowsInTime);
   try {
     const { data } = await ask(
       type,
       z.union([functionAnswer, earlierAnswer]),
       (client) => client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }),
-      (fault) => fault.kind === 'function-missing' || (isAlone ? patience.isBelieved(fault) : fault.isTooSlow),
+      (fault, times) =>
+        fault.kind === 'function-missing' || (isAlone ? patience.isBelieved(fault, times) : isForLess(fault)),
     );
     return typeof data === 'string' ? data : outcomeOf(type, rows, data);
   } catch (error) {
     if (error instanceof DatabaseFault && error.kind === 'function-missing') return 'not installed';
-    if (!isAlone && error instanceof DatabaseFault) return 'too slow';
+    if (!isAlone && error instanceof DatabaseFault) return error.isUnanswered ? 'unanswered' : 'too slow';
     return { ids: [id], refused: new Map([[id, patience.reasonOf(error)]]), gone: new Set<string>() };
   }
 }
@@ -164,7 +171,7 @@ async function writeRow(ask: Ask, type: EntityType, { id, ...values }: Statistic
       type,
       itsRow,
       (client) => client.from(type.table).update(values).eq('id', id).select('id'),
-      (fault) => isOwn(fault) || patience.isBelieved(fault),
+      (fault, times) => isOwn(fault) || patience.isBelieved(fault, times),
     );
     if (updated.length > 0) return { id };
   } catch (error) {

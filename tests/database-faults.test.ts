@@ -8,7 +8,17 @@ import type { Tell } from '../src/events.js';
 import type { PopulateOptions } from '../src/options.js';
 import { hasOpenssl, selfSignedCertificate } from './certificate.js';
 import { describeOnEachEngine, supabaseLite } from './engines.js';
-import { changesOf, isWrite, jockeys, sharedStoredWorld, sweep, walk, wholeRows, wholeTables } from './faults.js';
+import {
+  answersIn,
+  changesOf,
+  isWrite,
+  jockeys,
+  sharedStoredWorld,
+  sweep,
+  walk,
+  wholeRows,
+  wholeTables,
+} from './faults.js';
 import { checkpointIds, expectNaiveRows, timelessRows } from './watching.js';
 import { openServices } from './world.js';
 
@@ -391,22 +401,25 @@ describeOnEachEngine((engine) => {
       await expectAllWritten(sweep);
     });
 
-    it('a function that the schema cache does not know for a moment is asked for again', async () => {
-      const fault = vi.fn(
-        answer(404, { code: 'PGRST202', message: 'Could not find the function public.populate_statistics' }),
-      );
-      injectAnswer(fault, (request) => isWrite(request) && fault.mock.calls.length === 0);
-      expect((await expectAllWritten(sweep)).join()).not.toContain('is not installed');
-      expect(fault).toHaveBeenCalledTimes(1);
-    });
+    it.each([0, 2])(
+      'a function that the schema cache misses for a moment is asked for again, after %d others',
+      async (others) => {
+        const unknown = answer(404, {
+          code: 'PGRST202',
+          message: 'Could not find the function public.populate_statistics',
+        });
+        const faults = [...Array.from({ length: others }, () => answer(503, {})), unknown];
+        injectAnswer(
+          (response) => faults.shift()?.(response),
+          (request) => isWrite(request) && faults.length > 0,
+        );
+        expect((await expectAllWritten(sweep)).join()).not.toContain('is not installed');
+        expect(faults).toEqual([]);
+      },
+    );
 
     it('an answer that never comes is given up and asked for again', async () => {
-      const inTime = setTimeout;
-      const spy = vi
-        .spyOn(globalThis, 'setTimeout')
-        .mockImplementation(((task: () => void, ms?: number) =>
-          inTime(task, ms === 30_000 ? 500 : ms === 5_000 ? 100 : ms)) as typeof setTimeout);
-      onTestFinished(() => spy.mockRestore());
+      answersIn(500);
       const hang = vi.fn();
       injectAnswer(hang, (request) => isWrite(request) && hang.mock.calls.length === 0);
       const lines = (await expectAllWritten(sweep)).filter((line) => line.startsWith('Waiting for the database'));
@@ -416,6 +429,15 @@ describeOnEachEngine((engine) => {
   });
 
   describe('a fault that lasts', () => {
+    it('an API that answers no write: many rows are asked for once, then fewer as often as all else', async () => {
+      answersIn(50);
+      await addJockeys(100);
+      const hang = vi.fn();
+      injectAnswer(hang, isWrite);
+      await expectStopped(sweep, unreachable);
+      expect(hang).toHaveBeenCalledTimes(1 + 6);
+    });
+
     const unreachable = /^The database cannot be reached or does not answer\. Check SUPABASE_URL/;
 
     it('while selecting is asked about six times, and nothing is asked of the API', async () => {

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { beforeAll, beforeEach, expect, onTestFinished } from 'vitest';
+import { beforeAll, beforeEach, expect, onTestFinished, vi } from 'vitest';
 import type { ApiCall } from '../demo/simulator.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Report } from '../src/files/report.js';
@@ -133,6 +133,20 @@ export function sharedStoredWorld(options: WorldOptions = {}) {
 
 /** Whether the Data API is asked to write. */
 export const isWrite = ({ method }: IncomingMessage) => method !== 'GET';
+
+/** The database has so many milliseconds for an answer, and is waited for silently for a fifth of it, until the test ends. */
+export function answersIn(ms: number): void {
+  const inTime = setTimeout;
+  const shorter = new Map([
+    [30_000, ms],
+    [5_000, ms / 5],
+  ]);
+  const spy = vi
+    .spyOn(globalThis, 'setTimeout')
+    .mockImplementation(((task: () => void, wanted = 0) =>
+      inTime(task, shorter.get(wanted) ?? wanted)) as typeof setTimeout);
+  onTestFinished(() => spy.mockRestore());
+}
 
 /** Ways to change the database of a world, the last two until the test ends. */
 export function changesOf(world: World) {

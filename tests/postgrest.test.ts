@@ -4,7 +4,7 @@ import { makeSeason } from '../demo/season.js';
 import { entityTypes } from '../src/entity-types.js';
 import { addDays, lastDateColumn, type StatisticsRow, statisticsWindow, Tallies } from '../src/statistics.js';
 import { describeOnPostgrest, postgrest } from './engines.js';
-import { jockeys, sharedStoredWorld, sweep, typeNamed } from './faults.js';
+import { answersIn, jockeys, sharedStoredWorld, sweep, typeNamed } from './faults.js';
 import { type HostedDatabase, migrationFiles } from './postgrest.js';
 import { timelessRows } from './watching.js';
 import { openServices, today } from './world.js';
@@ -86,11 +86,34 @@ describeOnPostgrest(() => {
     );
   });
 
-  it('rows that another session holds to the end are the likely cause that is named', async () => {
+  it('a row that another session holds to the end is its own failure', async () => {
     await impatient();
     await lockedRow();
     const report = await world.runHere(sweep);
-    expect(report).toMatchObject({ exit_code: 6, failures: [], stopped_by: expect.stringContaining('rows locked') });
+    const failures = [{ id: [...right.keys()][0], reason: expect.stringMatching(/holds it locked: .*lock timeout/) }];
+    expect(report).toMatchObject({ exit_code: 3, failures, overall: { total_successful: right.size - 1 } });
+    expect(report.failures).toHaveLength(1);
+  });
+
+  it('rows that another session holds to the end are the likely cause that is named', async () => {
+    await impatient();
+    await otherSession('update ra_jockeys set name = name');
+    const report = await world.runHere(sweep);
+    expect(report).toMatchObject({ exit_code: 6, stopped_by: expect.stringContaining('rows locked') });
+    expect(report.failures).toHaveLength(5);
+  });
+
+  it('a batch that takes longer than we wait for an answer is written in parts', async () => {
+    answersIn(1_500);
+    onTestFinished(() => sql('drop function slow cascade', `delete from ra_jockeys where name = 'added'`));
+    await sql(
+      `insert into ra_jockeys (id, name) select 'jky_z' || n, 'added' from generate_series(1, 100) as n`,
+      `create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.02); return new; end'`,
+      'create trigger slow before update on ra_jockeys for each row execute function slow()',
+    );
+    const report = await world.runHere(sweep, { databaseFirstRetryMs: 50 });
+    expect(report).toMatchObject({ exit_code: 0, failures: [], overall: { total_successful: right.size + 100 } });
+    expect(report.lines).toContainEqual(expect.stringContaining('no answer for 5 s'));
   });
 
   it('a batch that takes too long is written in parts', async () => {

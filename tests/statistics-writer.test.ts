@@ -146,6 +146,16 @@ describeOnEachEngine((engine) => {
     };
   }
 
+  it('after a row that takes too long, another that did so for a moment is written', async () => {
+    const slow = (times: number) => Array.from({ length: times }, () => [500, '57014'] as [number, string]);
+    // 14, 7, 4 and 2 rows, the first one six times, the second one twice.
+    answerWrites([...slow(4 + 6 + 2)]);
+    const failures = [{ id: ids[0], reason: expect.stringContaining('takes too long') }];
+    const report = await world.runHere(sweep);
+    expect(report).toMatchObject({ exit_code: 3, failures, overall: { total_successful: ids.length - 1 } });
+    expect(report.failures).toHaveLength(1);
+  });
+
   it.each([
     { how: 'in halves', answers: [[500, '57014'], 'as usual', [500, '57014'], 'as usual', [401, 'PGRST301']] },
     { how: 'row by row', answers: [...Array.from({ length: 9 }, () => 'as usual'), [401, 'PGRST301']] },
