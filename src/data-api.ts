@@ -94,7 +94,7 @@ const kindsByCode: [RegExp, FaultKind][] = [
   [/^(REDIRECT|NOT_JSON|NO_RANGE)$/, 'not-ours'],
   [/^(E[A-Z]+|UND_ERR_.*)$/, 'unreachable'],
   // What else Postgres or a trigger says to what it is asked.
-  [/^[0-9A-Z]{5}$/, 'row-refused'],
+  [/^([0-9A-Z]{5}|PGRST121)$/, 'row-refused'],
 ];
 
 /**
@@ -213,15 +213,16 @@ const errorAnswer = (status: number, code: string, message: string) =>
   new Response(JSON.stringify({ code, message }), { status });
 
 function wholeAnswer({ status, headers, ok }: Response, body: string): Response {
-  if (status >= 300 && status < 400) {
-    const to = headers.get('location') ?? 'nowhere';
+  const to = headers.get('location');
+  if (to !== null && status >= 300 && status < 400) {
     return errorAnswer(400, 'REDIRECT', `it redirects to ${URL.canParse(to) ? new URL(to).host : 'another path'}`);
   }
   const json = parseJson(body);
   if (!ok) {
     const told = z.object({ code: z.string().catch(''), message: z.string().default('').catch(body) });
     const { code, message } = told.safeParse(json).data ?? { code: '', message: body };
-    return errorAnswer(status, code, message);
+    // Without a body of ours a status such as 304 could not be passed on.
+    return errorAnswer(status < 400 ? 400 : status, code, message);
   }
   if (json === undefined) {
     // PostgREST says that it is JSON, so that this is not all of it; and it answers nothing of ours with nothing.

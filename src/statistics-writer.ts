@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { inBatches, mapConcurrently } from './concurrently.js';
-import { type Ask, type DataApiOptions, DatabaseFault, secretKeyAdvice } from './data-api.js';
+import { type Ask, type DataApiOptions, DatabaseFault, idRows, secretKeyAdvice } from './data-api.js';
 import type { EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Tell } from './events.js';
@@ -163,7 +163,6 @@ async function* writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[],
 }
 
 async function writeRow(ask: Ask, type: EntityType, { id, ...values }: StatisticsRow, patience: RowPatience) {
-  const isOwn = (fault: DatabaseFault) => isOfRow(fault, type);
   // An answer with another row is none.
   const itsRow = z.array(z.object({ id: z.literal(id) })).max(1);
   try {
@@ -171,23 +170,25 @@ async function writeRow(ask: Ask, type: EntityType, { id, ...values }: Statistic
       type,
       itsRow,
       (client) => client.from(type.table).update(values).eq('id', id).select('id'),
-      (fault, times) => isOwn(fault) || patience.isBelieved(fault, times),
+      (fault, times) => canBeOfRow(fault) || patience.isBelieved(fault, times),
     );
     if (updated.length > 0) return { id };
   } catch (error) {
-    const isRefused = error instanceof DatabaseFault && isOwn(error);
-    return { id, reason: isRefused ? refusedBecause(error.message) : patience.reasonOf(error) };
+    if (!(error instanceof DatabaseFault && canBeOfRow(error))) return { id, reason: patience.reasonOf(error) };
+    await updateNoRow(ask, type, Object.keys(values));
+    return { id, reason: refusedBecause(error.message) };
   }
   const { data: shown } = await ask(type, itsRow, (client) => client.from(type.table).select('id').eq('id', id));
   return shown.length > 0 ? { id, reason: unreachedIn(type) } : { id, isGone: true };
 }
 
-/**
- * Whether a single row's update was refused, and not all. Class 42 is also what a trigger lacks, or a policy says; but
- * a generated column, which only the function leaves out, refuses all.
- */
-function isOfRow({ kind, code, message }: DatabaseFault, { table }: EntityType): boolean {
-  if (code === '428C9') return false;
-  const isOfTable = new RegExp(`\\b${table}\\b`).test(message) && !message.startsWith('new row violates');
-  return kind === 'row-refused' || kind === 'other' || (code.startsWith('42') && !isOfTable);
+/** Whether it is what Postgres, or a trigger in any words, says to one row or to all. */
+function canBeOfRow({ kind }: DatabaseFault): boolean {
+  return ['schema', 'refused', 'row-refused', 'other'].includes(kind);
+}
+
+/** Throws what is no row's own, such as a privilege or a column that is missing: no trigger of a row runs. */
+async function updateNoRow(ask: Ask, type: EntityType, columns: string[]): Promise<void> {
+  const values = Object.fromEntries(columns.map((name) => [name, null]));
+  await ask(type, idRows, (client) => client.from(type.table).update(values).in('id', []).select('id'));
 }

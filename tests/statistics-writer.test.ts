@@ -117,6 +117,32 @@ describeOnEachEngine((engine) => {
       expect(await wholeRows(world, jockeys)).toEqual(before);
     });
 
+    it.each([
+      [
+        'revoke update on ra_jockeys from service_role',
+        'grant update on ra_jockeys to service_role',
+        /grant .* \(42501\)/,
+      ],
+      [
+        'alter table ra_jockeys drop column recent_14d_wins',
+        'alter table ra_jockeys add column recent_14d_wins integer',
+        /column of it is missing.*recent_14d_wins/,
+      ],
+    ])('row by row what all rows lack ends the run: %s', async (statement, back, told) => {
+      await dropFunction();
+      onTestFinished(() => sql(back));
+      let isDone = false;
+      world.database.intercept = async ({ method }, _, next) => {
+        if (method === 'PATCH' && !isDone) {
+          isDone = true;
+          await sql(statement);
+        }
+        await next();
+      };
+      const report = await world.runHere(sweep);
+      expect(report).toMatchObject({ exit_code: 6, stopped_by: expect.stringMatching(told), failures: [] });
+    });
+
     it('a column that Postgres computes is told with the migration where the function is missing', async () => {
       await change(
         [
