@@ -48,6 +48,8 @@ const advices = {
     `Supabase refuses the key: it is cut off, revoked, or of another project than SUPABASE_URL. ${secretKeyAdvice(serviceKey)}`,
   'not-ours': (table) =>
     `What answers for ${table} is not Supabase's Data API. Check SUPABASE_URL: it is the project's URL, https://<project>.supabase.co.`,
+  'function-refused': (_, serviceKey) =>
+    `The function populate_statistics cannot be called. ${secretKeyAdvice(serviceKey)} If it is that one: drop other functions of this name, apply supabase/migrations (supabase db push), then run again.`,
   'function-missing': () => 'A function of the database is missing: apply supabase/migrations (supabase db push).',
   'row-refused': (table) =>
     `The database refuses what it is asked about ${table}. If it is about our columns, apply supabase/migrations (supabase db push).`,
@@ -217,7 +219,8 @@ function wholeAnswer({ status, headers, ok }: Response, body: string): Response 
   if (to !== null && status >= 300 && status < 400) {
     return errorAnswer(400, 'REDIRECT', `it redirects to ${URL.canParse(to) ? new URL(to).host : 'another path'}`);
   }
-  const json = parseJson(body);
+  // Of a function that returns nothing.
+  const json = status === 204 ? null : parseJson(body);
   if (!ok) {
     const told = z.object({ code: z.string().catch(''), message: z.string().default('').catch(body) });
     const { code, message } = told.safeParse(json).data ?? { code: '', message: body };
@@ -232,7 +235,7 @@ function wholeAnswer({ status, headers, ok }: Response, body: string): Response 
   // Which [] could be anybody's.
   const isAnybodys = Array.isArray(json) && !headers.has('content-range');
   if (isAnybodys) return errorAnswer(400, 'NO_RANGE', 'it does not say which rows it answers with');
-  return new Response(body, { status, headers });
+  return new Response(body || 'null', { status: 200, headers });
 }
 
 function faultOf({ status, error }: PostgrestSingleResponse<unknown>): DatabaseFault {
@@ -246,6 +249,7 @@ function faultOf({ status, error }: PostgrestSingleResponse<unknown>): DatabaseF
 function kindOf(code: string, status: number, told: string): FaultKind {
   // 42883: the schema cache still has it, or it lacks its other half. Otherwise it is a function of a trigger's.
   if (/^(PGRST202|42883)$/.test(code) && told.includes('populate_statistics')) return 'function-missing';
+  if (/^(PGRST203|42501)$/.test(code) && told.includes('populate_statistics')) return 'function-refused';
   const byCode = kindsByCode.find(([pattern]) => pattern.test(code))?.[1];
   if (byCode) return byCode;
   // Of the gateway, which knows keys and no tables.

@@ -29,7 +29,7 @@ const functionAnswer = z.object({
   refused: reasonsById.pipe(z.array(z.tuple([z.string(), z.string()]))),
 });
 /** An earlier version of it returned the ids that the table does not hold. */
-const earlierAnswer = z.array(z.string()).transform(() => 'of an earlier version' as const);
+const otherAnswer = z.unknown().transform(() => 'of another version' as const);
 
 /** What became of rows, by their ids: those that the database neither refuses, and why, nor lacks are written. */
 export interface WriteOutcome {
@@ -118,7 +118,7 @@ async function writeByFunction(ask: Ask, type: EntityType, rows: StatisticsRow[]
   try {
     const { data } = await ask(
       type,
-      z.union([functionAnswer, earlierAnswer]),
+      z.union([functionAnswer, otherAnswer]),
       (client) => client.rpc('populate_statistics', { entity_type: type.name, statistics: rows }),
       (fault, times) =>
         fault.kind === 'function-missing' || (isAlone ? patience.isBelieved(fault, times) : isForLess(fault)),

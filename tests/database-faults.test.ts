@@ -101,7 +101,7 @@ describeOnEachEngine((engine) => {
         `notify pgrst, 'reload schema'`,
       );
       const lines = await expectAllWritten(sweep);
-      const told = lines.filter((line) => line.includes('populate_statistics is of an earlier version'));
+      const told = lines.filter((line) => line.includes('populate_statistics is of another version'));
       expect(told).toEqual([expect.stringContaining('supabase/migrations')]);
     });
 

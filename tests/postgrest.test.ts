@@ -150,6 +150,37 @@ describeOnPostgrest(() => {
     expect(report.requests).toBeLessThanOrEqual(4);
   });
 
+  it.each([
+    ['null', `jsonb language sql as 'select null::jsonb'`],
+    ['a set', `setof jsonb language sql as 'select ''{}''::jsonb'`],
+    ['nothing', `void language sql as ''`],
+  ])('another function of its name that returns %s is told, and the rows are right', async (_, returns) => {
+    onTestFinished(() => hosted.migrate());
+    const name = 'function populate_statistics(entity_type text, statistics jsonb)';
+    await sql('drop function populate_statistics', `create ${name} returns ${returns}`, 'notify pgrst');
+    const { lines } = await expectAllWritten();
+    expect(lines).toContainEqual(expect.stringContaining('populate_statistics is of another version: writing row by'));
+  });
+
+  it.each([
+    {
+      what: 'overloaded',
+      statement: `create function populate_statistics(entity_type text, statistics json) returns json
+        language sql as 'select null::json'`,
+      back: 'drop function populate_statistics(text, json)',
+    },
+    {
+      what: 'not granted',
+      statement: 'revoke execute on function populate_statistics from service_role',
+      back: 'grant execute on function populate_statistics to service_role',
+    },
+  ])('a function that is $what is told as such', async ({ statement, back }) => {
+    onTestFinished(() => sql(back, 'notify pgrst'));
+    await sql(statement, 'notify pgrst');
+    const told = expect.stringMatching(/^The function populate_statistics cannot be called\. .*supabase\/migrations/);
+    expect(await world.runHere(sweep)).toMatchObject({ exit_code: 6, stopped_by: told, failures: [] });
+  });
+
   it('tables with what users have in theirs are written like others', async () => {
     const undo = 'drop table visits; drop view best; drop domain always cascade; drop function note cascade';
     const rate = 'alter table ra_jockeys drop column recent_14d_win_rate, add column recent_14d_win_rate numeric(5, 2)';
