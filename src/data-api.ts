@@ -51,6 +51,8 @@ const advices = {
   'function-refused': (_, serviceKey) =>
     `The function populate_statistics cannot be called. ${secretKeyAdvice(serviceKey)} If it is that one: drop other functions of this name, apply supabase/migrations (supabase db push), then run again.`,
   'function-missing': () => 'A function of the database is missing: apply supabase/migrations (supabase db push).',
+  computed: (table) =>
+    `Postgres computes a column of ${table} that we write. In a view, make it an ordinary one; for a table, apply supabase/migrations (supabase db push), whose function leaves it out.`,
   'row-refused': (table) =>
     `The database refuses what it is asked about ${table}. If it is about our columns, apply supabase/migrations (supabase db push).`,
   other: (table) => `The database answers ${table} with an error.`,
@@ -95,6 +97,7 @@ const kindsByCode: [RegExp, FaultKind][] = [
   [/CERT|SELF_SIGNED|UNABLE_TO_VERIFY/, 'certificate'],
   [/^(REDIRECT|NOT_JSON|NO_RANGE)$/, 'not-ours'],
   [/^(E[A-Z]+|UND_ERR_.*)$/, 'unreachable'],
+  [/^428C9$/, 'computed'],
   // What else Postgres or a trigger says to what it is asked.
   [/^([0-9A-Z]{5}|PGRST121)$/, 'row-refused'],
 ];

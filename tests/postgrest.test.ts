@@ -181,6 +181,21 @@ describeOnPostgrest(() => {
     expect(await world.runHere(sweep)).toMatchObject({ exit_code: 6, stopped_by: told, failures: [] });
   });
 
+  it('a view of a table with a column that Postgres computes is told as such', async () => {
+    const rate = 'drop column recent_14d_win_rate, add column recent_14d_win_rate numeric(5, 2)';
+    const back = ['drop view ra_jockeys', 'alter table held rename to ra_jockeys', `alter table ra_jockeys ${rate}`];
+    onTestFinished(() => sql(...back, 'notify pgrst'));
+    await sql(
+      `alter table ra_jockeys ${rate} generated always as (1) stored`,
+      'alter table ra_jockeys rename to held',
+      'create view ra_jockeys with (security_invoker) as select * from held',
+      'grant select, update on ra_jockeys to service_role',
+      'notify pgrst',
+    );
+    const told = expect.stringMatching(/^Postgres computes a column of ra_jockeys .*In a view.*win_rate.*\(428C9\)/);
+    expect(await world.runHere(sweep)).toMatchObject({ exit_code: 6, stopped_by: told, failures: [] });
+  });
+
   it('tables with what users have in theirs are written like others', async () => {
     const undo = 'drop table visits; drop view best; drop domain always cascade; drop function note cascade';
     const rate = 'alter table ra_jockeys drop column recent_14d_win_rate, add column recent_14d_win_rate numeric(5, 2)';
