@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, loadConfig } from './config.js';
 import { createDatabase } from './database.js';
 import { type ExitCode, exitCodes, FatalError } from './errors.js';
-import { createEvents, type Events, type Strategy } from './events.js';
+import { createEvents, type Events } from './events.js';
 import { createExchange } from './exchange.js';
 import { runsBefore, saveReport, startReport } from './files/report.js';
 import { shareRequestBudget } from './files/request-budget.js';
@@ -16,7 +16,7 @@ import { run } from './run.js';
 import { createNotifications, type Notifications } from './show/notifications.js';
 import { type Abilities, abilitiesOf, columnsOf, complain, createScreen } from './show/screen.js';
 import { checkStatus, describeStatus, readStatus } from './show/status.js';
-import { closingWords, runAgain, summarize, watchPace } from './show/summary.js';
+import { closingWords, summarize, watchPace } from './show/summary.js';
 import { verifyStatistics } from './verify.js';
 
 /** What a stopped run may still take to write what it has gathered. */
@@ -178,9 +178,7 @@ function handleSignals(stop: AbortController, writing: AbortController, events: 
   /** Rows that are written, or soon could be. */
   let hasRows = false;
   let isOver = false;
-  let strategy: Strategy | null = null;
   events.listen((event) => {
-    if (event.kind === 'gathering') strategy = event.strategy;
     if (event.kind === 'gathering' || event.kind === 'over') isOver = event.kind === 'over';
     if (event.kind === 'phase') hasRows ||= event.label === 'writing';
     if (event.kind === 'step') hasRows ||= event.written !== undefined && event.done > 0;
@@ -194,8 +192,7 @@ function handleSignals(stop: AbortController, writing: AbortController, events: 
     stopping = true;
     const what = hasRows ? 'writing what is gathered, then ending' : 'ending, with nothing to write';
     events.tell({ kind: 'line', line: `${signal}: ${what}. Once more ends it at once.` });
-    const advice = hasRows ? `${runAgain(strategy)} to go on.` : 'Nothing was changed.';
-    stop.abort(new FatalError(exitCode, `Interrupted by ${signal}. ${advice}`));
+    stop.abort(new FatalError(exitCode, `Interrupted by ${signal}.${hasRows ? '' : ' Nothing was changed.'}`));
     if (hasRows) setTimeout(() => writing.abort(stop.signal.reason), lastWritesMs).unref();
     else writing.abort(stop.signal.reason);
   };

@@ -32,12 +32,12 @@ export const idRows = z.array(z.object({ id: z.string() }));
 /** The kinds of faults, and for each what is wrong and what to do about it. */
 const advices = {
   unreachable: () =>
-    'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again with --resume.',
+    'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again.',
   'unknown-host': () =>
     'The database cannot be reached or does not answer. Check SUPABASE_URL: its host name is not known. A project that is paused or deleted loses its name: look at it in the dashboard.',
   busy: (table) =>
-    `The database gave up on ${table}: it is overloaded, or another session holds its rows locked. docs/operators.md says how to find that one; then run again with --resume.`,
-  paused: () => 'The project is paused: restore it in the dashboard, then run again with --resume.',
+    `The database gave up on ${table}: it is overloaded, or another session holds its rows locked. docs/operators.md says how to find that one; then run again.`,
+  paused: () => 'The project is paused: restore it in the dashboard, then run again.',
   certificate: () =>
     `The certificate of the database's host is not to be trusted, so nothing is sent there. Check SUPABASE_URL, the clock, and a proxy in between.`,
   schema: (table) =>

@@ -26,6 +26,9 @@ export const exitCodes = Object.fromEntries(Object.entries(endings).map(([name, 
   [Name in keyof Endings]: Endings[Name][0];
 };
 
+/** Whether a run was ended by a signal. */
+export const isInterruption = (code: number | null) => code === exitCodes.interrupted || code === exitCodes.terminated;
+
 export const exitCodeMeanings = Object.fromEntries(Object.values(endings)) as Record<ExitCode, string>;
 
 /** Ends the run. Its message is for people: what happened and what to do next. */

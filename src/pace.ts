@@ -167,7 +167,7 @@ function prolong(pause: Pause, nowMs: number, retryAfterMs: number): number {
   throw new FatalError(
     exitCodes.apiUnavailable,
     `The Racing API still refuses requests (429), and waiting on would take more than ${length}. ` +
-      'Nothing is lost: run again with --resume later, when no other program uses the account.',
+      'Nothing is lost: run again later, when no other program uses the account.',
   );
 }
 

@@ -224,7 +224,7 @@ function whatItDoes(kind: ResultsErrorKind): string {
 function hopelessApi(fault: ResultsError): FatalError {
   const isUnavailable = fault.kind === 'unavailable';
   const advice = isUnavailable
-    ? 'Check RACING_API_BASE_URL and the network, then run again with --resume.'
+    ? 'Check RACING_API_BASE_URL and the network, then run again.'
     : 'Check RACING_API_BASE_URL; if it is right, the API has changed.';
   const exitCode = isUnavailable ? exitCodes.apiUnavailable : exitCodes.unsafeToWrite;
   return new FatalError(exitCode, `${whatItDoes(fault.kind)}: ${fault.message}. ${advice}`, { cause: fault });
@@ -248,7 +248,7 @@ function createWaits() {
     const askedMs = error instanceof AnswerFault ? error.retryAfterMs : 0;
     if (askedMs === 0 || performance.now() - startedAtMs + askedMs <= longestWaitMs) return askedMs;
     const asked = `The Racing API asks to wait for ${formatDuration(askedMs / 1000)}.`;
-    throw new FatalError(exitCodes.apiUnavailable, `${asked} Nothing is lost: run again with --resume then.`);
+    throw new FatalError(exitCodes.apiUnavailable, `${asked} Nothing is lost: run again then.`);
   };
 }
 

@@ -348,7 +348,7 @@ describe('503 with Retry-After', () => {
     inject(world, status(503, { 'retry-after': seconds }), always);
     const report = await expectNothingWritten(world, walk);
     expect(report).toMatchObject({ exit_code: 4, requests: 1 });
-    expect(report.stopped_by).toMatch(/asks to wait for .*--resume/);
+    expect(report.stopped_by).toMatch(/asks to wait for .* run again then\.$/);
   });
 
   it('ends the run when a page has waited for 90 minutes in all', async ({ onTestFinished }) => {
@@ -362,7 +362,7 @@ describe('503 with Retry-After', () => {
     inject(world, status(503, { 'retry-after': '1' }), countAnswer);
     const report = await expectNothingWritten(world, walk);
     expect(report).toMatchObject({ exit_code: 4, requests: 2 });
-    expect(report.stopped_by).toMatch(/asks to wait for .*--resume/);
+    expect(report.stopped_by).toMatch(/asks to wait for .* run again then\.$/);
   });
 });
 

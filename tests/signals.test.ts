@@ -28,7 +28,7 @@ async function stop(
   running.child.kill(signal);
   const { stderr, ...ended } = await running.ended;
   expect(ended).toMatchObject({ code, signal: null });
-  expect(stderr).toBe(`Interrupted by ${signal}. ${advice}\n`);
+  expect(stderr).toBe(`${`Interrupted by ${signal}. ${advice}`.trim()}\n`);
   const stoppedBy = reports(world).find(({ exit_code }) => exit_code === code)?.stopped_by;
   expect(stoppedBy).toContain(`Interrupted by ${signal}`);
 }
@@ -67,7 +67,7 @@ describe('the first signal', () => {
     let stopped: Promise<void> | undefined;
     world.database.intercept = async (request, _response, next) => {
       if (request.url?.includes('/rpc/')) {
-        stopped ??= stop(running, terminated);
+        stopped ??= stop(running, terminated, 'Everything was written by then.');
         await running.printed('Once more');
       }
       return next();
@@ -108,7 +108,7 @@ it('a run whose writes hang ends in time, after a second signal at once, and eit
   };
   const [once, twice] = [world.start(walk(jockeys, 100), hasty), world.start(walk(trainers, 100))];
   await until('two writes that hang', () => hanging >= 2);
-  const stopped = stop(once, interrupted);
+  const stopped = stop(once, interrupted, '');
   twice.child.kill('SIGTERM');
   await twice.printed('Once more');
   twice.child.kill('SIGTERM');

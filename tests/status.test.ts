@@ -91,7 +91,7 @@ describe('the lock of a run', () => {
   const refusal = (message: string) => expect.objectContaining({ exitCode: exitCodes.alreadyRunning, message });
   const advice = `Wait for its end, or stop it with: kill ${process.pid}`;
 
-  it('tells a second one what it does, at most every two seconds, and leaves it the other types', () => {
+  it('tells a second one what it does, at most twice a second, and leaves it the other types', () => {
     vi.setSystemTime(now);
     const lock = lockTypes(folder(), [jockeys], since);
     lock.take({ kind: 'phase', label: 'walking jockeys', done: 0, total: 1_800 });
@@ -101,7 +101,7 @@ describe('the lock of a run', () => {
         `Another run is processing jockeys: pid ${process.pid}, began 1 min ago, walking jockeys ${done}. ${advice}`,
       );
     expect(() => secondRun('owners', 'jockeys')).toThrow(toldOf('0 of 1,800'));
-    vi.advanceTimersByTime(2_000);
+    vi.advanceTimersByTime(500);
     lock.take({ kind: 'request' });
     expect(() => secondRun('owners', 'jockeys')).toThrow(toldOf('1,200 of 1,800'));
     secondRun('owners').release();
@@ -212,12 +212,15 @@ describe('after full runs', () => {
   };
 
   it('a refresh does not make good what a full run could not write', () => {
-    const report = saveFull('2026-07-01T05', { exit_code: 3 });
+    saveFull('2026-07-01T04');
+    const statistics = { owners: figures(48_165, 48_165, 2) };
+    const report = saveFull('2026-07-01T05', { exit_code: 3, statistics, entity_types: ['owners'] });
     saveRefresh();
     expect(told()).toEqual([
-      'Last full run 7 h ago: 54,429 written, 0 failed.',
+      'jockeys, trainers: Last full run 8 h ago: 54,429 written, 0 failed.',
+      'owners: Last full run 7 h ago: 48,163 written, 2 failed.',
       'Last refresh 60 min ago: 7 written, 0 failed.',
-      'Last run 7 h ago FAILED with exit code 3 (finished, some entities failed): 54,429 written, 0 failed.',
+      'owners: Last run 7 h ago FAILED with exit code 3 (finished, some entities failed): 48,163 written, 2 failed.',
       `Next: run again. The reasons are in ${report}`,
     ]);
     expect(check()).toMatchObject({
@@ -235,7 +238,7 @@ describe('after full runs', () => {
     const entity_types: EntityTypeName[] = ['jockeys', 'owners'];
     const report = saveRun('2026-07-01T05', { exit_code: 3, statistics, entity_types });
     expect(told('jockeys', 'owners').slice(1)).toEqual([
-      'Last run 7 h ago FAILED with exit code 3 (finished, some entities failed): 29 written, 1 failed.',
+      'owners: Last run 7 h ago FAILED with exit code 3 (finished, some entities failed): 29 written, 1 failed.',
       `Next: run again with --resume. The reasons are in ${report}`,
       'owners: --resume leaves out what is written: 1 entity.',
     ]);
@@ -259,6 +262,59 @@ describe('after full runs', () => {
   });
 });
 
+describe('an interrupted run', () => {
+  it('is told with its own advice, and is no failure where everything was written by then', () => {
+    const stopped_by = 'Interrupted by SIGINT. Run again with --resume to go on.';
+    saveRun('2026-07-01T10', { exit_code: 130, stopped_by }, figures(10, 4, 0));
+    expect(told('jockeys').slice(1)).toEqual(['Last run 2 h ago: 4 written, 0 failed, 6 not done.', stopped_by]);
+    expect(check().isWell).toBe(false);
+    const all = saveFull('2026-07-01T11', { exit_code: 130, stopped_by: 'Everything was written by then.' });
+    expect(told()).toEqual(['Last full run 60 min ago: 54,429 written, 0 failed.']);
+    expect(check().isWell).toBe(true);
+    expect(read().owners?.last_success?.report).toBe(all);
+  });
+
+  const resume = { skip_existing: false, stale_after: null, resume: true, limit: null };
+  const stopped = { exit_code: 130, stopped_by: 'Interrupted by SIGINT. Nothing was changed.' } as const;
+  const nothingLeft = { jockeys: { ...figures(0, 0, 0), skipped: 10 } };
+
+  it.each([
+    [0, false],
+    [10, true],
+  ])('that had written %i rows: that a resume finds nothing left makes it good: %s', (written, isGood) => {
+    saveRun('2026-07-01T05', {}, figures(10, 10, 0));
+    saveRun('2026-07-01T08', { ...stopped, exit_code: 4 }, figures(10, written, 0));
+    // One that went on and came to nothing either tells nothing new.
+    saveRun('2026-07-01T09', { ...stopped, options: resume }, figures(0, 0, 0));
+    for (const time of ['2026-07-01T10', '2026-07-01T11']) saveRun(time, { options: resume, statistics: nothingLeft });
+    const { last_success, failed_run, last_full } = read().jockeys ?? {};
+    const last = expect.objectContaining({ ended: '2026-07-01T11:00:00.000Z' });
+    const first = expect.objectContaining({ ended: '2026-07-01T05:00:00.000Z' });
+    expect({ last_success, last_full }).toEqual(
+      isGood ? { last_success: last, last_full: last } : { last_success: first, last_full: first },
+    );
+    expect(failed_run === null).toBe(isGood);
+    const line = isGood
+      ? 'Last full run 60 min ago: 0 written and 10 before, 0 failed.'
+      : 'Last full run 7 h ago: 10 written, 0 failed.';
+    expect(told('jockeys')[0]).toBe(line);
+  });
+});
+
+it('a full run that left other types tells of a type that it finished its own figures', () => {
+  const statistics = { jockeys: figures(10, 10, 0), owners: figures(20, 5, 0) };
+  const entity_types: EntityTypeName[] = ['jockeys', 'owners'];
+  saveRun('2026-07-01T11', { exit_code: 4, stopped_by: 'The API is gone.', statistics, entity_types });
+  expect(told('jockeys')[0]).toBe('Last full run 60 min ago: 10 written, 0 failed.');
+  expect(told('owners')[0]).toBe('No full run yet.');
+});
+
+it('one that failed for some entities is well for the other types', () => {
+  saveFull('2026-07-01T11', { exit_code: 3, statistics: { jockeys: figures(), owners: figures(20, 20, 0) } });
+  saveRun('2026-07-01T10', { statistics: { trainers: figures(10, 10, 0) }, entity_types: ['trainers'] });
+  expect(check().line).toBe('Not well: jockeys: failing since 60 min ago, exit code 3, last success never.');
+});
+
 it('tells the last run and, where that did not reach its end, the last completed one', () => {
   saveRun('2026-06-28T05');
   const completed = saveRun('2026-06-29T05');
@@ -267,7 +323,7 @@ it('tells the last run and, where that did not reach its end, the last completed
   const { jockeys: status, owners } = read();
   const first = { ended: '2026-06-29T05:00:00.000Z', exit_code: 0, stopped_by: null, report: completed };
   const of_all = { successful: 9, resumed: 0, failed: 1, left: 0 };
-  expect(status?.last_completed).toEqual({ ...first, total: 10, successful: 9, failed: 1, of_all });
+  expect(status?.last_completed).toEqual({ ...first, total: 10, successful: 9, failed: 1, resumed: 0, of_all });
   expect(status?.last_run).toMatchObject({ report: last, exit_code: 4, total: 10, successful: 3, failed: 1 });
   expect(owners?.last_run).toBeNull();
   expect(told()).toEqual([
@@ -303,23 +359,6 @@ describe('a checkpoint', () => {
     expect(told()).toContain(left);
     saveFull('2026-07-01T13');
     expect(told()).toHaveLength(1);
-  });
-
-  it.each([
-    [[], 'Next: run again.'],
-    [['jky_1'], 'Next: run again with --resume.'],
-  ])('with %j decides on the next step after an interruption', (ids, next) => {
-    vi.setSystemTime('2026-07-01T10:59:59Z');
-    openCheckpoint(folder(), jockeys, undefined, '2026-07-01').add(ids, 0);
-    const stopped_by = 'Interrupted by SIGINT. Nothing was changed.';
-    saveRun('2026-07-01T11', { exit_code: 130, stopped_by }, figures(10, 4));
-    const lines = ['Last run 60 min ago was interrupted: 3 written, 1 failed, 6 not done.', next];
-    expect(told('jockeys').slice(1, 3)).toEqual(lines);
-    // The checkpoint of a complete run is of no use, wherever it comes from.
-    saveRun('2026-07-01T10', {}, figures(10, 10, 0));
-    vi.setSystemTime('2026-07-01T09:59:59Z');
-    openCheckpoint(folder(), jockeys, undefined, '2026-07-01').add(['jky_1'], 0);
-    expect(told('jockeys').slice(1)).toEqual([lines[0], 'Next: run again.']);
   });
 
   it('that cannot be used hides nothing else', () => {

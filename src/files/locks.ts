@@ -168,7 +168,7 @@ const runNoteSchema = z.object({
 /** What a run tells others about itself in its lock files. */
 type RunNote = z.infer<typeof runNoteSchema>;
 
-const updateIntervalMs = 2_000;
+const updateIntervalMs = 500;
 /** So often also where nothing happens: the lock of a process that cannot be seen from here is known by its age. */
 const signOfLifeMs = 10_000;
 

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import * as z from 'zod';
 import { type EntityTypeName, entityTypes } from '../entity-types.js';
-import { type ExitCode, errorCode, exitCodes, FatalError } from '../errors.js';
+import { type ExitCode, errorCode, exitCodes, FatalError, isInterruption } from '../errors.js';
 import type { Batch, Failure, RunEvent, Strategy, Written } from '../events.js';
 import type { PopulateOptions } from '../options.js';
 import { columnOf, lastDateColumn } from '../statistics.js';
@@ -103,7 +103,7 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
     mode: dryRun ? 'dry_run' : 'production',
     options: { skip_existing: skipExisting, stale_after: staleAfter?.text ?? null, resume, limit },
     exit_code: exitCodeOf(failures, stop),
-    stopped_by: stop.aborted ? stop.reason.message : null,
+    stopped_by: stop.aborted ? `${stop.reason.message}${nextAfter(stop.reason, gathered, resume)}` : null,
     overall: {
       total_entities: sumOf(statistics, 'total'),
       total_processed: sumOf(statistics, 'processed'),
@@ -149,6 +149,17 @@ export function sumOf<Figure extends string>(statistics: ByType<Record<Figure, n
 function exitCodeOf(failures: readonly Failure[], stop: AbortSignal): ExitCode {
   if (stop.aborted) return stop.reason instanceof FatalError ? stop.reason.exitCode : exitCodes.ownBug;
   return failures.length > 0 ? exitCodes.someFailed : exitCodes.allWritten;
+}
+
+/** What to do next, beside what the reason says: only a run that has written rows has left checkpoints of its own. */
+function nextAfter(reason: unknown, { strategy, statistics }: Gathered, resume: boolean): string {
+  if (!(reason instanceof FatalError) || reason.exitCode === exitCodes.filesUnusable) return '';
+  const written = sumOf(statistics, 'successful');
+  const isResumable = strategy !== 'refresh' && (resume || written > 0);
+  if (!isInterruption(reason.exitCode))
+    return isResumable ? ' With --resume the next run leaves out what is written.' : '';
+  if (written > 0 && written === sumOf(statistics, 'total')) return ' Everything was written by then.';
+  return isResumable ? ' Run again with --resume to go on.' : written > 0 ? ' Run again.' : '';
 }
 
 /** A report of this program, or of the original one, as far as others need it. */

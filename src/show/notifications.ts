@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { fetch } from 'undici';
 import { isLoopback, type NotificationConfig } from '../config.js';
-import { errorCode, exitCodes } from '../errors.js';
+import { errorCode, exitCodes, isInterruption } from '../errors.js';
 import type { Failure } from '../events.js';
 import { type EndedRun, type Report, type SavedReport, sumOf } from '../files/report.js';
 import { firstSentence, formatCount, formatDuration, printable } from '../format.js';
@@ -45,8 +45,7 @@ export function createNotifications(
     ended: async (run: EndedRun, before?: SavedReport) => {
       const { exit_code } = run.report;
       // A stopped run has ten seconds in all, most of them for its last writes.
-      const interrupted = exit_code === exitCodes.interrupted || exit_code === exitCodes.terminated;
-      const allowedMs = interrupted ? Math.min(timeoutMs, 1_000) : timeoutMs;
+      const allowedMs = isInterruption(exit_code) ? Math.min(timeoutMs, 1_000) : timeoutMs;
       // A monitor that heard the start last would take the run for one that still runs.
       const sent = [startSent.then(() => beat(allowedMs, run.report))];
       const isTold = on === 'always' || exit_code !== exitCodes.allWritten;

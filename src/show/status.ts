@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { type EntityType, entityTypes } from '../entity-types.js';
-import { exitCodeMeanings, exitCodes, FatalError } from '../errors.js';
+import { exitCodeMeanings, exitCodes, FatalError, isInterruption } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
 import { lockingRun } from '../files/locks.js';
 import {
@@ -41,7 +41,9 @@ interface LastRun extends Pick<TypeStatistics, 'total' | 'successful' | 'failed'
   stopped_by: string | null;
   /** The path of its report. */
   report: string;
-  /** What it wrote, what those before it had that it resumed, what failed and what it did not come to, of all its types. */
+  /** What those before it had written that it resumed. */
+  resumed: number;
+  /** What it wrote, resumed, what failed and what it did not come to, of all its types. */
   of_all: { successful: number; resumed: number; failed: number; left: number };
 }
 
@@ -95,17 +97,14 @@ function lastRuns(reports: SavedReport[], { name }: EntityType): LastRuns {
     failing_since: null,
   };
   let isGood = false;
-  for (const report of reports) {
-    const { mode, options, strategy, statistics, entity_types } = report;
-    const { [name]: figures } = statistics;
-    // One that ended before it had selected has no figures.
-    if (mode !== 'production' || !(figures || entity_types?.includes(name))) continue;
+  for (const report of ofType(reports, name)) {
+    const { options, strategy, statistics } = report;
     const run = lastRun(report, name);
     const takesAll = (options?.limit ?? null) === null && !options?.skip_existing;
-    const isCompleted = figures?.processed === run.total && strategy !== 'refresh';
+    const isCompleted = statistics[name]?.processed === run.total && strategy !== 'refresh';
     found.last_run ??= run;
     if (isCompleted) found.last_completed ??= run;
-    if (isCompleted && takesAll && run.total > 0) found.last_full ??= run;
+    if (isCompleted && takesAll && run.total + run.resumed > 0) found.last_full ??= run;
     if (!isFailed(run) && takesAll) found.last_success ??= run;
     // The newest of them tells whether something is wrong, the oldest since when.
     if (isFailed(run) && !isGood) {
@@ -117,23 +116,46 @@ function lastRuns(reports: SavedReport[], { name }: EntityType): LastRuns {
   return found;
 }
 
+/**
+ * The reports of runs of a type, without those that say nothing of its rows: a resume that found nothing left to do
+ * after a run that had written none went on from a checkpoint of before that one.
+ */
+function ofType(reports: SavedReport[], name: EntityType['name']): SavedReport[] {
+  let hasFailedUnwritten = false;
+  // One that ended before it had selected has no figures.
+  const isOfType = ({ mode, statistics, entity_types }: SavedReport) =>
+    mode === 'production' && (statistics[name] !== undefined || entity_types?.includes(name));
+  const tells = (report: SavedReport) => {
+    const run = lastRun(report, name);
+    const isResume = report.options?.resume === true;
+    if (isResume && run.total === 0 && !isFailed(run)) return !hasFailedUnwritten;
+    const isUnwritten = isFailed(run) && run.successful === 0;
+    hasFailedUnwritten = isUnwritten && (hasFailedUnwritten || !isResume);
+    return true;
+  };
+  return reports.filter(isOfType).reverse().filter(tells).reverse();
+}
+
 /** A run as it is told of one of its types. */
 function lastRun(report: SavedReport, name: EntityType['name']): LastRun {
   const { timestamp, exit_code, stopped_by, path, statistics, options } = report;
-  const { total = 0, successful = 0, failed = 0 } = statistics[name] ?? {};
+  const { total = 0, successful = 0, failed = 0, skipped = 0 } = statistics[name] ?? {};
+  const resumedOf = (count: number) => (options?.resume ? count : 0);
   const of_all = {
     successful: sumOf(statistics, 'successful'),
-    resumed: options?.resume ? sumOf(statistics, 'skipped') : 0,
+    resumed: resumedOf(sumOf(statistics, 'skipped')),
     failed: sumOf(statistics, 'failed'),
     left: sumOf(statistics, 'total') - sumOf(statistics, 'processed'),
   };
   const ended = { ended: timestamp, exit_code: exit_code ?? null, stopped_by: stopped_by ?? null, report: path };
-  return { ...ended, total, successful, failed, of_all };
+  return { ...ended, total, successful, failed, resumed: resumedOf(skipped), of_all };
 }
 
-/** A report of the original program has no exit code. */
-function isFailed({ exit_code, failed }: LastRun): boolean {
-  return exit_code === null ? failed > 0 : exit_code !== 0;
+/** Whether something is wrong with the type's rows. A report of the original program has no exit code. */
+function isFailed({ exit_code, total, successful, failed }: LastRun): boolean {
+  if (exit_code === null || exit_code === exitCodes.someFailed) return failed > 0;
+  const isWritten = total > 0 && successful === total;
+  return exit_code !== exitCodes.allWritten && !(isInterruption(exit_code) && isWritten);
 }
 
 function resumable(directory: string, type: EntityType) {
@@ -204,7 +226,7 @@ function secondsSince(instant: string, now: Date): number {
   return Math.max(0, (now.getTime() - Date.parse(instant)) / 1000);
 }
 
-function sumsOf({ of_all: { successful, resumed, failed, left } }: LastRun): string {
+function sumsOf({ successful, resumed, failed, left }: LastRun['of_all']): string {
   const before = resumed > 0 ? ` and ${formatCount(resumed)} before` : '';
   return `${formatCount(successful)} written${before}, ${formatCount(failed)} failed${left > 0 ? `, ${formatCount(left)} not done` : ''}`;
 }
@@ -213,13 +235,15 @@ function describeFullRun({ last_full: run }: TypeStatus, now: Date): string {
   if (run === null) return 'No full run yet.';
   const isStale = secondsSince(run.ended, now) > staleSeconds;
   const advice = isStale ? ' Stale: see whether the daily run is scheduled.' : '';
-  return `Last full run ${formatAgo(run.ended, now)}: ${sumsOf(run)}.${advice}`;
+  // What it left of other types is told of those.
+  const sums = sumsOf(run.of_all.left > 0 ? { ...run, left: 0 } : run.of_all);
+  return `Last full run ${formatAgo(run.ended, now)}: ${sums}.${advice}`;
 }
 
 /** The last run where that is not the full one and did not fail. */
 function describeLastRun({ last_run: run, last_full }: TypeStatus, now: Date): string | null {
   if (run === null || isFailed(run) || run.report === last_full?.report) return null;
-  return `Last ${kindOf(run)} ${formatAgo(run.ended, now)}: ${sumsOf(run)}.`;
+  return `Last ${kindOf(run)} ${formatAgo(run.ended, now)}: ${sumsOf(run.of_all)}.`;
 }
 
 const kindOf = ({ report }: LastRun) => (basename(report) === refreshReport ? 'refresh' : 'run');
@@ -229,17 +253,13 @@ function describeFailedRun(status: TypeStatus, now: Date, all: readonly TypeStat
   const { failed_run: run, failing_since } = status;
   if (run === null) return null;
   const what = `Last ${kindOf(run)} ${formatAgo(run.ended, now)}`;
-  const isResumable = all.some((one) => one.failed_run?.report === run.report && isLeftOver(one));
-  const next = nextStep(isResumable && kindOf(run) === 'run');
-  if (isInterrupted(run)) return `${what} was interrupted: ${sumsOf(run)}.\n${next}`;
+  if (isInterruption(run.exit_code)) return `${what}: ${sumsOf(run.of_all)}.\n${run.stopped_by}`;
   const since = formatAgo(failing_since ?? run.ended, now);
   const series = since === formatAgo(run.ended, now) ? '' : `All runs have FAILED since ${since}. `;
-  const told = run.stopped_by ?? `${next} The reasons are in ${run.report}`;
-  return `${series}${what} FAILED with exit code ${meaningOf(run)}: ${sumsOf(run)}.\n${told}`;
+  const isResumable = all.some((one) => one.failed_run?.report === run.report && isLeftOver(one));
+  const told = run.stopped_by ?? `${nextStep(isResumable)} The reasons are in ${run.report}`;
+  return `${series}${what} FAILED with exit code ${meaningOf(run)}: ${sumsOf(run.of_all)}.\n${told}`;
 }
-
-const isInterrupted = ({ exit_code }: LastRun) =>
-  exit_code === exitCodes.interrupted || exit_code === exitCodes.terminated;
 
 function meaningOf({ exit_code }: LastRun): string {
   const [, meaning] = Object.entries(exitCodeMeanings).find(([code]) => Number(code) === exit_code) ?? [];
