@@ -142,7 +142,10 @@ export function loadConfig(directory: string, variables: NodeJS.ProcessEnv, rate
   if (parsed.success && rateProblem === '') return parsed.data;
   if (parsed.success) throw new FatalError(exitCodes.usage, rateProblem);
   const problems = parsed.error.issues.map(({ path: [name = ''], message }) => {
-    return `  ${usedNames.get(String(name)) ?? String(name)} ${message}`.replace(/^ +/, '  ');
+    const used = usedNames.get(String(name)) ?? String(name);
+    const isOfFile = message !== missing && variables[used] === undefined;
+    const file = isOfFile ? files.find(({ content }) => content?.[used] !== undefined) : undefined;
+    return `  ${used}${file ? ` of ${file.name}` : ''} ${message}`.replace(/^ +/, '  ');
   });
   const isIncomplete = parsed.error.issues.every(({ message }) => message === missing);
   const read = files.flatMap(({ name, content }) => (content ? `, ${name}` : []));
@@ -153,6 +156,6 @@ export function loadConfig(directory: string, variables: NodeJS.ProcessEnv, rate
     exitCodes.usage,
     `${rateProblem && `${rateProblem}\n`}The configuration ${isIncomplete ? 'is not complete' : 'cannot be used'}:\n${problems.join('\n')}\n` +
       `Read: the environment${read.join('')}${none} in ${directory}.\n` +
-      `Set them in the environment, or ${example}, with a line NAME=value for each.`,
+      `${isIncomplete ? 'Set' : 'Correct'} them in the environment, or ${example}, with a line NAME=value for each.`,
   );
 }

@@ -5,6 +5,8 @@ import { type EntityType, type EntityTypeName, entityTypes } from './entity-type
 import { exitCodeMeanings, exitCodes, FatalError } from './errors.js';
 import { wrapped } from './format.js';
 
+const program = 'populate-all-statistics';
+
 /** What a person might type, and for what. */
 const examples: [term: string, description: string][] = [
   ['populate-all-statistics --all', 'everything, in some 70 seconds'],
@@ -74,7 +76,7 @@ const strategies = ['auto', 'walk', 'sweep'] as const;
 
 /** The main command. `--all` implies all types, so that `entities` always says which. */
 function populateCommand() {
-  return new Command('populate-all-statistics')
+  return new Command(program)
     .description('Fills the statistics of jockeys, trainers and owners in Supabase from The Racing API.')
     .addOption(allOption())
     .addOption(entitiesOption([], 'none'))
@@ -228,12 +230,25 @@ export function parseCommandLine(argv: readonly string[]): Request | undefined {
     if (error.exitCode === 0) return undefined;
     // It is about a command that there is not.
     const what = error.code === 'commander.help' ? 'error: The commands are verify, status and help.' : error.message;
-    const [, flag] = /^error: unknown option '(--[\w-]+)/.exec(what) ?? [];
-    const owner = [verifyCommand(), statusCommand()].find(({ options }) => options.some(({ long }) => long === flag));
-    const hint = owner ? `. It belongs to ${owner.name()}: populate-all-statistics ${owner.name()} ${flag}` : '';
-    throw new FatalError(exitCodes.usage, `${what}${hint}\nSee populate-all-statistics --help.`, { cause: error });
+    const told = `${what}${hintAt(what)}\nSee populate-all-statistics --help.`;
+    throw new FatalError(exitCodes.usage, told, { cause: error });
   }
   return request;
+}
+
+/** What is wrong with an option that is one all the same, of another command or without a value; '' if it is none. */
+function hintAt(message: string): string {
+  const [, flag, value] = /^error: unknown option '(--?[\w-]+)(=?)/.exec(message) ?? [];
+  if (flag === undefined) return '';
+  const owner = [populateCommand(), verifyCommand(), statusCommand()].find(({ options }) =>
+    options.some(({ long, short }) => long === flag || short === flag),
+  );
+  if (owner === undefined) return '';
+  if (value) return `. ${flag} takes no value`;
+  const name = owner.name();
+  return name === program
+    ? `. It belongs to a run: ${program} ${flag}`
+    : `. It belongs to ${name}: ${program} ${name} ${flag}`;
 }
 
 function positiveInteger(value: string): number {

@@ -1,5 +1,5 @@
 import type { Database } from './database.js';
-import { Entities, type Entity, type EntityType, type Selection } from './entity-types.js';
+import { Entities, type Entity, type EntityType, entityTypes, type Selection } from './entity-types.js';
 import type { Events, Strategy } from './events.js';
 import { type FoundCheckpoint, findCheckpoint } from './files/checkpoint.js';
 import { lastFailures, lastSweep } from './files/report.js';
@@ -108,11 +108,11 @@ function pagesOf({ recentRuns }: Entity): number {
 /**
  * Chooses the strategy with fewer requests, unless one is prescribed; otherwise there is an alternative for an account
  * that may not do the first. The description is one line for people: what will be done, how many requests, how long.
- * `entities` is undefined when all are taken and nobody has counted them yet without the test rows.
+ * `what` is to be done, in words.
  */
 export function planRun(
   { strategy: wish, rate }: Pick<PopulateOptions, 'strategy' | 'rate'>,
-  entities: number | undefined,
+  what: string,
   walkRequests: number,
   sweepRequests: number,
 ) {
@@ -127,7 +127,6 @@ export function planRun(
       ? `sweeping ${pages}, about ${seconds(sweepRequests)} at ${rate} requests/s${walking}`
       : `walking, about ${formatCount(walkRequests)} ${walkRequests === 1 ? 'request' : 'requests'}, ${seconds(walkRequests)} at ${rate} requests/s (sweeping: ${pages}, ${seconds(sweepRequests)})`;
   const alternative = wish === 'auto' ? other : undefined;
-  const what = entities === undefined ? 'Everything' : formatEntities(entities);
   return { strategy, alternative, description: `${what}: ${plan}` };
 }
 
@@ -194,16 +193,21 @@ export async function planned(counting: Promise<number>, choosing: Promise<reado
   const { strategy, dryRun } = options;
   const isSweep = strategy === 'sweep' || (strategy === 'auto' && last && last.entities > last.requests);
   const isAll = takesAll(options) && !dryRun;
-  if (isAll && isSweep) return planRun(options, undefined, Number.POSITIVE_INFINITY, sweepRequests);
+  // Nobody has counted them yet without the test rows.
+  const all = describeAll(options.entities);
+  if (isAll && isSweep) return planRun(options, all, Number.POSITIVE_INFINITY, sweepRequests);
   const rows = isAll ? await counting : 0;
-  if (rows > sweepRequests) return planRun(options, undefined, rows, sweepRequests);
+  if (rows > sweepRequests) return planRun(options, all, rows, sweepRequests);
   const walkable = takeCandidates(await choosing, 'walk', todayOf(startedAt), options.limit);
   const walkRequests = sum(walkable.map(({ entities }) => sum(Array.from(entities, pagesOf))));
   const selected = countOf(walkable);
-  if (selected > 0) return planRun(options, selected, walkRequests, sweepRequests);
+  if (selected > 0) return planRun(options, formatEntities(selected), walkRequests, sweepRequests);
   take(await choosing, 'walk', parts);
   return undefined;
 }
+
+const describeAll = (types: readonly EntityType[]) =>
+  types.length === entityTypes.length ? 'Everything' : `All ${types.map(({ name }) => name).join(' and ')}`;
 
 export const takesAll = ({ skipExisting, staleAfter, resume, limit }: PopulateOptions) =>
   !skipExisting && !staleAfter && !resume && limit === undefined;

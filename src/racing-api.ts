@@ -218,7 +218,7 @@ function refusedAccount(fault: ResultsError): FatalError {
 }
 
 function whatItDoes(kind: ResultsErrorKind): string {
-  return `The Racing API ${kind === 'unavailable' ? 'does not answer' : 'answers nothing usable'}`;
+  return `The Racing API ${kind === 'unavailable' ? 'is unavailable' : 'answers nothing usable'}`;
 }
 
 function hopelessApi(fault: ResultsError): FatalError {

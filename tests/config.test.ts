@@ -114,6 +114,16 @@ describe('an .env file', () => {
     expect(problem({ RACING_API_PASSWORD: '  ' })).toContain('RACING_API_PASSWORD is missing');
   });
 
+  it('with a wrong value is named', () => {
+    writeEnv('.env.local', 'RACING_API_BASE_URL=canary\n');
+    writeEnv('.env', 'SUPABASE_URL=canary\nRACING_API_BASE_URL=canary\nHEARTBEAT_URL=canary\n');
+    const message = problem({ SUPABASE_URL: 'canary' });
+    expect(message).toContain('  RACING_API_BASE_URL of .env.local is not a URL');
+    expect(message).toContain('  HEARTBEAT_URL of .env is not a URL');
+    expect(message).toContain('  SUPABASE_URL is not a URL');
+    expect(message).toContain('\nCorrect them in the environment');
+  });
+
   it('that cannot be read is named', () => {
     mkdirSync(folder('.env.local'));
     expect(problem({})).toContain(folder('.env.local'));

@@ -113,6 +113,24 @@ describe('the phase under way', () => {
     expect(last()).toBe('selecting 3s so far');
   });
 
+  it('does not count pauses where it tells how long the rest takes', () => {
+    const { phase, step, pass, last, take } = watch(140);
+    phase('sweeping', 132);
+    step(66, 30_000, 66);
+    for (const seconds of [100, 200]) {
+      take({ kind: 'pause', seconds, reason: 'refused (429)' });
+      pass(seconds * 1_000);
+      expect(last()).toContain(' 30s left ');
+    }
+    take({ kind: 'request' });
+    step(88, 10_000);
+    expect(last()).toContain(' 20s left ');
+    take({ kind: 'pause', seconds: 100, reason: 'refused (429)' });
+    phase('writing', 10);
+    step(5, 3_000);
+    expect(last()).toContain(' 3.0s left ');
+  });
+
   it('tells of a pause, why, and how long it lasts still, until the next request', () => {
     const { phase, step, take, pass, last } = watch(100);
     phase('sweeping', 132);
@@ -236,6 +254,15 @@ it.each([30, 50, 80, 100])('in %i columns lines are broken between words alone',
   const words = (some: string) => some.replaceAll(/\s+/g, '');
   expect(words(screen().join(''))).toBe(words(text));
   expect(screen().join('\n')).not.toMatch(/[a-z0-9]\n {2}[a-z0-9]+\.json|crede\n/);
+});
+
+it('an outcome is coloured without a terminal too where that is asked for', () => {
+  const { phase, step, written } = watch(null, { isColored: true });
+  phase('sweeping', 132);
+  step(132, 66_000);
+  const plain = '2026-07-01T05:01:06Z sweeping 132/132 in 1m 06s\n';
+  expect(stripVTControlCharacters(written())).toBe(plain);
+  expect(written()).not.toBe(plain);
 });
 
 it.each([undefined, 0, 1])('is coloured only where it may be, with %s failed', (failed) => {

@@ -47,7 +47,7 @@ describe('an API that is down from the middle of a run on', () => {
     const report = await runWith(world, options);
     expect(report).toMatchObject({ exit_code: 0, failures: [] });
     const told = report.lines.filter((line) =>
-      line.includes('does not answer: the API answered 502. One request tries on'),
+      line.includes('is unavailable: the API answered 502. One request tries on'),
     );
     if (options === walk) expect(told.length).toBeGreaterThanOrEqual(1);
     await expectAllRight();

@@ -13,21 +13,21 @@ describe('the plan', () => {
     [133, 'sweep', 'walk'],
     [54_429, 'sweep', 'walk'],
   ] as const)('for a walk of %i requests is by itself what needs fewer: %s, otherwise %s', (count, strategy, other) => {
-    expect(planRun({ strategy: 'auto', rate: 2 }, 1, count, 132)).toMatchObject({ strategy, alternative: other });
+    expect(planRun({ strategy: 'auto', rate: 2 }, 'All', count, 132)).toMatchObject({ strategy, alternative: other });
   });
 
   it.each([
     ['walk', 54_429],
     ['sweep', 1],
   ] as const)('is %s for %i entities when that is asked for, without an alternative', (strategy, count) => {
-    expect(planRun({ strategy, rate: 2 }, count, count, 132)).toMatchObject({ strategy, alternative: undefined });
+    expect(planRun({ strategy, rate: 2 }, 'All', count, 132)).toMatchObject({ strategy, alternative: undefined });
   });
 
   it.each([
-    [54_429, 2, '54,429 entities: sweeping about 132 pages, about 1m 06s at 2 requests/s (walking: about 7h 33m)'],
-    [10, 0.5, '10 entities: walking, about 10 requests, 20s at 0.5 requests/s (sweeping: about 132 pages, 4m 24s)'],
+    [54_429, 2, 'All: sweeping about 132 pages, about 1m 06s at 2 requests/s (walking: about 7h 33m)'],
+    [10, 0.5, 'All: walking, about 10 requests, 20s at 0.5 requests/s (sweeping: about 132 pages, 4m 24s)'],
   ])('for %i entities at %d requests a second is told in a line', (count, rate, line) => {
-    expect(planRun({ strategy: 'auto', rate }, count, count, 132).description).toBe(line);
+    expect(planRun({ strategy: 'auto', rate }, 'All', count, 132).description).toBe(line);
   });
 });
 

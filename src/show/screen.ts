@@ -97,9 +97,19 @@ function createMeter(clock: () => number) {
   let sinceMs = 0;
   let requests = 0;
   let readings: { atMs: number; requests: number }[] = [];
+  let pausedMs = 0;
+  let pausedSinceMs: number | undefined;
   const hold = createHold(clock);
 
   const seconds = () => (clock() - sinceMs) / 1000;
+
+  /** Pauses of the phase are no measure of what is left. */
+  function takePause({ kind }: RunEvent): void {
+    if (kind === 'pause') pausedSinceMs ??= clock();
+    if (kind !== 'request' && kind !== 'phase') return;
+    pausedMs = kind === 'phase' ? 0 : pausedMs + clock() - (pausedSinceMs ?? clock());
+    pausedSinceMs = undefined;
+  }
 
   /** Requests a second, of the phase's last ten seconds. */
   function requestRate(nowMs: number): number {
@@ -112,13 +122,17 @@ function createMeter(clock: () => number) {
   return {
     take: (event: RunEvent) => {
       hold.take(event);
+      takePause(event);
       if (event.kind === 'request') requests += 1;
       if (event.kind === 'phase') [sinceMs, readings] = [clock(), [{ atMs: clock(), requests }]];
     },
     /** Since the phase's start. */
     seconds,
     /** The first are the most telling. */
-    figures: (phase: Phase) => figuresOf(phase, Math.max(seconds(), 0.001), requestRate(clock()), hold.described()),
+    figures: (phase: Phase) => {
+      const workedMs = (pausedSinceMs ?? clock()) - sinceMs - pausedMs;
+      return figuresOf(phase, seconds(), workedMs / 1000, requestRate(clock()), hold.described());
+    },
   };
 }
 
@@ -160,14 +174,20 @@ function createHold(clock: () => number) {
 }
 
 /** That some have failed comes before how long it takes. */
-function figuresOf(phase: Phase, seconds: number, requestRate: number, [wait, reason]: string[]): string[] {
+function figuresOf(
+  phase: Phase,
+  seconds: number,
+  workedSeconds: number,
+  requestRate: number,
+  [wait, reason]: string[],
+): string[] {
   const { done, total, failed, written } = phase;
   const figures = [
     wait,
     reason,
     total > 0 && `${formatCount(done)}/${formatCount(total)} ${Math.floor(fractionOf(phase) * 100)}%`,
     failed && `${formatCount(failed)} failed`,
-    done > 0 && done < total && `${formatDuration(((total - done) * seconds) / done)} left`,
+    done > 0 && done < total && `${formatDuration(((total - done) * workedSeconds) / done)} left`,
     `${formatDuration(seconds, 0)} so far`,
     requestRate > 0 && `${requestRate.toFixed(1)} requests/s`,
     written !== undefined && written + (failed ?? 0) < done && `${formatCount(written)} written`,
@@ -191,9 +211,11 @@ const narrowestBar = 6;
 /** How lines and the phase under way are put before people: by escape sequences, or line after line. */
 type Paper = ReturnType<typeof terminal>;
 
+const painter = (isColored: boolean) => (color: Color, text: string) =>
+  isColored ? util.styleText(color, text, { validateStream: false }) : text;
+
 function terminal({ output, clock, isColored }: ScreenOptions) {
-  const paint = (color: Color, text: string) =>
-    isColored ? util.styleText(color, text, { validateStream: false }) : text;
+  const paint = painter(isColored);
   let isDrawn = false;
   let drawnAtMs = Number.NEGATIVE_INFINITY;
 
@@ -250,17 +272,19 @@ const firstSteps = 10;
 const firstIntervalMs = 5_000;
 const shortestIntervalMs = 1_000;
 
-function log({ output, clock, now }: ScreenOptions): Paper {
+function log({ output, clock, now, isColored }: ScreenOptions): Paper {
+  const paint = painter(isColored);
   const startedAtMs = clock();
   let printedAtMs = startedAtMs;
   let printed: Phase | undefined;
   const time = () => `${now().toISOString().slice(0, 19)}Z `;
   const columns = () => columnsOf(output) - time().length;
-  const line = (text: string) => output.write(`${wrapped(text, columns()).replaceAll(/^(?=.)/gm, time())}\n`);
+  const timed = (text: string) => wrapped(text, columns()).replaceAll(/^(?=.)/gm, time());
+  const line = (text: string) => output.write(`${timed(text)}\n`);
   return {
     columns,
     line,
-    outcome: (text) => line(text.slice(2)),
+    outcome: (text, color) => output.write(`${paint(color, timed(text.slice(2)))}\n`),
     isDue: (phase) => {
       if (phase.label !== printed?.label) [printedAtMs, printed] = [clock(), phase];
       const sinceMs = clock() - printedAtMs;

@@ -257,7 +257,9 @@ function describeFailedRun(status: TypeStatus, now: Date, all: readonly TypeStat
   const since = formatAgo(failing_since ?? run.ended, now);
   const series = since === formatAgo(run.ended, now) ? '' : `All runs have FAILED since ${since}. `;
   const isResumable = all.some((one) => one.failed_run?.report === run.report && isLeftOver(one));
-  const told = run.stopped_by ?? `${nextStep(isResumable)} The reasons are in ${run.report}`;
+  // One next step: that of a later run that was killed.
+  const next = status.killed ? '' : `${nextStep(isResumable)} `;
+  const told = run.stopped_by ?? `${next}The reasons are in ${run.report}`;
   return `${series}${what} FAILED with exit code ${meaningOf(run)}: ${sumsOf(run.of_all)}.\n${told}`;
 }
 
