@@ -230,25 +230,22 @@ export function parseCommandLine(argv: readonly string[]): Request | undefined {
     if (error.exitCode === 0) return undefined;
     // It is about a command that there is not.
     const what = error.code === 'commander.help' ? 'error: The commands are verify, status and help.' : error.message;
-    const told = `${what}${hintAt(what)}\nSee populate-all-statistics --help.`;
+    const told = `${explained(what)}\nSee populate-all-statistics --help.`;
     throw new FatalError(exitCodes.usage, told, { cause: error });
   }
   return request;
 }
 
-/** What is wrong with an option that is one all the same, of another command or without a value; '' if it is none. */
-function hintAt(message: string): string {
+/** Commander's message; of an option that is one all the same, of another command or without a value, it says so. */
+function explained(message: string): string {
   const [, flag, value] = /^error: unknown option '(--?[\w-]+)(=?)/.exec(message) ?? [];
-  if (flag === undefined) return '';
   const owner = [populateCommand(), verifyCommand(), statusCommand()].find(({ options }) =>
     options.some(({ long, short }) => long === flag || short === flag),
   );
-  if (owner === undefined) return '';
-  if (value) return `. ${flag} takes no value`;
-  const name = owner.name();
-  return name === program
-    ? `. It belongs to a run: ${program} ${flag}`
-    : `. It belongs to ${name}: ${program} ${name} ${flag}`;
+  if (owner === undefined) return message;
+  if (value) return `error: option '${flag}' takes no value`;
+  const command = owner.name() === program ? program : `${program} ${owner.name()}`;
+  return `${message}. It belongs to ${command === program ? 'a run' : owner.name()}: ${command} ${flag}`;
 }
 
 function positiveInteger(value: string): number {
