@@ -28,8 +28,11 @@ const functionAnswer = z.object({
   unreached: z.array(z.string()),
   refused: reasonsById.pipe(z.array(z.tuple([z.string(), z.string()]))),
 });
-/** An earlier version of it returned the ids that the table does not hold. */
-const otherAnswer = z.unknown().transform(() => 'of another version' as const);
+/** An earlier version of it returned the ids that the table does not hold; another one returns nothing, or rows. */
+const otherAnswer = z
+  .array(z.unknown())
+  .nullable()
+  .transform(() => 'of another version' as const);
 
 /** What became of rows, by their ids: those that the database neither refuses, and why, nor lacks are written. */
 export interface WriteOutcome {
@@ -175,7 +178,7 @@ async function writeRow(ask: Ask, type: EntityType, { id, ...values }: Statistic
     if (updated.length > 0) return { id };
   } catch (error) {
     if (!(error instanceof DatabaseFault && canBeOfRow(error))) return { id, reason: patience.reasonOf(error) };
-    await updateNoRow(ask, type, Object.keys(values));
+    await updateNoRow(ask, type, id, Object.keys(values));
     return { id, reason: refusedBecause(error.message) };
   }
   const { data: shown } = await ask(type, itsRow, (client) => client.from(type.table).select('id').eq('id', id));
@@ -187,8 +190,10 @@ function canBeOfRow({ kind }: DatabaseFault): boolean {
   return ['schema', 'refused', 'row-refused', 'other'].includes(kind);
 }
 
-/** Throws what is no row's own, such as a privilege or a column that is missing: no trigger of a row runs. */
-async function updateNoRow(ask: Ask, type: EntityType, columns: string[]): Promise<void> {
+/** Throws what is no row's own, such as a privilege or a column that is missing: no row has an id and none. */
+async function updateNoRow(ask: Ask, type: EntityType, id: string, columns: string[]): Promise<void> {
   const values = Object.fromEntries(columns.map((name) => [name, null]));
-  await ask(type, idRows, (client) => client.from(type.table).update(values).in('id', []).select('id'));
+  const request: Parameters<Ask>[2] = (client) =>
+    client.from(type.table).update(values).eq('id', id).is('id', null).select('id');
+  await ask(type, idRows, request);
 }
