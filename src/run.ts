@@ -112,13 +112,14 @@ async function populateBy(strategy: Strategy, choosing: Promise<Candidates[]>, p
     const { outcomes, packing } = await gatherBy(strategy, selecting, parts);
     const selected = countOf(await selecting);
     const { written, failed } = await write(strategy, outcomes, selected, parts, await opening);
+    const isComplete = written + failed === selected;
+    // Also of an interrupted run: a refresh would go on from an earlier one's.
+    if (isComplete && packing) saveSeason(parts.directory, await packing);
     parts.stop.signal.throwIfAborted();
     // Success is claimed only for what is accounted for.
-    if (written + failed !== selected) throw new Error(`${written + failed} of ${selected} entities are accounted for`);
-    if (packing) saveSeason(parts.directory, await packing);
+    if (!isComplete) throw new Error(`${written + failed} of ${selected} entities are accounted for`);
   } finally {
-    const checkpoints = await opening.catch(() => new Map<EntityType, Checkpoint>());
-    for (const checkpoint of checkpoints.values()) checkpoint.close();
+    closeCheckpoints(await opening.catch(() => new Map<EntityType, Checkpoint>()), parts);
   }
 }
 
@@ -135,15 +136,27 @@ async function gatherBy(strategy: Strategy, selecting: Promise<Taken[]>, parts: 
   return { outcomes, packing };
 }
 
-/** Opens the checkpoints of the types, and tells which are kept aside. */
-function openCheckpoints(selections: readonly Taken[], { directory, events, startedAt }: RunParts) {
+function openCheckpoints(selections: readonly Taken[], { directory, startedAt }: RunParts) {
   const checkpoints = new Map<EntityType, Checkpoint>();
   for (const { type, resumed } of selections) {
     checkpoints.set(type, openCheckpoint(directory, type, resumed, todayOf(startedAt)));
   }
-  const aside = [...checkpoints.values()].flatMap((one) => one.aside ?? []);
-  for (const line of describeAside(directory, aside)) events.tell({ kind: 'line', line });
   return checkpoints;
+}
+
+/**
+ * Saves the checkpoints, and tells which earlier ones are kept aside. They are put back only where no row of any type was
+ * written: beside those of this run they would be taken for its own.
+ */
+function closeCheckpoints(checkpoints: ReadonlyMap<EntityType, Checkpoint>, { directory, events }: RunParts): void {
+  const all = [...checkpoints.values()];
+  if (!all.some((one) => one.hasGrown())) {
+    for (const one of all) one.putBack();
+    return;
+  }
+  for (const one of all) one.close();
+  const aside = all.flatMap((one) => one.aside ?? []);
+  for (const line of describeAside(directory, aside)) events.tell({ kind: 'line', line });
 }
 
 /** Writes the rows that differ by what the API has changed since the season of today. Throws a FatalError. */
@@ -168,7 +181,7 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
   for (const type of options.entities) {
     tell({ kind: 'selected', type, total: known.filter((one) => one.type === type).length, skipped: 0 });
   }
-  if (known.length === 0) tell({ kind: 'line', line: 'Nothing differs from the rows that are there.' });
+  if (known.length === 0) tell({ kind: 'line', line: 'Nothing has changed since then: no row was written.' });
   const { failed } = await write('refresh', known, known.length, parts);
   stop.signal.throwIfAborted();
   // What is written of some types only are strays to the next refresh, whose season has to fit all of its types.

@@ -133,5 +133,6 @@ function show(
   for (const one of differences) sayOf(one, `${one.column} is ${one.stored}, its own results give ${one.expected}`);
   for (const one of failures) sayOf(one, `could not be checked: ${one.reason}`);
   say(`${equal} equal, ${different} different, ${unchecked} could not be checked.`);
-  if (different > 0) say('Results corrected since the last run differ too: run it again, then verify again.');
+  if (different > 0)
+    say('Results corrected since the last run differ too: run it again without --refresh, then verify again.');
 }

@@ -90,6 +90,22 @@ describe('a checkpoint', () => {
     expect(kept).toEqual([`The earlier checkpoints are kept as ${logs('checkpoint_<type>.json.previous')}.`]);
   });
 
+  it('of an earlier run is not taken for that of a run which wrote some of the types', async () => {
+    const walked = { entities: entityTypes, strategy: 'walk' } as const;
+    await run(walked);
+    // The account is refused when the jockeys are written.
+    world.api.options.intercept = (call, response, next) =>
+      call.path.startsWith('/v1/trainers/') ? void response.writeHead(403).end() : next();
+    const stopped = await run(walked);
+    expect(stopped).toMatchObject({ exit_code: 5, stopped_by: expect.stringContaining('With --resume the next run') });
+    const written = stopped.overall.total_successful;
+    expect(written).toBe(checkpointIds(world, jockeys).length);
+    world.api.options.intercept = undefined;
+    const resumed = await run({ ...walked, resume: true });
+    const all = entityTypes.map(({ name }) => world.season[name].length).reduce((sum, count) => sum + count, 0);
+    expect(resumed.overall.total_successful).toBe(all - written);
+  });
+
   it('is forgotten with --clear-checkpoints, and a dry run leaves it alone', async () => {
     placeCheckpoint(world, jockeys, await idsInOrder(world, jockeys));
     const before = readFileSync(path(), 'utf8');

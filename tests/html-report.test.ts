@@ -276,6 +276,7 @@ describe('the plot', () => {
     [sweep, 'writing owners: 1,000 of 1,000, from 1m 15s to 1m 35s', [0.79, 0], [1, 1]],
     [sweep.slice(0, 81), 'sweeping: 70 of 140, from 5.0s to 1m 35s', [0.05, 0], [1, 0.5]],
     [[none, tooMany], 'selecting: 0 of 0, from 0.0s to 19s', [0, 1], [0.2, 1]],
+    [[none, { ...none, seconds: 9, done: 5, total: 10 }], 'selecting: 5 of 10, from 0.0s to 1m 35s', [0, 0], [1, 0.5]],
     [[none, tooMany], 'sweeping: 9 of 4, from 19s to 1m 35s', [0.2, 1], [1, 1]],
   ])('has a line from start to end, where %#: %s', (samples, title, start, end) => {
     const points = linesOf(figureOf(samples)).find((line) => line.title === title)?.points;

@@ -117,9 +117,12 @@ it('is saved under its time, by UTC', () => {
   expect(readdirSync(folder('json'))).toHaveLength(3);
 });
 
-it('of a dry run and of a refresh leaves the latest page alone', () => {
+it('of a dry run, of a refresh and of a few entities leaves the latest page alone', () => {
   for (const mode of ['production', 'dry_run'] as const) saveReport(folder(), reportWith({ mode }), () => mode);
   saveReport(folder(), reportWith({ strategy: 'refresh' }), () => 'refresh');
+  const few = [{ limit: 1 }, { skip_existing: true }, { stale_after: '12h' }];
+  for (const some of few)
+    saveReport(folder(), reportWith({ options: { ...reportWith().options, ...some } }), () => 'a few');
   expect(readFileSync(folder('latest.html'), 'utf8')).toBe('production');
   expect(readFileSync(folder('statistics_refresh_report.html'), 'utf8')).toBe('refresh');
   expect(readFileSync(pathOf('20261123_050148').replace('json', 'html'), 'utf8')).toBe('dry_run');

@@ -196,20 +196,49 @@ describe('after full runs', () => {
 
   const limited = { skip_existing: false, stale_after: null, resume: false, limit: 10 };
   const ofNewOnes = { ...limited, skip_existing: true, limit: null };
-  it.each([limited, ofNewOnes])('one of a few is the last run, and neither a full one nor a success: %j', (options) => {
-    saveFull('2026-06-30T05');
-    saveRun('2026-07-01T11', { options }, figures(10, 10, 0));
-    expect(told()).toEqual([
-      'Last full run 31 h ago: 54,429 written, 0 failed. Stale: see whether the daily run is scheduled.',
-      'jockeys: Last run 60 min ago: 10 written, 0 failed.',
-    ]);
-    expect(check().line).toContain('allowed are 26h');
+  const ofStaleOnes = { ...limited, limit: null, stale_after: '30d' };
+  it.each([limited, ofNewOnes, ofStaleOnes])(
+    'one of a few is the last run, and neither a full one nor a success: %j',
+    (options) => {
+      saveFull('2026-06-30T05');
+      saveRun('2026-07-01T11', { options }, figures(10, 10, 0));
+      expect(told()).toEqual([
+        'Last full run 31 h ago: 54,429 written, 0 failed. Stale: see whether the daily run is scheduled.',
+        'jockeys: Last run 60 min ago: 10 written, 0 failed.',
+      ]);
+      expect(check().line).toContain('allowed are 26h');
+    },
+  );
+
+  it.each([limited, ofNewOnes, ofStaleOnes])('one of a few makes none of all good, but one of a few: %j', (options) => {
+    const stopped = { exit_code: 4, stopped_by: 'The API is gone.' } as const;
+    saveFull('2026-07-01T05');
+    saveRun('2026-07-01T08', { ...stopped, options: limited }, figures(10, 5, 0));
+    saveRun('2026-07-01T09', { options }, figures(10, 10, 0));
+    expect(check().isWell).toBe(true);
+    saveFull('2026-07-01T07', { ...stopped });
+    expect(read().jockeys?.failed_run?.ended).toBe('2026-07-01T07:00:00.000Z');
+    expect(check().isWell).toBe(false);
   });
 
-  const saveRefresh = () => {
+  const saveRefresh = (more: Partial<Report> = {}) => {
     const statistics = { owners: figures(7, 7, 0) };
-    saveRun('2026-07-01T11', { strategy: 'refresh', entity_types: ['jockeys', 'trainers', 'owners'], statistics });
+    const entity_types: EntityTypeName[] = ['jockeys', 'trainers', 'owners'];
+    return saveRun('2026-07-01T11', { strategy: 'refresh', entity_types, statistics, ...more });
   };
+
+  it('a refresh that failed for one advises no --resume, and is told of that type alone', () => {
+    saveFull('2026-07-01T05');
+    openCheckpoint(folder(), jockeys, undefined, '2026-07-01').add(['jky_1'], 0);
+    const statistics = { jockeys: figures(7, 7, 1), owners: figures(7, 7, 0) };
+    const report = saveRefresh({ exit_code: 3, statistics });
+    expect(told()).toEqual([
+      'Last full run 7 h ago: 54,429 written, 0 failed.',
+      'jockeys: Last refresh 60 min ago FAILED with exit code 3 (finished, some entities failed): 13 written, 1 failed.',
+      `Next: run again. The reasons are in ${report}`,
+      'jockeys: --resume leaves out what is written: 1 entity.',
+    ]);
+  });
 
   it('a refresh does not make good what a full run could not write', () => {
     saveFull('2026-07-01T04');

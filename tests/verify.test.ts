@@ -135,7 +135,7 @@ it.each([
       'Checking 14 entities against their own results.',
       expect.stringMatching(`^jockeys ${jockey.id} ${jockey.name}: ${column} is .+, its own results give `),
       '13 equal, 1 different, 0 could not be checked.',
-      'Results corrected since the last run differ too: run it again, then verify again.',
+      'Results corrected since the last run differ too: run it again without --refresh, then verify again.',
     ],
   });
   const [{ stored, expected, ...what } = { stored: '', expected: '' }] = found.differences;

@@ -82,7 +82,7 @@ export type Checkpoint = ReturnType<typeof openCheckpoint>;
 /**
  * Opens a run's checkpoint once its entities are selected, with the ids that it leaves out; its rows are as of `today`.
  * Where it leaves out none, the file of an earlier run is kept aside, which `aside` tells: it must not seem to be this
- * one's if that is killed, and somebody may only have forgotten --resume. It is put back where nothing is written.
+ * one's if that is killed, and somebody may only have forgotten --resume.
  * @throws FatalError (files unusable)
  */
 export function openCheckpoint(
@@ -94,7 +94,8 @@ export function openCheckpoint(
   const path = checkpointPath(directory, type);
   // As the texts that they have in the file: the whole one would be made anew every second.
   const ids = leftOut ? [idsText(leftOut.ids)] : [];
-  let count = leftOut?.ids.size ?? 0;
+  const countBefore = leftOut?.ids.size ?? 0;
+  let count = countBefore;
   const aside = leftOut ? undefined : keepEarlierAside(path, readCheckpoint(directory, type));
   const day = leftOut ? leftOut.day : today;
   let savedAtMs = performance.now();
@@ -110,6 +111,7 @@ export function openCheckpoint(
   };
   return {
     aside,
+    hasGrown: () => count > countBefore,
     /** Takes ids, only those whose rows have been written, and saves them unless it did less than so long ago. */
     add: (more: readonly string[], intervalMs: number) => {
       if (more.length === 0) return;
@@ -118,10 +120,13 @@ export function openCheckpoint(
       isSaved = false;
       if (performance.now() - savedAtMs >= intervalMs) save();
     },
-    /** Saves what is not saved yet, or puts the earlier one back if nothing was added. */
+    /** Saves what is not saved yet. */
     close: () => {
       if (!isSaved) save();
-      else if (aside && count === 0) move(aside.path, path);
+    },
+    /** Undoes the opening: the earlier file is what it was. */
+    putBack: () => {
+      if (aside) move(aside.path, path);
     },
   };
 }

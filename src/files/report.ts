@@ -155,7 +155,7 @@ function exitCodeOf(failures: readonly Failure[], stop: AbortSignal): ExitCode {
 function nextAfter(reason: unknown, { strategy, statistics }: Gathered, resume: boolean): string {
   if (!(reason instanceof FatalError) || reason.exitCode === exitCodes.filesUnusable) return '';
   const written = sumOf(statistics, 'successful');
-  const isResumable = strategy !== 'refresh' && (resume || written > 0);
+  const isResumable = strategy !== 'refresh' && (written > 0 || (resume && sumOf(statistics, 'skipped') > 0));
   if (!isInterruption(reason.exitCode))
     return isResumable ? ' With --resume the next run leaves out what is written.' : '';
   if (written > 0 && written === sumOf(statistics, 'total')) return ' Everything was written by then.';
@@ -168,7 +168,12 @@ const savedReportSchema = z.object({
   mode: z.string(),
   entity_types: z.array(z.string()).optional(),
   options: z
-    .object({ skip_existing: z.boolean(), resume: z.boolean(), limit: z.number().nullable() })
+    .object({
+      skip_existing: z.boolean(),
+      stale_after: z.string().nullable(),
+      resume: z.boolean(),
+      limit: z.number().nullable(),
+    })
     .partial()
     .optional(),
   statistics: z.partialRecord(
@@ -194,6 +199,11 @@ export type SavedReport = z.infer<typeof savedReportSchema> & { path: string };
 
 /** A report or a page, and its run's time. */
 const savedName = /^statistics_population_report_(\d{8}_\d{6})\.(json|html)$/;
+
+/** Whether a run was to write every row, at once or by going on from a checkpoint. */
+export const takesAll = ({
+  options: { limit = null, skip_existing, stale_after = null } = {},
+}: Pick<SavedReport, 'options'>) => limit === null && !skip_existing && stale_after === null;
 
 /** The ids of those that have failed in a run whose report is there. */
 export function lastFailures(directory: string): Set<string> {
@@ -294,7 +304,7 @@ export function saveReport(
     for (const run of runsBefore(directory, path)) if (before.push(run) === toldRuns) break;
     const markup = page(report, before);
     writeWholeFile(pagePath, markup);
-    const isFull = report.mode === 'production' && report.strategy !== 'refresh';
+    const isFull = report.mode === 'production' && report.strategy !== 'refresh' && takesAll(report);
     if (isFull) writeWholeFile(join(directory, 'latest.html'), markup);
     return { report, reportPath: path, pagePath };
   } catch (error) {

@@ -82,7 +82,9 @@ function phaseLines(samples: readonly Sample[], end: number) {
     const { label = '', done = 0, total = 0 } = own.at(-1) ?? {};
     const from = own[0]?.seconds ?? 0;
     const to = samples[start + own.length]?.seconds ?? end;
-    const points = own.map((sample) => [sample.seconds, fractionOf(sample) * 100] as const);
+    // Before its size is known nothing of it is done.
+    const percent = (sample: Sample) => (sample.total === 0 && total > 0 ? 0 : fractionOf(sample) * 100);
+    const points = own.map((sample) => [sample.seconds, percent(sample)] as const);
     return {
       share: (to - from) / end,
       legend: html`${label} <small>${formatDuration(to - from)}</small>`,

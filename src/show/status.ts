@@ -12,6 +12,7 @@ import {
   savedReports,
   sumOf,
   type TypeStatistics,
+  takesAll,
 } from '../files/report.js';
 import { formatAgo, formatCount, formatDuration, formatEntities } from '../format.js';
 
@@ -96,22 +97,23 @@ function lastRuns(reports: SavedReport[], { name }: EntityType): LastRuns {
     failed_run: null,
     failing_since: null,
   };
-  let isGood = false;
+  let good: 'nothing' | 'a few' | 'all' = 'nothing';
   for (const report of ofType(reports, name)) {
-    const { options, strategy, statistics } = report;
+    const { strategy, statistics } = report;
     const run = lastRun(report, name);
-    const takesAll = (options?.limit ?? null) === null && !options?.skip_existing;
+    const isOfAll = takesAll(report);
     const isCompleted = statistics[name]?.processed === run.total && strategy !== 'refresh';
     found.last_run ??= run;
     if (isCompleted) found.last_completed ??= run;
-    if (isCompleted && takesAll && run.total + run.resumed > 0) found.last_full ??= run;
-    if (!isFailed(run) && takesAll) found.last_success ??= run;
+    if (isCompleted && isOfAll && run.total + run.resumed > 0) found.last_full ??= run;
+    if (!isFailed(run) && isOfAll) found.last_success ??= run;
     // The newest of them tells whether something is wrong, the oldest since when.
-    if (isFailed(run) && !isGood) {
+    const isMadeGood = good === 'all' || (good === 'a few' && !isOfAll);
+    if (isFailed(run) && !isMadeGood) {
       found.failed_run ??= run;
       found.failing_since = run.ended;
     }
-    isGood ||= !isFailed(run) && strategy !== 'refresh' && (takesAll || found.failed_run === null);
+    if (!isFailed(run) && strategy !== 'refresh' && good !== 'all') good = isOfAll ? 'all' : 'a few';
   }
   return found;
 }
@@ -240,9 +242,14 @@ function describeFullRun({ last_full: run }: TypeStatus, now: Date): string {
   return `Last full run ${formatAgo(run.ended, now)}: ${sums}.${advice}`;
 }
 
-/** The last run where that is not the full one and did not fail. */
-function describeLastRun({ last_run: run, last_full }: TypeStatus, now: Date): string | null {
+/** The last run where that is not the full one and did not fail, for other types neither. */
+function describeLastRun(
+  { last_run: run, last_full }: TypeStatus,
+  now: Date,
+  all: readonly TypeStatus[],
+): string | null {
   if (run === null || isFailed(run) || run.report === last_full?.report) return null;
+  if (all.some(({ failed_run }) => failed_run?.report === run.report)) return null;
   return `Last ${kindOf(run)} ${formatAgo(run.ended, now)}: ${sumsOf(run.of_all)}.`;
 }
 
@@ -256,7 +263,8 @@ function describeFailedRun(status: TypeStatus, now: Date, all: readonly TypeStat
   if (isInterruption(run.exit_code)) return `${what}: ${sumsOf(run.of_all)}.\n${run.stopped_by}`;
   const since = formatAgo(failing_since ?? run.ended, now);
   const series = since === formatAgo(run.ended, now) ? '' : `All runs have FAILED since ${since}. `;
-  const isResumable = all.some((one) => one.failed_run?.report === run.report && isLeftOver(one));
+  const isResumable =
+    kindOf(run) === 'run' && all.some((one) => one.failed_run?.report === run.report && isLeftOver(one));
   // One next step: that of a later run that was killed.
   const next = status.killed ? '' : `${nextStep(isResumable)} `;
   const told = run.stopped_by ?? `${next}The reasons are in ${run.report}`;
@@ -277,8 +285,9 @@ function describeResume(status: TypeStatus): string | null {
 }
 
 /** Whether a checkpoint is of a run that has left something: one is saved before its run's report. */
-function isLeftOver({ running, resume, failed_run, last_run, last_completed }: TypeStatus): boolean {
+function isLeftOver({ running, resume, failed_run, last_run, last_completed, last_success }: TypeStatus): boolean {
   if (running !== null || resume === null || 'unusable' in resume) return false;
+  if ((resume.saved ?? '') < (last_success?.ended ?? '') && failed_run === null) return false;
   if (last_completed === null || last_completed.failed > 0) return last_run === null || failed_run !== null;
   return (resume.saved ?? '') > last_completed.ended;
 }
