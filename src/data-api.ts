@@ -123,7 +123,7 @@ export function openDataApi(options: DataApiOptions): Ask {
     const met: FaultKind[] = [];
     const timesOf = (kind: FaultKind) => met.filter((one) => one === kind).length;
     const attempt = async () => {
-      const slow = setTimeout(() => trouble.begins(table, `no answer for ${slowMs / 1000} s${ifBusy}`), slowMs);
+      const slow = setTimeout(() => trouble.begins(table, `no answer for ${slowMs / 1000} s`, 'late'), slowMs);
       const answer = await request(client).retry(false);
       clearTimeout(slow);
       signal.throwIfAborted();
@@ -158,17 +158,21 @@ function mayPass(kind: FaultKind, times: number): boolean {
 
 const ifBusy = '; it may be overloaded, or another session may hold rows locked';
 
-/** Tells a stretch of trouble of a kind once. A success ends it, but later: others under way may still be in it. */
+/**
+ * Tells a stretch of trouble of a kind once; that an answer is late may be of any kind. A success ends it, but later:
+ * others under way may still be in it.
+ */
 function troubleTeller(tell: Tell) {
-  let last: FaultKind | undefined;
+  let last: FaultKind | 'late' | undefined;
   let lastMs = 0;
   let hasSuccess = false;
   return {
-    begins: (table: string, what: string, kind: FaultKind = 'unreachable') => {
-      const isAnew = kind !== last || (hasSuccess && performance.now() - lastMs > slowMs);
-      const told = kind === 'busy' ? what + ifBusy : what;
+    begins: (table: string, what: string, kind: FaultKind | 'late') => {
+      const isOther = last === undefined || (kind !== last && kind !== 'late' && last !== 'late');
+      const isAnew = isOther || (hasSuccess && performance.now() - lastMs > slowMs);
+      const told = kind === 'busy' || kind === 'late' ? what + ifBusy : what;
       if (isAnew) tell({ kind: 'line', line: `Waiting for the database about ${table}: ${told}.` });
-      [last, lastMs, hasSuccess] = [kind, performance.now(), false];
+      [last, lastMs, hasSuccess] = [kind === 'late' && !isAnew ? last : kind, performance.now(), false];
     },
     ends: () => {
       hasSuccess = true;

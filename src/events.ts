@@ -49,7 +49,8 @@ export type RunEvent =
   | ({ kind: 'phase' | 'step' } & Phase)
   /** The phase under way has ended, and none begins. */
   | { kind: 'over' }
-  | { kind: 'selected'; type: EntityType; total: number; skipped: number }
+  /** `rowsFrom`: the UTC day of rows that a checkpoint leaves out, as far as it is known. */
+  | { kind: 'selected'; type: EntityType; total: number; skipped: number; rowsFrom?: string | undefined }
   | { kind: 'gathering'; strategy: Strategy }
   /** What a witness contradicts is written all the same, as it was asked for. */
   | { kind: 'forced'; what: string }

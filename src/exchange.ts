@@ -86,7 +86,8 @@ export function createExchange({ baseUrl, username, password, signal, timeoutMs 
 
 function unavailable(error: unknown): ResultsError {
   const { code, message } = innermostError(error);
-  return new ResultsError('unavailable', code === '' ? message : `${message} (${code})`, { cause: error });
+  const told = code === '' || message.includes(code) ? message : `${message} (${code})`;
+  return new ResultsError('unavailable', told, { cause: error });
 }
 
 function withoutSecrets(text: string, secrets: readonly string[]): string {

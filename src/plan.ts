@@ -176,7 +176,7 @@ export function take(
     const { type, entities, skipped, resumed } = selection;
     const checkpoint = candidates[index]?.checkpoint;
     if (checkpoint) say(describeResume(type, checkpoint, resumed !== undefined, startedAt));
-    tell({ kind: 'selected', type, total: entities.length, skipped });
+    tell({ kind: 'selected', type, total: entities.length, skipped, rowsFrom: resumed?.day });
     say(describeSelection(selection));
   }
   return taken;

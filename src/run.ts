@@ -33,12 +33,10 @@ import { walk } from './walk.js';
 export async function run(parts: RunParts): Promise<EndedRun> {
   const { options, directory, events, startedAt, stop } = parts;
   makeFolder(directory);
-  const report = startReport(options, startedAt);
-  const page = startPage();
-  events.listen(report.take);
-  events.listen(page.take);
   const lock = options.dryRun ? undefined : lockTypes(directory, options.entities, startedAt.toISOString());
-  if (lock) events.listen(lock.take);
+  const report = startReport(options, startedAt, lock?.afterKilled);
+  const page = startPage();
+  for (const { take } of [report, page, ...(lock ? [lock] : [])]) events.listen(take);
   parts.onStart?.();
   try {
     await populate(parts);

@@ -97,7 +97,7 @@ describe('the page', () => {
     ['\n1 failed: run again with --resume to try it again.\n', { failures: failures(1) }],
     ['\n1 entity was selected and not written\n', { failures: failures(1) }],
     ['\nlimit a type1,500\n', { options: { ...reportWith().options, limit: 1_500 } }],
-    ['interrupted (SIGINT), state saved (exit code 130)\nStopped by: Interrupted.\nRun again.\n', stopped],
+    ['interrupted (SIGINT), state saved (exit code 130)\nInterrupted.\nRun again.\n', stopped],
     ['\na dry run, nothing is written (exit code 0)\n', dryRun],
     ['\nmodedry run\nstrategynone\nAPI requests0\n', dryRun],
     ['\ndatabase refused or unreachable (exit code 6)\n', refused],

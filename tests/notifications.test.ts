@@ -240,7 +240,7 @@ describe('the e-mail', () => {
     );
   });
 
-  const refusal = `The Racing API refuses the account (401): wrong credentials, or ${'a lapsed account '.repeat(5)}.`;
+  const refusal = `The Racing API refuses the account (401): wrong credentials, or ${'a lapsed account '.repeat(9)}.`;
   it.each<[string, ExitCode, string | null, number]>([
     [': 54,429 written in 1m 11s', 0, null, 54_429],
     [' FAILED (exit 5): The Racing API refuses the account (401)', 5, refusal, 0],
@@ -251,7 +251,7 @@ describe('the e-mail', () => {
       12e3,
     ],
     [' FAILED (exit 8): a.json cannot be written: ENOSPC', 8, 'a.json cannot be written: ENOSPC', 0],
-    [` FAILED (exit 6): ${'database '.repeat(7)}database…`, 6, 'database '.repeat(50), 0],
+    [` FAILED (exit 6): ${'database '.repeat(16)}database…`, 6, 'database '.repeat(50), 0],
     [' FAILED (exit 4): 0 written, 54,429 not done', 4, '', 0],
     [' FAILED (exit 7): Rows of Zoë are twice', 7, 'Rows of\u202e\u0000\tZoë are twice', 0],
   ])('has the subject "%s"', async (subject, exit_code, stopped_by, written) => {

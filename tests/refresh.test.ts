@@ -147,6 +147,19 @@ describeOnEachEngine((engine) => {
     expect(await refresh()).toMatchObject({ exit_code: 0, failures: [] });
   });
 
+  it.each(['', '0.5', '1.0'])(
+    'knows its rows where the database rounds their time to whole seconds: %s',
+    async (more) => {
+      const rounded = `date_trunc('second', stats_updated_at + interval '${more || 0} s')`;
+      await world.database.query(`update ra_owners set stats_updated_at = ${rounded}`);
+      const { lines, overall } = await refresh();
+      expect(overall.total_entities).toBe(0);
+      expect(lines).toContain('Nothing has changed since then: no row was written.');
+      await world.database.query(`update ra_owners set stats_updated_at = stats_updated_at + interval '1 h'`);
+      expect((await refresh()).overall.total_successful).toBe(world.season.owners.length);
+    },
+  );
+
   it('of an empty table, or of one that is hidden, ends with 6', async () => {
     await world.database.query('create table kept as table ra_owners');
     await world.database.query('delete from ra_owners');

@@ -29,6 +29,7 @@ it('has the documented format, and what was asked', () => {
     statistics: {},
     overall: { total_entities: 0, total_processed: 0, total_successful: 0, total_failed: 0, duration: 0 },
     ...{ strategy: null, requests: 0, changed: 0, exit_code: 0, stopped_by: null, forced: [], failures: [] },
+    ...{ rows_from: null, after_killed: null },
   });
 });
 

@@ -26,6 +26,8 @@ export function reportWith(changes: Partial<Report> = {}): Report {
     exit_code: 0,
     stopped_by: null,
     failures: [],
+    rows_from: null,
+    after_killed: null,
     ...changes,
   };
 }

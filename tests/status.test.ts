@@ -308,26 +308,71 @@ describe('an interrupted run', () => {
   const nothingLeft = { jockeys: { ...figures(0, 0, 0), skipped: 10 } };
 
   it.each([
-    [0, false],
-    [10, true],
-  ])('that had written %i rows: that a resume finds nothing left makes it good: %s', (written, isGood) => {
-    saveRun('2026-07-01T05', {}, figures(10, 10, 0));
-    saveRun('2026-07-01T08', { ...stopped, exit_code: 4 }, figures(10, written, 0));
-    // One that went on and came to nothing either tells nothing new.
-    saveRun('2026-07-01T09', { ...stopped, options: resume }, figures(0, 0, 0));
-    for (const time of ['2026-07-01T10', '2026-07-01T11']) saveRun(time, { options: resume, statistics: nothingLeft });
-    const { last_success, failed_run, last_full } = read().jockeys ?? {};
-    const last = expect.objectContaining({ ended: '2026-07-01T11:00:00.000Z' });
-    const first = expect.objectContaining({ ended: '2026-07-01T05:00:00.000Z' });
-    expect({ last_success, last_full }).toEqual(
-      isGood ? { last_success: last, last_full: last } : { last_success: first, last_full: first },
-    );
-    expect(failed_run === null).toBe(isGood);
-    const line = isGood
-      ? 'Last full run 60 min ago: 0 written and 10 before, 0 failed.'
-      : 'Last full run 7 h ago: 10 written, 0 failed.';
-    expect(told('jockeys')[0]).toBe(line);
+    [0, '2026-07-01T05:00:00.000Z', 'Last full run 7 h ago: 10 written, 0 failed.'],
+    [10, '2026-07-01T10:00:00.000Z', 'Last full run 2 h ago: 0 written and 10 before, 0 failed.'],
+  ])(
+    'that had written %i rows: the last success after a resume that found nothing left is that of %s',
+    (written, ended, line) => {
+      saveRun('2026-07-01T05', {}, figures(10, 10, 0));
+      saveRun('2026-07-01T08', { ...stopped, exit_code: 4 }, figures(10, written, 0));
+      // A second one tells nothing new.
+      for (const time of ['2026-07-01T10', '2026-07-01T11'])
+        saveRun(time, { options: resume, statistics: nothingLeft });
+      const { last_success, failed_run, last_full } = read().jockeys ?? {};
+      expect([last_success?.ended, last_full?.ended]).toEqual([ended, ended]);
+      expect(failed_run === null).toBe(written > 0);
+      expect(told('jockeys')[0]).toBe(line);
+    },
+  );
+
+  it('whose rows are of an earlier day, for --resume, is as old as these', () => {
+    saveFull('2026-07-01T11', { rows_from: '2026-06-28', options: resume });
+    expect(told()[0]).toMatch(/^Last full run 2 d ago: .* Stale/);
+    expect(check().line).toBe('Not well: last success 2 d ago, allowed are 26h.');
   });
+});
+
+describe('after a run that was killed', () => {
+  const few = { skip_existing: false, stale_after: null, resume: false, limit: 10 };
+  const killed = { after_killed: '2026-07-01T09:00:00.000Z' };
+  const line = 'the run that began 3 h ago was killed, last success 7 h ago';
+
+  it.each<[string, Partial<Report>, boolean]>([
+    ['of a few', { options: few }, false],
+    ['that failed', { exit_code: 4, stopped_by: 'The API is gone.' }, false],
+    ['of all', {}, true],
+    ['that had nothing left to do', { options: { ...few, limit: null, resume: true } }, true],
+  ])('one %s makes it good or not', (_, more, isGood) => {
+    saveFull('2026-07-01T05');
+    const statistics = { jockeys: more.options?.resume ? figures(0, 0, 0) : figures(10, 10, 0) };
+    saveRun('2026-07-01T10', { ...killed, ...more, statistics });
+    expect(check().line.includes(line)).toBe(!isGood);
+    const told = describeStatus(read('jockeys'), folder(), now);
+    const what = 'The run that began 3 h ago was killed: no run of all rows has ended well since then.';
+    expect(told.includes(what)).toBe(!isGood);
+    saveFull('2026-07-01T11');
+    expect(check().isWell).toBe(true);
+  });
+});
+
+it('a report of a clock that was ahead hides none that has come after it', () => {
+  saveFull('2026-07-09T05');
+  saveFull('2026-07-01T05');
+  saveRefused('2026-07-01T06');
+  expect(check().line).toBe('Not well: failing since 6 h ago, exit code 5, last success 7 h ago.');
+});
+
+it('a report that may not be read is told: nobody knows whether all is well', () => {
+  saveFull('2026-07-01T05');
+  const refused = Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' });
+  const path = saveRefused('2026-07-01T06');
+  const reading = vi.spyOn(JSON, 'parse').mockImplementationOnce(() => {
+    throw refused;
+  });
+  expect(() => read()).toThrow(
+    expect.objectContaining({ exitCode: exitCodes.filesUnusable, message: expect.stringContaining(path) }),
+  );
+  reading.mockRestore();
 });
 
 it('a full run that left other types tells of a type that it finished its own figures', () => {
@@ -356,7 +401,7 @@ it('tells the last run and, where that did not reach its end, the last completed
   expect(status?.last_run).toMatchObject({ report: last, exit_code: 4, total: 10, successful: 3, failed: 1 });
   expect(owners?.last_run).toBeNull();
   expect(told()).toEqual([
-    expect.stringContaining('jockeys: Last full run 2 d ago: 9 written, 1 failed. Stale'),
+    'jockeys: Last full run 2 d ago: 9 written, 1 failed.',
     'trainers, owners: No full run yet.',
     'jockeys: Last run 31 h ago FAILED with exit code 4 (API unavailable or cooling off for too long, resumable): ' +
       '3 written, 1 failed, 6 not done.',
@@ -374,19 +419,20 @@ it('reads reports of the original program', () => {
 
 describe('a checkpoint', () => {
   it('is told where a run has left something to do', () => {
-    vi.setSystemTime(now);
+    const saved = new Date('2026-07-01T10:00:00Z');
+    vi.setSystemTime(saved);
     const checkpoint = openCheckpoint(folder(), jockeys, undefined, new Date().toISOString().slice(0, 10));
     checkpoint.add(['jky_1', 'jky_2'], 0);
-    expect(read().jockeys?.resume).toEqual({ written: 2, saved: now.toISOString() });
+    expect(read().jockeys?.resume).toEqual({ written: 2, saved: saved.toISOString() });
     const left = 'jockeys: --resume leaves out what is written: 2 entities.';
     expect(told()).toContain(left);
-    const lock = lockTypes(folder(), [jockeys], now.toISOString());
+    const lock = lockTypes(folder(), [jockeys], saved.toISOString());
     expect(told()).not.toContain(left);
     lock.release();
     // Of a run after that one, which was killed.
-    saveFull('2026-07-01T11');
+    saveFull('2026-07-01T09');
     expect(told()).toContain(left);
-    saveFull('2026-07-01T13');
+    saveFull('2026-07-01T11');
     expect(told()).toHaveLength(1);
   });
 

@@ -166,7 +166,7 @@ const runNoteSchema = z.object({
 });
 
 /** What a run tells others about itself in its lock files. */
-type RunNote = z.infer<typeof runNoteSchema>;
+export type RunNote = z.infer<typeof runNoteSchema>;
 
 const updateIntervalMs = 500;
 /** So often also where nothing happens: the lock of a process that cannot be seen from here is known by its age. */
@@ -176,12 +176,16 @@ const lockPath = (directory: string, { name }: EntityType) => join(directory, `r
 
 /**
  * Keeps a second run from the same entity types, all or none, and tells it and `status` how far this one is, for which
- * it listens. `since` is the run's start (ISO instant).
+ * it listens. `since` is the run's start (ISO instant); `afterKilled` that of the run before, where that was killed. A
+ * refresh that was is made good by the next one.
  * @throws FatalError that says who runs, or that the folder is unusable
  */
 export function lockTypes(directory: string, types: readonly EntityType[], since: string) {
   const note: RunNote = { since, strategy: null, phase: 'selecting', phase_since: since, done: 0, total: 0 };
   const locks = types.map((type) => ({ type, ...createFileLock(lockPath(directory, type)) }));
+  const before = types.flatMap((type) => lockingRun(directory, type) ?? []);
+  const killed = before.filter(({ isAlive, strategy }) => !isAlive && strategy !== 'refresh');
+  const [afterKilled = null] = killed.map((run) => run.since).sort();
   let updatedAtMs = Number.NEGATIVE_INFINITY;
   const update = () => {
     updatedAtMs = performance.now();
@@ -215,7 +219,7 @@ export function lockTypes(directory: string, types: readonly EntityType[], since
     release();
     throw error;
   }
-  return { take, release };
+  return { take, release, afterKilled };
 }
 
 function describeHolder(type: EntityType, holder: LockHolder): string {

@@ -5,7 +5,7 @@ import { type EntityTypeName, entityTypes } from '../entity-types.js';
 import { type ExitCode, errorCode, exitCodes, FatalError, isInterruption } from '../errors.js';
 import type { Batch, Failure, RunEvent, Strategy, Written } from '../events.js';
 import type { PopulateOptions } from '../options.js';
-import { columnOf, lastDateColumn } from '../statistics.js';
+import { columnOf, lastDateColumn, utcDate } from '../statistics.js';
 import { claimFile, filesUnusable, removeQuietly, writeWholeFile } from './whole-file.js';
 
 /** A type's part of the report; durations in seconds, rate in entities a second. */
@@ -43,6 +43,10 @@ export interface Report {
   /** Why the run ended before its end, for people. */
   stopped_by: string | null;
   failures: Failure[];
+  /** The UTC day of the oldest rows that it left as they are, for --resume; null if they are of its own day. */
+  rows_from: string | null;
+  /** When the run before began, where that was killed (ISO instant). */
+  after_killed: string | null;
 }
 
 /** How a run ended. */
@@ -64,13 +68,15 @@ const draftName =
 const draftMs = 60 * 60 * 1000;
 
 /** What a report gathers as the run goes on. */
-type Gathered = Pick<Report, 'statistics' | 'strategy' | 'requests' | 'changed' | 'forced' | 'failures'>;
+type Gathered = Pick<Report, 'statistics' | 'strategy' | 'requests' | 'changed' | 'forced' | 'failures' | 'rows_from'>;
 
-/** The report of a run, which grows as it listens. */
-export function startReport(options: PopulateOptions, startedAt: Date) {
+/** The report of a run, which grows as it listens. `after_killed`: see the Report. */
+export function startReport(options: PopulateOptions, startedAt: Date, after_killed: string | null = null) {
   const { entities, limit = null, skipExisting, staleAfter, resume, dryRun } = options;
   const startedAtMs = performance.now();
-  const gathered: Gathered = { statistics: {}, strategy: null, requests: 0, changed: 0, forced: [], failures: [] };
+  const today = utcDate(startedAt.getTime());
+  const none = { statistics: {}, strategy: null, requests: 0, changed: 0, forced: [], failures: [], rows_from: null };
+  const gathered: Gathered = none;
   const { statistics, forced, failures } = gathered;
   const sinceMs = new Map<EntityTypeName, number>();
   let gatheringMs = startedAtMs;
@@ -80,6 +86,8 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
     else if (event.kind === 'forced') forced.push(event.what);
     else if (event.kind === 'selected') {
       statistics[event.type.name] = { ...noFigures, total: event.total, skipped: event.skipped };
+      const { rowsFrom = today } = event;
+      if (rowsFrom < (gathered.rows_from ?? today)) gathered.rows_from = rowsFrom;
     } else if (event.kind === 'gathering') {
       gathered.strategy = event.strategy;
       gatheringMs = performance.now();
@@ -104,16 +112,21 @@ export function startReport(options: PopulateOptions, startedAt: Date) {
     options: { skip_existing: skipExisting, stale_after: staleAfter?.text ?? null, resume, limit },
     exit_code: exitCodeOf(failures, stop),
     stopped_by: stop.aborted ? `${stop.reason.message}${nextAfter(stop.reason, gathered, resume)}` : null,
-    overall: {
-      total_entities: sumOf(statistics, 'total'),
-      total_processed: sumOf(statistics, 'processed'),
-      total_successful: sumOf(statistics, 'successful'),
-      total_failed: sumOf(statistics, 'failed'),
-      duration: Number(((performance.now() - startedAtMs) / 1000).toFixed(2)),
-    },
+    overall: overallOf(statistics, performance.now() - startedAtMs),
     ...gathered,
+    after_killed,
   });
   return { take, ended };
+}
+
+function overallOf(statistics: Report['statistics'], durationMs: number): Report['overall'] {
+  return {
+    total_entities: sumOf(statistics, 'total'),
+    total_processed: sumOf(statistics, 'processed'),
+    total_successful: sumOf(statistics, 'successful'),
+    total_failed: sumOf(statistics, 'failed'),
+    duration: Number((durationMs / 1000).toFixed(2)),
+  };
 }
 
 const noFigures = { total: 0, processed: 0, successful: 0, failed: 0, skipped: 0, duration: 0, rate: 0 };
@@ -193,6 +206,8 @@ const savedReportSchema = z.object({
   exit_code: z.number().optional(),
   stopped_by: z.string().nullable().optional(),
   failures: z.array(z.object({ id: z.string() })).optional(),
+  rows_from: z.string().nullable().optional(),
+  after_killed: z.string().nullable().optional(),
 });
 
 export type SavedReport = z.infer<typeof savedReportSchema> & { path: string };
@@ -211,8 +226,8 @@ export function lastFailures(directory: string): Set<string> {
   return new Set(reports.flatMap(({ failures = [] }) => failures.map(({ id }) => id)));
 }
 
-/** The reports in a folder, newest first; files that are none are passed over. Throws FatalError (files unusable). */
-export function* savedReports(directory: string): Generator<SavedReport> {
+/** The reports in a folder, newest first; files that are none are passed over. Throws as `readReport` does. */
+export function* savedReports(directory: string, mustRead = false): Generator<SavedReport> {
   let names: string[];
   try {
     names = readdirSync(directory);
@@ -223,16 +238,20 @@ export function* savedReports(directory: string): Generator<SavedReport> {
   }
   for (const name of names.sort().reverse()) {
     if (savedName.exec(name)?.[2] !== 'json') continue;
-    const report = readReport(join(directory, name));
+    const report = readReport(join(directory, name), mustRead);
     if (report) yield report;
   }
 }
 
-/** The report at `path`; undefined if it is another program's file, or one that is being written. */
-export function readReport(path: string): SavedReport | undefined {
+/**
+ * The report at `path`; undefined if it is another program's file, or one that is being written. Throws a FatalError
+ * (files unusable) where whoever asks `mustRead` it and may not.
+ */
+export function readReport(path: string, mustRead = false): SavedReport | undefined {
   try {
     return { ...savedReportSchema.parse(JSON.parse(readFileSync(path, 'utf8'))), path };
-  } catch {
+  } catch (error) {
+    if (mustRead && errorCode(error) === 'EACCES') throw filesUnusable(`${path} cannot be read`, error);
     return undefined;
   }
 }
@@ -267,9 +286,9 @@ function removeOld(directory: string): void {
   const timeOf = (name: string) => savedName.exec(name)?.[1];
   const times = [...new Set(names.flatMap((name) => timeOf(name) ?? []))].sort();
   const old = new Set(times.slice(0, -keptRuns));
-  for (const { exit_code, path } of old.size > 0 ? runsBefore(directory, null) : []) {
-    if (exit_code !== exitCodes.allWritten) continue;
-    old.delete(timeOf(basename(path)) ?? '');
+  for (const report of old.size > 0 ? runsBefore(directory, null) : []) {
+    if (report.exit_code !== exitCodes.allWritten || !takesAll(report)) continue;
+    old.delete(timeOf(basename(report.path)) ?? '');
     break;
   }
   for (const name of names) {

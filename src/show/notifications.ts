@@ -150,13 +150,13 @@ const refusedParts: Record<string, string> = {
 };
 
 const failuresShown = 20;
-const longestHeadline = 72;
+const longestHeadline = 160;
 const columns = 100;
 
 /** In one line what a person must know: the outcome, and what is otherwise than in the full run before. */
 function headlineOf(report: Report, before: SavedReport | undefined): string {
-  const { exit_code, stopped_by, overall, strategy } = report;
-  const figures = countsOf(report);
+  const { exit_code, stopped_by, overall, strategy, forced } = report;
+  const figures = `${countsOf(report)}${forced.length > 0 ? ', some against a witness (--force)' : ''}`;
   // It writes what differs alone: the full run before is no measure of it.
   const isRefresh = strategy === 'refresh';
   const change = before && !isRefresh ? ` (${changeSince(report, before)})` : '';

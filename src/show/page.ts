@@ -181,7 +181,7 @@ function outcome(report: Report): Html {
   const failed = failures.length;
   return html`<div class="outcome" style="--tone: var(${tone})">
 <p><strong>${meaningOf(report)}</strong> (exit code ${exit_code})</p>
-${stopped_by === null ? '' : html`<p>Stopped by: ${stopped_by}</p>`}
+${stopped_by === null ? '' : html`<p>${stopped_by}</p>`}
 ${forced.map((what) => html`<p>Written all the same, for --force: ${what}.</p>\n`)}
 ${failed === 0 ? '' : html`<p>${formatCount(failed)} failed: run again${strategy === 'refresh' ? '' : html` with <code>--resume</code>`} to try ${failed === 1 ? 'it' : 'them'} again.</p>`}
 </div>`;

@@ -3,7 +3,7 @@ import { basename, join, resolve } from 'node:path';
 import { type EntityType, entityTypes } from '../entity-types.js';
 import { exitCodeMeanings, exitCodes, FatalError, isInterruption } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
-import { lockingRun } from '../files/locks.js';
+import { lockingRun, type RunNote } from '../files/locks.js';
 import {
   type ByType,
   readReport,
@@ -19,8 +19,8 @@ import { formatAgo, formatCount, formatDuration, formatEntities } from '../forma
 /** What the local files tell about one entity type; instants are ISO text. */
 export interface TypeStatus {
   running: ReturnType<typeof runningNow>;
-  /** The last run where that was killed, as far as it had come. */
-  killed: ReturnType<typeof killedLast>;
+  /** The last run where that was killed, as far as it had come; also where only runs of a few have ended well since. */
+  killed: Omit<RunNote, 'phase_since'> | null;
   last_run: LastRun | null;
   /** The last run in which every selected entity was processed. */
   last_completed: LastRun | null;
@@ -37,6 +37,7 @@ export interface TypeStatus {
 }
 
 interface LastRun extends Pick<TypeStatistics, 'total' | 'successful' | 'failed'> {
+  /** When; or the end of the day of its oldest rows. */
   ended: string;
   exit_code: number | null;
   stopped_by: string | null;
@@ -51,19 +52,20 @@ interface LastRun extends Pick<TypeStatistics, 'total' | 'successful' | 'failed'
 /** By type, of those that were asked for. */
 export type Status = ByType<TypeStatus>;
 
+const aheadMs = 60_000;
+
 /** Reads the locks, checkpoints and reports in `directory`; changes nothing. Throws FatalError (files unusable). */
 export function readStatus(directory: string, now: Date, types: readonly EntityType[] = entityTypes): Status {
-  const refresh = readReport(join(directory, refreshReport)) ?? [];
-  const reports = [...savedReports(directory)].concat(refresh);
+  const refresh = readReport(join(directory, refreshReport), true) ?? [];
+  const all = [...savedReports(directory, true)].concat(refresh);
+  // One of a clock that was ahead would hide all that has come after it.
+  const reports = all.filter(({ timestamp }) => !(Date.parse(timestamp) > now.getTime() + aheadMs));
   reports.sort((a, b) => (a.timestamp < b.timestamp ? 1 : -1));
   const statusOf = (type: EntityType): TypeStatus => {
     const locking = lockingRun(directory, type);
-    return {
-      running: runningNow(locking, now),
-      killed: killedLast(locking),
-      ...lastRuns(reports, type),
-      resume: resumable(directory, type),
-    };
+    const last = lastRuns(reports, type);
+    const killed = killedLast(locking) ?? last.killed;
+    return { ...last, running: runningNow(locking, now), killed, resume: resumable(directory, type) };
   };
   return Object.fromEntries(types.map((type) => [type.name, statusOf(type)]));
 }
@@ -79,17 +81,18 @@ function runningNow(run: LockingRun, now: Date) {
   return { pid, ...note, rate, seconds_left: rate > 0 ? (note.total - note.done) / rate : null };
 }
 
-function killedLast(run: LockingRun) {
+function killedLast(run: LockingRun): TypeStatus['killed'] {
   if (run === undefined || run.isAlive) return null;
   const { since, strategy, phase, done, total } = run;
   return { since, strategy, phase, done, total };
 }
 
-type LastRuns = Omit<TypeStatus, 'running' | 'killed' | 'resume'>;
+type LastRuns = Omit<TypeStatus, 'running' | 'resume'>;
 
 /** From the reports, newest first. */
 function lastRuns(reports: SavedReport[], { name }: EntityType): LastRuns {
   const found: LastRuns = {
+    killed: null,
     last_run: null,
     last_completed: null,
     last_full: null,
@@ -99,7 +102,7 @@ function lastRuns(reports: SavedReport[], { name }: EntityType): LastRuns {
   };
   let good: 'nothing' | 'a few' | 'all' = 'nothing';
   for (const report of ofType(reports, name)) {
-    const { strategy, statistics } = report;
+    const { strategy, statistics, after_killed } = report;
     const run = lastRun(report, name);
     const isOfAll = takesAll(report);
     const isCompleted = statistics[name]?.processed === run.total && strategy !== 'refresh';
@@ -114,25 +117,29 @@ function lastRuns(reports: SavedReport[], { name }: EntityType): LastRuns {
       found.failing_since = run.ended;
     }
     if (!isFailed(run) && strategy !== 'refresh' && good !== 'all') good = isOfAll ? 'all' : 'a few';
+    // A refresh writes anew what that one may have written.
+    if (after_killed && found.last_success === null) found.killed ??= { ...sinceThen, since: after_killed };
   }
   return found;
 }
 
+const sinceThen = { strategy: null, phase: 'no run of all rows has ended well since then', done: 0, total: 0 };
+
 /**
  * The reports of runs of a type, without those that say nothing of its rows: a resume that found nothing left to do
- * after a run that had written none went on from a checkpoint of before that one.
+ * has made good only a run just before it that had written rows and failed, or was killed.
  */
 function ofType(reports: SavedReport[], name: EntityType['name']): SavedReport[] {
-  let hasFailedUnwritten = false;
+  let before: LastRun | undefined;
   // One that ended before it had selected has no figures.
   const isOfType = ({ mode, statistics, entity_types }: SavedReport) =>
     mode === 'production' && (statistics[name] !== undefined || entity_types?.includes(name));
   const tells = (report: SavedReport) => {
     const run = lastRun(report, name);
-    const isResume = report.options?.resume === true;
-    if (isResume && run.total === 0 && !isFailed(run)) return !hasFailedUnwritten;
-    const isUnwritten = isFailed(run) && run.successful === 0;
-    hasFailedUnwritten = isUnwritten && (hasFailedUnwritten || !isResume);
+    const isVain = report.options?.resume === true && run.total === 0 && !isFailed(run);
+    const isToBeMadeGood = report.after_killed || (before && isFailed(before) && before.successful > 0);
+    if (isVain && !isToBeMadeGood) return false;
+    before = run;
     return true;
   };
   return reports.filter(isOfType).reverse().filter(tells).reverse();
@@ -140,7 +147,7 @@ function ofType(reports: SavedReport[], name: EntityType['name']): SavedReport[]
 
 /** A run as it is told of one of its types. */
 function lastRun(report: SavedReport, name: EntityType['name']): LastRun {
-  const { timestamp, exit_code, stopped_by, path, statistics, options } = report;
+  const { timestamp, exit_code, stopped_by, path, statistics, options, rows_from } = report;
   const { total = 0, successful = 0, failed = 0, skipped = 0 } = statistics[name] ?? {};
   const resumedOf = (count: number) => (options?.resume ? count : 0);
   const of_all = {
@@ -149,8 +156,10 @@ function lastRun(report: SavedReport, name: EntityType['name']): LastRun {
     failed: sumOf(statistics, 'failed'),
     left: sumOf(statistics, 'total') - sumOf(statistics, 'processed'),
   };
-  const ended = { ended: timestamp, exit_code: exit_code ?? null, stopped_by: stopped_by ?? null, report: path };
-  return { ...ended, total, successful, failed, resumed: resumedOf(skipped), of_all };
+  // So old are the rows that it has left as they are.
+  const ended = rows_from ? `${rows_from}T23:59:59.000Z` : timestamp;
+  const told = { ended, exit_code: exit_code ?? null, stopped_by: stopped_by ?? null, report: path };
+  return { ...told, total, successful, failed, resumed: resumedOf(skipped), of_all };
 }
 
 /** Whether something is wrong with the type's rows. A report of the original program has no exit code. */
@@ -233,9 +242,10 @@ function sumsOf({ successful, resumed, failed, left }: LastRun['of_all']): strin
   return `${formatCount(successful)} written${before}, ${formatCount(failed)} failed${left > 0 ? `, ${formatCount(left)} not done` : ''}`;
 }
 
-function describeFullRun({ last_full: run }: TypeStatus, now: Date): string {
+function describeFullRun({ last_full: run, failed_run }: TypeStatus, now: Date): string {
   if (run === null) return 'No full run yet.';
-  const isStale = secondsSince(run.ended, now) > staleSeconds;
+  // Why there is no newer one is told of a run that failed.
+  const isStale = failed_run === null && secondsSince(run.ended, now) > staleSeconds;
   const advice = isStale ? ' Stale: see whether the daily run is scheduled.' : '';
   // What it left of other types is told of those.
   const sums = sumsOf(run.of_all.left > 0 ? { ...run, left: 0 } : run.of_all);
