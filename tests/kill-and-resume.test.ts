@@ -5,7 +5,7 @@ import { beforeAll, beforeEach, expect, it } from 'vitest';
 import { makeRandom, type Random, wholeNumber } from '../demo/random.js';
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import { checkpointIds, placeCheckpoint, timelessRows, until, writtenIds } from './watching.js';
-import { sharedWorld, startWorld } from './world.js';
+import { sharedWorld, startWorld, today } from './world.js';
 
 /** KILLS=100 for more; SEED=<the number in a failed test's name> for the same moments again. */
 const kills = Number(process.env.KILLS ?? 12);
@@ -150,6 +150,8 @@ it.each([[[]], [['--clear-checkpoints']]])(
 
     const resumed = await world.runHere({ strategy: 'sweep', resume: true });
     expect(resumed).toMatchObject({ exit_code: 0, overall: { total_successful: 1_250 } });
+    expect(resumed.after_killed).toMatch(new RegExp(`^${today}T`));
+    expect((await world.runHere({ limit: 1 })).after_killed).toBeNull();
     expect(await timelessRows(world)).toEqual(uninterrupted);
   },
 );

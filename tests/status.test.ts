@@ -140,8 +140,14 @@ it('a run that was killed is told, until the next one', () => {
   ]);
   const line = 'Not well: the run that began 2 h ago was killed, last success 7 h ago.';
   expect(check()).toEqual({ isWell: false, line });
-  lockTypes(folder(), entityTypes, '2026-07-01T11:00:00.000Z').release();
+  const next = lockTypes(folder(), entityTypes, '2026-07-01T11:00:00.000Z');
+  expect(next.afterKilled).toBe('2026-07-01T10:00:00.000Z');
+  next.release();
   expect(check().isWell).toBe(true);
+  // One that ends leaves no such lock.
+  const third = lockTypes(folder(), entityTypes, '2026-07-01T11:30:00.000Z');
+  expect(third.afterKilled).toBeNull();
+  third.release();
 });
 
 describe('after full runs', () => {
