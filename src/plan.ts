@@ -2,7 +2,7 @@ import type { Database } from './database.js';
 import { Entities, type Entity, type EntityType, entityTypes, type Selection } from './entity-types.js';
 import type { Events, Strategy } from './events.js';
 import { type FoundCheckpoint, findCheckpoint } from './files/checkpoint.js';
-import { lastFailures, lastSweep } from './files/report.js';
+import { lastFailures, lastSweep } from './files/saved-reports.js';
 import { formatAgo, formatCount, formatDuration, formatEntities } from './format.js';
 import { typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';

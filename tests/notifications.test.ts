@@ -9,7 +9,8 @@ import { SMTPServer, type SMTPServerOptions, type SMTPServerSession } from 'smtp
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { NotificationConfig } from '../src/config.js';
 import { type ExitCode, exitCodes } from '../src/errors.js';
-import type { EndedRun, Report, SavedReport } from '../src/files/report.js';
+import type { EndedRun, Report } from '../src/files/report.js';
+import type { SavedReport } from '../src/files/saved-reports.js';
 import { createNotifications } from '../src/show/notifications.js';
 import { summaryTable } from '../src/show/summary.js';
 import { failures, reportWith } from './sample-report.js';

@@ -3,7 +3,8 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync
 import { promisify } from 'node:util';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { exitCodes, FatalError } from '../src/errors.js';
-import { type PastRun, type Report, savedReports, saveReport, startReport } from '../src/files/report.js';
+import { type Report, startReport } from '../src/files/report.js';
+import { type PastRun, savedReports, saveReport } from '../src/files/saved-reports.js';
 import { jockeys, typeNamed } from './faults.js';
 import { batchOf, failures, reportWith } from './sample-report.js';
 import { ownFolder } from './watching.js';
@@ -210,7 +211,7 @@ describe('old files', () => {
 async function isKilledBefore(nth: number): Promise<boolean> {
   const script = `
     const { syncBuiltinESMExports } = require('node:module');
-    const { saveReport } = require('./src/files/report.ts');
+    const { saveReport } = require('./src/files/saved-reports.ts');
     let left = ${nth};
     for (const name of ['writeFileSync', 'linkSync', 'renameSync', 'rmSync']) {
       const real = fs[name];
@@ -256,7 +257,7 @@ it('never replaces another one: it takes the name of a later second', () => {
 it('never replaces that of another process', async () => {
   // They wait for each other.
   const script = `
-    const { saveReport } = require('./src/files/report.ts');
+    const { saveReport } = require('./src/files/saved-reports.ts');
     fs.writeFileSync('${folder()}/' + process.pid, '');
     while (fs.readdirSync('${folder()}').length < 3);
     for (let count = 0; count < 15; count += 1)

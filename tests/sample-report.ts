@@ -1,6 +1,7 @@
 import { type EntityType, entityTypes } from '../src/entity-types.js';
 import type { Batch, Failure } from '../src/events.js';
-import type { PastRun, Report } from '../src/files/report.js';
+import type { Report } from '../src/files/report.js';
+import type { PastRun } from '../src/files/saved-reports.js';
 import { runPage, startPeople } from '../src/show/page.js';
 import type { Sample } from '../src/show/page-look.js';
 

@@ -4,7 +4,8 @@ import { fetch } from 'undici';
 import { isLoopback, type NotificationConfig } from '../config.js';
 import { errorCode, exitCodes, isInterruption } from '../errors.js';
 import type { Failure } from '../events.js';
-import { type EndedRun, type Report, type SavedReport, sumOf } from '../files/report.js';
+import { type EndedRun, type Report, sumOf } from '../files/report.js';
+import type { SavedReport } from '../files/saved-reports.js';
 import { firstSentence, formatCount, formatDuration, printable } from '../format.js';
 import { countsOf, runAgain, summaryTable } from './summary.js';
 

@@ -4,16 +4,8 @@ import { type EntityType, entityTypes } from '../entity-types.js';
 import { exitCodeMeanings, exitCodes, FatalError, isInterruption } from '../errors.js';
 import { readCheckpoint } from '../files/checkpoint.js';
 import { lockingRun, type RunNote } from '../files/locks.js';
-import {
-  type ByType,
-  readReport,
-  refreshReport,
-  type SavedReport,
-  savedReports,
-  sumOf,
-  type TypeStatistics,
-  takesAll,
-} from '../files/report.js';
+import { type ByType, sumOf, type TypeStatistics } from '../files/report.js';
+import { readReport, refreshReport, type SavedReport, savedReports, takesAll } from '../files/saved-reports.js';
 import { formatAgo, formatCount, formatDuration, formatEntities } from '../format.js';
 
 /** What the local files tell about one entity type; instants are ISO text. */
