@@ -176,9 +176,11 @@ describe('old files', () => {
     return path;
   };
 
-  it('are removed from the 401st run on, but the last that went well, checkpoints and what is not ours', () => {
+  it('are removed from the 401st run on, but the last of all rows that went well, checkpoints and what is not ours', () => {
     const good = { exit_code: exitCodes.allWritten, stopped_by: null };
-    const paths = Array.from({ length: 405 }, (_, index) => place(index + 1, index < 2 ? good : {}));
+    const ofAFew = { ...good, options: { ...reportWith().options, skip_existing: true } };
+    const outcomes = [good, good, ofAFew];
+    const paths = Array.from({ length: 405 }, (_, index) => place(index + 1, outcomes[index] ?? {}));
     const others = ['checkpoint_jockeys.json', 'checkpoint_jockeys.json.previous', 'notes.html', 'x.json.tmp'];
     for (const name of others) {
       writeFileSync(folder(name), '');
