@@ -35,6 +35,8 @@ const advices = {
     'The database cannot be reached or does not answer. Check SUPABASE_URL and the project, then run again.',
   'unknown-host': () =>
     'The database cannot be reached or does not answer. Check SUPABASE_URL: its host name is not known. A project that is paused or deleted loses its name: look at it in the dashboard.',
+  failing: (table) =>
+    `The database cannot do what it is asked about ${table}: see its state and its log in the dashboard, then run again.`,
   busy: (table) =>
     `The database gave up on ${table}: it is overloaded, or another session holds its rows locked. docs/operators.md says how to find that one; then run again.`,
   paused: () => 'The project is paused: restore it in the dashboard, then run again.',
@@ -91,8 +93,9 @@ const kindsByCode: [RegExp, FaultKind][] = [
   [/^(42501|0[LP]...|28...)$/, 'refused'],
   [/^PGRST30.$/, 'wrong-key'],
   [/^(57014|55P03|55006)$/, 'busy'],
+  [/^(08...|57P0.|PGRST00.|CUT)$/, 'unreachable'],
   // 25006: a failover has led to a copy that only reads.
-  [/^(08...|25006|40...|53...|57...|58000|58030|XX...|PGRST00.|CUT)$/, 'unreachable'],
+  [/^(25006|40...|53...|57...|58000|58030|XX...)$/, 'failing'],
   [/^(ENOTFOUND|EAI_AGAIN)$/, 'unknown-host'],
   [/CERT|SELF_SIGNED|UNABLE_TO_VERIFY/, 'certificate'],
   [/^(REDIRECT|NOT_JSON|NO_RANGE)$/, 'not-ours'],
@@ -153,7 +156,7 @@ export function openDataApi(options: DataApiOptions): Ask {
 
 function mayPass(kind: FaultKind, times: number): boolean {
   if (kind === 'function-missing') return times <= retriesOfMissingFunction;
-  return ['unreachable', 'unknown-host', 'busy'].includes(kind);
+  return ['unreachable', 'unknown-host', 'failing', 'busy'].includes(kind);
 }
 
 const ifBusy = '; it may be overloaded, or another session may hold rows locked';

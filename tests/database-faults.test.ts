@@ -503,6 +503,17 @@ describeOnEachEngine((engine) => {
       await expectStopped(walk, new RegExp(`it says so \\(${code}\\)`));
     });
 
+    it.each(['53100', '25006', '40P01'])(
+      '%s to the end is told as what the database says, not as its absence',
+      async (code) => {
+        injectAnswer(answer(503, { code, message: 'it says so' }), () => true);
+        await expectStopped(
+          walk,
+          new RegExp(`^The database cannot do what it is asked .* \\(it says so \\(${code}\\)\\)$`),
+        );
+      },
+    );
+
     it('a paused project is told', async () => {
       injectAnswer(answer(540, { message: 'Project paused' }), () => true);
       await expectStopped(walk, /^The project is paused: restore it/);
