@@ -185,9 +185,9 @@ async function writeRow(ask: Ask, type: EntityType, { id, ...values }: Statistic
   return shown.length > 0 ? { id, reason: unreachedIn(type) } : { id, isGone: true };
 }
 
-/** Whether it is what Postgres, or a trigger in any words, says to one row or to all. */
-function canBeOfRow({ kind }: DatabaseFault): boolean {
-  return ['schema', 'refused', 'row-refused', 'other'].includes(kind);
+/** Whether it is what Postgres, or a trigger in any words, says to one row or to all; a gateway has no such codes. */
+function canBeOfRow({ kind, code }: DatabaseFault): boolean {
+  return code !== '' && ['schema', 'refused', 'row-refused', 'other'].includes(kind);
 }
 
 /** Throws what is no row's own, such as a privilege or a column that is missing: no row has an id and none. */

@@ -40,6 +40,26 @@ describeOnEachEngine((engine) => {
     expect(await instants()).toEqual(before);
   });
 
+  it.each([
+    ['returns the old row', 'return old', 3],
+    ['sets the instant', `new.stats_updated_at = now() - interval '1 h'; return new`, 0],
+    ['changes a figure', 'new.recent_30d_wins = 999; return new', 0],
+  ])('a row whose trigger %s is written where it holds the instant or the figures', async (_, body, exit_code) => {
+    const [ofTrigger = ''] = ids;
+    await sql(`update ra_jockeys set last_win_date = '1999-01-01'`);
+    await change(
+      [
+        `create function public.meddle() returns trigger language plpgsql as $$ begin ${body}; end $$`,
+        `create trigger meddle before update on ra_jockeys for each row when (new.id = '${ofTrigger}') execute function meddle()`,
+      ],
+      ['drop function meddle cascade'],
+    );
+    const unreached = [{ id: ofTrigger, reason: expect.stringMatching(/^no update reaches its row/) }];
+    const failures = exit_code === 0 ? [] : unreached;
+    expect(await world.runHere(sweep)).toMatchObject({ exit_code, stopped_by: null, failures });
+    expect(checkpointIds(world, jockeys).includes(ofTrigger)).toBe(exit_code === 0);
+  });
+
   it('a row at which a trigger breaks is its own failure', async () => {
     const [broken = ''] = ids;
     await change(
