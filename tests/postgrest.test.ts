@@ -81,9 +81,8 @@ describeOnPostgrest(() => {
       await next();
     };
     const { lines } = await expectAllWritten();
-    expect(lines).toContainEqual(
-      expect.stringMatching(/^Waiting .*(lock|statement) timeout.*another session may hold rows locked/),
-    );
+    // By the timeout; on a slow machine by its lateness, which comes before it.
+    expect(lines).toContainEqual(expect.stringMatching(/^Waiting .*another session may hold rows locked/));
   });
 
   it('a row that another session holds to the end is its own failure', async () => {
