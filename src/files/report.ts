@@ -57,13 +57,22 @@ export interface EndedRun {
 /** What a report gathers as the run goes on. */
 type Gathered = Pick<Report, 'statistics' | 'strategy' | 'requests' | 'changed' | 'forced' | 'failures' | 'rows_from'>;
 
+const nothingYet = (): Gathered => ({
+  statistics: {},
+  strategy: null,
+  requests: 0,
+  changed: 0,
+  forced: [],
+  failures: [],
+  rows_from: null,
+});
+
 /** The report of a run, which grows as it listens. `after_killed`: see the Report. */
 export function startReport(options: PopulateOptions, startedAt: Date, after_killed: string | null = null) {
   const { entities, limit = null, skipExisting, staleAfter, resume, dryRun } = options;
   const startedAtMs = performance.now();
   const today = utcDate(startedAt.getTime());
-  const none = { statistics: {}, strategy: null, requests: 0, changed: 0, forced: [], failures: [], rows_from: null };
-  const gathered: Gathered = none;
+  const gathered = nothingYet();
   const { statistics, forced, failures } = gathered;
   const sinceMs = new Map<EntityTypeName, number>();
   let gatheringMs = startedAtMs;

@@ -12,7 +12,7 @@ import { formatAgo, formatCount, formatDuration, formatEntities } from '../forma
 export interface TypeStatus {
   running: ReturnType<typeof runningNow>;
   /** The last run where that was killed, as far as it had come; also where only runs of a few have ended well since. */
-  killed: Omit<RunNote, 'phase_since'> | null;
+  killed: (Omit<RunNote, 'phase' | 'phase_since'> & { phase: string | null }) | null;
   last_run: LastRun | null;
   /** The last run in which every selected entity was processed. */
   last_completed: LastRun | null;
@@ -110,12 +110,13 @@ function lastRuns(reports: SavedReport[], { name }: EntityType): LastRuns {
     }
     if (!isFailed(run) && strategy !== 'refresh' && good !== 'all') good = isOfAll ? 'all' : 'a few';
     // A refresh writes anew what that one may have written.
-    if (after_killed && found.last_success === null) found.killed ??= { ...sinceThen, since: after_killed };
+    if (after_killed && found.last_success === null) found.killed ??= { ...killedBefore, since: after_killed };
   }
   return found;
 }
 
-const sinceThen = { strategy: null, phase: 'no run of all rows has ended well since then', done: 0, total: 0 };
+/** All that is known of a killed run when others have run since. */
+const killedBefore = { strategy: null, phase: null, done: 0, total: 0 };
 
 /**
  * The reports of runs of a type, without those that say nothing of its rows: a resume that found nothing left to do
@@ -220,7 +221,7 @@ function describeKilled({ killed }: TypeStatus, now: Date, all: readonly TypeSta
   const { since, phase, done, total } = killed;
   const count = total > 0 ? ` ${formatCount(done)}/${formatCount(total)}` : '';
   const isResumable = all.some((one) => one.killed?.since === since && isLeftOver(one));
-  return `The run that began ${formatAgo(since, now)} was killed: ${phase}${count}.\n${nextStep(isResumable)}`;
+  return `The run that began ${formatAgo(since, now)} was killed: ${phase ?? 'no run of all rows has ended well since then'}${count}.\n${nextStep(isResumable)}`;
 }
 
 const nextStep = (isResumable: boolean) => `Next: run again${isResumable ? ' with --resume' : ''}.`;

@@ -235,16 +235,14 @@ begin
        updated as (
          update public.%I as entity set %s from given where entity.id = given.id
          returning entity.id::text as id,
-           entity.stats_updated_at = given.stats_updated_at or row(%s) is not distinct from row(%s) as is_written
+           entity.stats_updated_at = given.stats_updated_at or (%s) as is_written
        )
        select coalesce(pg_catalog.array_agg(id) filter (where is_written), ''{}'') from updated',
       pg_catalog.string_agg(pg_catalog.format('%I %s', attname, pg_catalog.format_type(atttypid, atttypmod)), ', '),
       table_name,
       pg_catalog.string_agg(pg_catalog.format('%1$I = given.%1$I', attname), ', ')
         filter (where attname <> 'id' and attgenerated = ''),
-      pg_catalog.string_agg(pg_catalog.format('entity.%I', attname), ', ')
-        filter (where attname not in ('id', 'stats_updated_at') and attgenerated = ''),
-      pg_catalog.string_agg(pg_catalog.format('given.%I', attname), ', ')
+      pg_catalog.string_agg(pg_catalog.format('entity.%1$I is not distinct from given.%1$I', attname), ' and ')
         filter (where attname not in ('id', 'stats_updated_at') and attgenerated = '')
     ),
     pg_catalog.min(pg_catalog.format_type(atttypid, atttypmod)) filter (where attname = 'id')
