@@ -11,8 +11,12 @@ const pageRows = 1000;
 const mayVanish = { rows: 5, share: 0.01 };
 /** So many ids fit into a URL. */
 const idsInUrl = 100;
-/** Ranges of ids of a type, of which two at a time are read: there is time, and the database has other users. */
-const mostRanges = 6;
+/**
+ * Ranges of ids of a type, of which two at a time are read and held: there is time, and the database has other users.
+ * There are as many as it takes to have no more pages in each.
+ */
+const leastRanges = 6;
+const mostPages = 20;
 
 const entityRows = z.array(
   z.object({
@@ -86,7 +90,7 @@ interface Range {
 
 /** Some thousand rows are a range of ids, of which two are read at a time; the last one has no end. */
 async function* pagesInOrder(ask: Ask, type: EntityType, count: number): AsyncGenerator<Entities> {
-  const rangeRows = pageRows * Math.ceil(count / pageRows / mostRanges);
+  const rangeRows = pageRows * Math.min(mostPages, Math.ceil(count / pageRows / leastRanges));
   const begun = async (after: string | undefined, rowsBefore: number): Promise<Range> => {
     const end = rowsBefore + rangeRows < count ? await idAfter(ask, type, after, rangeRows) : undefined;
     const pages = readRange(ask, type, after, end);
@@ -124,7 +128,7 @@ async function strays(ask: Ask, type: EntityType, from: string, to: string): Pro
   // A column of whole seconds rounds.
   const isRounded = (ms: number | null) => ms !== null && ms % 1_000 === 0 && ms > least && ms < most;
   const isStray = (one: Entity) => isNoTest(one) && !isRounded(one.statsUpdatedAtMs);
-  return pages.reduce((all, page) => all.followedBy(page.filter(isStray)), new Entities());
+  return Entities.inTurn(pages.map((page) => page.filter(isStray)));
 }
 
 /** Here and not in the query: PostgREST would read the asterisks as wildcards. */

@@ -136,6 +136,7 @@ async function readInto(season: Season, queries: ResultsQuery[], options: Gather
         season.put(race);
       }
     });
+    season.isRead();
     return isTwice;
   } catch (error) {
     throw error instanceof ResultsError ? sweepFailure(error) : error;

@@ -8,7 +8,7 @@ import { typicalSweepRequests } from './gather.js';
 import type { PopulateOptions } from './options.js';
 import { pageSize, type RacingApi } from './racing-api.js';
 import { describeSelection } from './show/summary.js';
-import { isWithin, type StatisticsWindow, statisticsWindow, utcDate } from './statistics.js';
+import { utcDate } from './statistics.js';
 
 /** What a run was asked, and what it works with. */
 export interface RunParts {
@@ -37,33 +37,34 @@ export async function chooseCandidates(
   pages: AsyncIterable<Entity[]>,
   { skipExisting, staleAfter }: Pick<PopulateOptions, 'skipExisting' | 'staleAfter'>,
   last: ReadonlySet<string>,
-  window: StatisticsWindow,
   startedAt: Date,
 ): Promise<Selection> {
   const freshMs = skipExisting ? Number.POSITIVE_INFINITY : (staleAfter?.ms ?? Number.NEGATIVE_INFINITY);
-  const dated: Entity[] = [];
-  const undated = new Entities();
-  const again: Entity[] = [];
-  const recentlyActive = new Entities();
-  let skipped = 0;
+  const chosen = new Map<string, Entities>();
+  const again = new Map<string, Entities>();
+  const fresh = new Entities();
   for await (const page of pages) {
     for (const entity of page) {
-      const { id, lastDate, statsUpdatedAtMs } = entity;
-      if (lastDate !== null && isWithin(window, lastDate)) recentlyActive.add(entity);
+      const { id, statsUpdatedAtMs } = entity;
       const isFresh = statsUpdatedAtMs !== null && statsUpdatedAtMs >= startedAt.getTime() - freshMs;
-      if (isFresh) skipped += 1;
-      else if (last.has(id)) again.push(entity);
-      else if (lastDate !== null) dated.push(entity);
-      else undated.add(entity);
+      if (isFresh) fresh.add(entity);
+      else addByDate(last.has(id) ? again : chosen, entity);
     }
   }
-  const entities = latestFirst(dated).followedBy(undated).followedBy(latestFirst(again));
-  return { type, entities, skipped, recentlyActive };
+  const entities = Entities.inTurn([chosen, again].flatMap(latestFirst));
+  return { type, entities, all: Entities.inTurn([entities, fresh]), skipped: fresh.length };
 }
 
-/** Those without a date last; the sort is stable, so that those of a date stay in the order of ids. */
-function latestFirst(entities: Entity[]): Entities {
-  return new Entities(entities.sort((a, b) => compare(b.lastDate ?? '', a.lastDate ?? '')));
+function addByDate(byLastDate: Map<string, Entities>, entity: Entity): void {
+  const date = entity.lastDate ?? '';
+  const ofDate = byLastDate.get(date) ?? new Entities();
+  byLastDate.set(date, ofDate);
+  ofDate.add(entity);
+}
+
+/** Those without a date last; those of a date stay in the order of ids. */
+function latestFirst(byLastDate: ReadonlyMap<string, Entities>): Entities[] {
+  return [...byLastDate].sort(([a], [b]) => compare(b, a)).map(([, entities]) => entities);
 }
 
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
@@ -81,13 +82,13 @@ export function takeCandidates(
   today: string,
   limit?: number,
 ): Taken[] {
-  return candidates.map(({ checkpoint, ...all }) => {
-    const left = checkpoint ? all.entities.filter(({ id }) => !checkpoint.ids.has(id)) : all.entities;
+  return candidates.map(({ checkpoint, ...chosen }) => {
+    const left = checkpoint ? chosen.entities.filter(({ id }) => !checkpoint.ids.has(id)) : chosen.entities;
     const isOfToday = checkpoint?.day === today;
     const resumed = isOfToday || (strategy === 'walk' && left.length > 0) ? checkpoint : undefined;
-    const entities = resumed ? left : all.entities;
-    const skipped = all.skipped + all.entities.length - entities.length;
-    return { ...all, entities: limit === undefined ? entities : entities.first(limit), skipped, resumed };
+    const entities = resumed ? left : chosen.entities;
+    const skipped = chosen.skipped + chosen.entities.length - entities.length;
+    return { ...chosen, entities: limit === undefined ? entities : entities.first(limit), skipped, resumed };
   });
 }
 
@@ -147,13 +148,12 @@ export async function chooseAll(counting: Promise<number>, parts: RunParts): Pro
       yield page;
     }
   }
-  const window = statisticsWindow(todayOf(startedAt));
   // Those that failed again and again would be all that a small limit ever takes.
   const isAgain = options.skipExisting && options.limit !== undefined;
   const last = isAgain ? lastFailures(directory) : new Set<string>();
   const candidates = await Promise.all(
     options.entities.map(async (type, index) => ({
-      ...(await chooseCandidates(type, watchedPages(type), options, last, window, startedAt)),
+      ...(await chooseCandidates(type, watchedPages(type), options, last, startedAt)),
       checkpoint: checkpoints[index],
     })),
   );

@@ -1,5 +1,5 @@
 import { inBatches, mapConcurrently } from './concurrently.js';
-import { Entities, type Entity, type EntityType, type Selection } from './entity-types.js';
+import type { Entity, EntityType, Selection } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Batch, Failure, Outcome, Strategy, Tell, Written } from './events.js';
 import { type Checkpoint, clearCheckpoints, describeAside, openCheckpoint } from './files/checkpoint.js';
@@ -170,7 +170,7 @@ async function refreshRows(remembered: Remembered, parts: RunParts): Promise<voi
     options.entities.map(async (type): Promise<Selection> => {
       // A table that is empty or hidden holds none of the rows that are to be passed over.
       const [entities] = await Promise.all([database.strays(type, writtenFrom, writtenTo), database.checkTable(type)]);
-      return { type, entities, skipped: 0, recentlyActive: new Entities() };
+      return { type, entities, skipped: 0, all: entities };
     }),
   );
   // Whoever waits for it hears of it.

@@ -17,7 +17,7 @@ type KeptRace = readonly [id: string, date: string, region: string, runners: rea
 /** All races of a sweep, in a tenth of the memory that their pages take: a name that occurs often is held once. */
 export class Season {
   private readonly names: string[];
-  /** Made when the first race is kept: a season that is only looked into needs none. */
+  /** Of the names, while races are kept: a season that is only looked into needs none. */
   private places: Map<string, number> | undefined;
   private readonly kept: Map<string, KeptRace>;
 
@@ -38,6 +38,11 @@ export class Season {
     if (known !== undefined) return known;
     this.places.set(name, this.names.length);
     return this.names.push(name) - 1;
+  }
+
+  /** Frees what only `keep` needs, and would make again. */
+  isRead(): void {
+    this.places = undefined;
   }
 
   /** Takes a race as it is now. */

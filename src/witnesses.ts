@@ -1,7 +1,7 @@
 import { type Entity, type EntityType, entityTypes, type Selection } from './entity-types.js';
 import { formatCount } from './format.js';
 import type { Remembered, Season } from './season.js';
-import { addDays, daysBetween, type Race, type StatisticsWindow, type Tallies, win } from './statistics.js';
+import { addDays, daysBetween, isWithin, type Race, type StatisticsWindow, type Tallies, win } from './statistics.js';
 
 /** A reason not to believe what was read, for people, and the days that it is about (YYYY-MM-DD). */
 export interface Doubt {
@@ -170,19 +170,23 @@ export function describeLosses({ asOf }: Remembered, lost: Losses, known: number
 }
 
 /** The stored dates are the witness of what no season knows: it had not seen its last day to the end. */
-function lostDates({ type, recentlyActive }: Selection, { tallies, remembered }: Evidence): Doubt[] {
+function lostDates({ type, all }: Selection, { tallies, window, remembered }: Evidence): Doubt[] {
   const { asOf = '', season } = remembered ?? {};
   const seen = new Set<string>();
   for (const { runners } of season?.races({ start: asOf, today: asOf }) ?? []) {
     for (const { [type.runnerIdField]: id } of runners) seen.add(id);
   }
   const isUnknown = (id: string, lastDate: string) => lastDate > asOf || (lastDate === asOf && !seen.has(id));
-  const lost = recentlyActive.filter(
-    ({ id, lastDate }) => lastDate !== null && (tallies.lastDate(type, id) ?? '') < lastDate && isUnknown(id, lastDate),
-  );
-  if (lost.length < few || lost.length <= recentlyActive.length * 0.05) return [];
-  const days = Array.from(lost, ({ lastDate }) => lastDate ?? '').sort();
-  const of = `${formatCount(lost.length)} of ${formatCount(recentlyActive.length)} ${type.name}`;
+  let active = 0;
+  const days: string[] = [];
+  for (const { id, lastDate } of all) {
+    if (lastDate === null || !isWithin(window, lastDate)) continue;
+    active += 1;
+    if ((tallies.lastDate(type, id) ?? '') < lastDate && isUnknown(id, lastDate)) days.push(lastDate);
+  }
+  if (days.length < few || days.length <= active * 0.05) return [];
+  days.sort();
+  const of = `${formatCount(days.length)} of ${formatCount(active)} ${type.name}`;
   const what = `${of} have no race any more, or only older ones, by the dates that the database has of them`;
   return [{ what: `${what} (${days[0]} to ${days.at(-1)})`, days, readings: 1 }];
 }

@@ -32,12 +32,11 @@ function race(race_id: string, daysAgo: number, ...runners: Partial<SeasonRunner
 const series = <Item>(count: number, make: (index: number) => Item) =>
   Array.from({ length: count }, (_, index) => make(index));
 
-/** A selection of the type; all of them and `others` more were active on `lastDate`. */
+/** A selection of the type; all of them and `others` more were last active on `lastDate`. */
 function select(type: EntityType, ids: string[], lastDate: string | null = null, others: string[] = []): Selection {
   const stored = { lastDate, recentRuns: 0, recentWins: 0, lastWinDate: null, statsUpdatedAtMs: null };
   const named = (some: string[]) => new Entities(some.map((id) => ({ id, name: id, ...stored })));
-  const isRecent = lastDate !== null && lastDate >= statisticsWindow(today).start;
-  return { type, entities: named(ids), skipped: 0, recentlyActive: named(isRecent ? [...ids, ...others] : []) };
+  return { type, entities: named(ids), skipped: 0, all: named([...ids, ...others]) };
 }
 
 /** Gathers from the API; returns the row of each entity by its id, or why there is none. Throws what ends a run. */
@@ -323,6 +322,8 @@ describe('a sweep that cannot be true', () => {
     await expect(active(3, 57)).rejects.toMatchObject(unsafe(/60 of 60 owners/));
     const few = select(jockeys, ids(2, 'jky'), daysBefore(today, 10));
     expect(failuresOf(await outcomes('sweep', [few]))).toEqual([vanished, vanished]);
+    const longAgo = select(owners, ids(100, 'own_y'), daysBefore(today, 366));
+    expect(failuresOf(await outcomes('sweep', [longAgo]))).toEqual([]);
   });
 
   it('reads the days again that a witness has seen otherwise', async () => {

@@ -25,7 +25,7 @@ const checkpointPath = (directory: string, { name }: EntityType) => join(directo
 export function readCheckpoint(
   directory: string,
   type: EntityType,
-): { ids: Set<string>; timestamp: string | undefined; day: string | undefined } | { unusable: string } | undefined {
+): { ids: string[]; timestamp: string | undefined; day: string | undefined } | { unusable: string } | undefined {
   const path = checkpointPath(directory, type);
   try {
     const found = checkpointSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
@@ -33,7 +33,7 @@ export function readCheckpoint(
     if (entity_type !== type.name) return { unusable: `it is a checkpoint of ${printable(entity_type)}` };
     const [dayOfSaving] = /^\d{4}-\d\d-\d\d/.exec(timestamp ?? '') ?? [];
     const day = rows_from === undefined ? dayOfSaving : (rows_from ?? undefined);
-    return { ids: new Set(processed_ids), timestamp, day };
+    return { ids: processed_ids, timestamp, day };
   } catch (error) {
     const code = errorCode(error);
     if (code === 'ENOENT') return undefined;
@@ -44,7 +44,7 @@ export function readCheckpoint(
 }
 
 /** What --resume goes on from. */
-export type FoundCheckpoint = Exclude<ReturnType<typeof readCheckpoint>, { unusable: string } | undefined>;
+export type FoundCheckpoint = NonNullable<ReturnType<typeof findCheckpoint>>;
 
 /** Deletes the checkpoints of these types. Throws FatalError (files unusable). */
 export function clearCheckpoints(directory: string, types: readonly EntityType[]): void {
@@ -63,7 +63,7 @@ export function findCheckpoint(
   type: EntityType,
   { resume, clearCheckpoints }: Pick<PopulateOptions, 'resume' | 'clearCheckpoints'>,
   tell: Tell,
-): FoundCheckpoint | undefined {
+) {
   const path = checkpointPath(directory, type);
   const found = clearCheckpoints || !resume ? undefined : readCheckpoint(directory, type);
   if (found && 'unusable' in found) {
@@ -73,7 +73,7 @@ export function findCheckpoint(
   if (resume && found === undefined) {
     tell({ kind: 'line', line: `${type.name}: no checkpoint to resume from; starting from the beginning.` });
   }
-  return found;
+  return found && { ...found, ids: new Set(found.ids) };
 }
 
 /** The growing checkpoint of a run. */
@@ -135,7 +135,7 @@ const idsText = (ids: Iterable<string>) => JSON.stringify([...ids]).slice(1, -1)
 
 /** What has become of the file of an earlier run; undefined if there is none that is worth keeping. */
 function keepEarlierAside(path: string, found: ReturnType<typeof readCheckpoint>) {
-  if (found === undefined || ('ids' in found && found.ids.size === 0)) return undefined;
+  if (found === undefined || ('ids' in found && found.ids.length === 0)) return undefined;
   const stamp = new Date().toISOString().replace(/\D/g, '').slice(0, 14);
   const kept = `${path}.${'ids' in found ? 'previous' : `unusable-${stamp}`}`;
   move(path, kept);

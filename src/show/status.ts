@@ -166,7 +166,7 @@ function resumable(directory: string, type: EntityType) {
   try {
     const found = readCheckpoint(directory, type);
     if (found === undefined || 'unusable' in found) return found ?? null;
-    return { written: found.ids.size, saved: found.timestamp ?? null };
+    return { written: found.ids.length, saved: found.timestamp ?? null };
   } catch (error) {
     // One that cannot be read hides nothing else.
     if (error instanceof FatalError) return { unusable: error.message };
