@@ -7,7 +7,7 @@ import { createEvents, type Events } from './events.js';
 import { createExchange } from './exchange.js';
 import { startReport } from './files/report.js';
 import { shareRequestBudget } from './files/request-budget.js';
-import { runsBefore, saveReport } from './files/saved-reports.js';
+import { runBefore, saveReport } from './files/saved-reports.js';
 import { makeFolder } from './files/whole-file.js';
 import { wrapped } from './format.js';
 import type { PopulateOptions, Request, StatusOptions, VerifyOptions } from './options.js';
@@ -86,9 +86,8 @@ async function runAndTell(
     if (exitCode !== exitCodes.allWritten) process.stderr.write(unsaid.join(''));
     const words = closingWords(ended.report);
     if (words !== undefined && exitCode !== exitCodes.ownBug) complain(words);
-    const [before] = runsBefore(directory, ended.reportPath);
     if (json) printJson(ended.report);
-    await notifications?.ended(ended, before);
+    await notifications?.ended(ended, runBefore(directory, ended));
     if (exitCode === exitCodes.ownBug) throw services.stop.signal.reason;
     return exitCode;
   } finally {

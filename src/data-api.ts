@@ -29,6 +29,9 @@ const slowMs = 5_000;
 /** Rows of which only the ids are asked for. */
 export const idRows = z.array(z.object({ id: z.string() }));
 
+/** Rows of which columns of ours are asked for. */
+export const valueRows = z.array(z.object({ id: z.string() }).catchall(z.union([z.string(), z.number(), z.null()])));
+
 /** The kinds of faults, and for each what is wrong and what to do about it. */
 const advices = {
   unreachable: () =>

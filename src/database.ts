@@ -1,8 +1,8 @@
 import * as z from 'zod';
-import { type Ask, type DataApiOptions, idRows, openDataApi, secretKeyAdvice } from './data-api.js';
+import { type Ask, type DataApiOptions, idRows, openDataApi, secretKeyAdvice, valueRows } from './data-api.js';
 import { Entities, type Entity, type EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
-import { columnOf, lastDateColumn, type StatisticsRow, statisticsColumns } from './statistics.js';
+import { columnOf, instantMs, lastDateColumn, type StatisticsRow, statisticsColumns } from './statistics.js';
 import { statisticsWriter } from './statistics-writer.js';
 
 /** PostgREST's usual cap; a server with a lower one only means more pages. */
@@ -29,13 +29,6 @@ const entityRows = z.array(
     statsUpdatedAtMs: z.string().transform(instantMs).nullable(),
   }),
 );
-const statisticsRows = z.array(z.object({ id: z.string() }).catchall(z.union([z.string(), z.number(), z.null()])));
-
-/** A stored instant in milliseconds since 1970. A `timestamp` column tells no zone; it holds UTC. */
-export function instantMs(stored: string): number {
-  const hasZone = /(Z|[+-]\d\d(:?\d\d)?)$/.test(stored);
-  return Date.parse(hasZone ? stored : `${stored}Z`);
-}
 
 export type Database = ReturnType<typeof createDatabase>;
 
@@ -164,9 +157,7 @@ function entityColumns(type: EntityType): string {
 /** An entity's stored statistics, with stats_updated_at; undefined if its row is gone. */
 async function storedStatistics(ask: Ask, type: EntityType, id: string): Promise<StatisticsRow | undefined> {
   const columns = ['id', ...statisticsColumns(type), 'stats_updated_at'].join(',');
-  const { data: rows } = await ask(type, statisticsRows, (client) =>
-    client.from(type.table).select(columns).eq('id', id),
-  );
+  const { data: rows } = await ask(type, valueRows, (client) => client.from(type.table).select(columns).eq('id', id));
   return rows[0];
 }
 

@@ -1,11 +1,11 @@
 import * as z from 'zod';
 import { inBatches, mapConcurrently } from './concurrently.js';
-import { type Ask, type DataApiOptions, DatabaseFault, idRows, secretKeyAdvice } from './data-api.js';
+import { type Ask, type DataApiOptions, DatabaseFault, idRows, secretKeyAdvice, valueRows } from './data-api.js';
 import type { EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Tell } from './events.js';
 import { printable } from './format.js';
-import type { StatisticsRow } from './statistics.js';
+import { instantMs, isSame, type StatisticsRow } from './statistics.js';
 
 const rowWritesInFlight = 8;
 /** Of so many rows that are written one by one it is told at once what became of them. */
@@ -167,22 +167,36 @@ async function* writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[],
 
 async function writeRow(ask: Ask, type: EntityType, { id, ...values }: StatisticsRow, patience: RowPatience) {
   // An answer with another row is none.
-  const itsRow = z.array(z.object({ id: z.literal(id) })).max(1);
+  const itsRow = valueRows.max(1).refine((rows) => rows.every((row) => row.id === id));
+  const columns = Object.keys(values);
   try {
-    const { data: updated } = await ask(
+    const {
+      data: [updated],
+    } = await ask(
       type,
       itsRow,
-      (client) => client.from(type.table).update(values).eq('id', id).select('id'),
+      (client) =>
+        client
+          .from(type.table)
+          .update(values)
+          .eq('id', id)
+          .select(['id', ...columns].join(',')),
       (fault, times) => canBeOfRow(fault) || patience.isBelieved(fault, times),
     );
-    if (updated.length > 0) return { id };
+    if (updated) return holds(updated, values) ? { id } : { id, reason: unreachedIn(type) };
   } catch (error) {
     if (!(error instanceof DatabaseFault && canBeOfRow(error))) return { id, reason: patience.reasonOf(error) };
-    await updateNoRow(ask, type, id, Object.keys(values));
+    await updateNoRow(ask, type, id, columns);
     return { id, reason: refusedBecause(error.message) };
   }
   const { data: shown } = await ask(type, itsRow, (client) => client.from(type.table).select('id').eq('id', id));
   return shown.length > 0 ? { id, reason: unreachedIn(type) } : { id, isGone: true };
+}
+
+/** Whether a row has been written, as populate_statistics tells it: it holds the instant or, else, the figures. */
+function holds(row: z.infer<typeof valueRows>[number], { stats_updated_at, ...figures }: Omit<StatisticsRow, 'id'>) {
+  const instants = [row.stats_updated_at, stats_updated_at].map((one) => instantMs(String(one)));
+  return instants[0] === instants[1] || Object.keys(figures).every((column) => isSame(row[column], figures[column]));
 }
 
 /** Whether it is what Postgres, or a trigger in any words, says to one row or to all; a gateway has no such codes. */

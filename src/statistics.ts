@@ -20,6 +20,14 @@ export interface StatisticsRow {
   [column: string]: string | number | null;
 }
 
+/** A column's value; undefined where it was not asked for. */
+export type Value = StatisticsRow[string] | undefined;
+
+/** Whether a stored value is the one expected: a number may be stored as text. */
+export function isSame(stored: Value, expected: Value): boolean {
+  return stored === expected || (typeof expected === 'number' && stored !== null && Number(stored) === expected);
+}
+
 /** The API's region filter, and the regions whose races count. */
 export const countedRegions = ['gb', 'ire'] as const;
 
@@ -104,6 +112,12 @@ const dateOf = (day: number) => utcDate(day * dayMs);
 /** The UTC date (YYYY-MM-DD) of an instant in milliseconds since 1970. */
 export function utcDate(ms: number): string {
   return new Date(ms).toISOString().slice(0, 10);
+}
+
+/** A stored instant in milliseconds since 1970. A `timestamp` column tells no zone; it holds UTC. */
+export function instantMs(stored: string): number {
+  const hasZone = /(Z|[+-]\d\d(:?\d\d)?)$/.test(stored);
+  return Date.parse(hasZone ? stored : `${stored}Z`);
 }
 
 /** The date (YYYY-MM-DD) that lies `days` after `date`; before it if negative. */

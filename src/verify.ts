@@ -1,11 +1,11 @@
-import { type Database, instantMs } from './database.js';
+import type { Database } from './database.js';
 import type { Entity, EntityType } from './entity-types.js';
 import { type ExitCode, exitCodes, ResultsError } from './errors.js';
 import type { Failure, Tell } from './events.js';
 import { formatEntities, printable } from './format.js';
 import type { VerifyOptions } from './options.js';
 import type { RacingApi } from './racing-api.js';
-import { statisticsColumns, statisticsWindow, utcDate } from './statistics.js';
+import { instantMs, isSame, statisticsColumns, statisticsWindow, utcDate, type Value } from './statistics.js';
 import { askEach, walkedRow } from './walk.js';
 
 type SampleOptions = Pick<VerifyOptions, 'entities' | 'sample'>;
@@ -24,8 +24,6 @@ interface Candidate {
 }
 
 type Named = Omit<Failure, 'reason'>;
-
-type Value = string | number | null | undefined;
 
 /** A column whose stored value is not what the entity's own results give. */
 type Difference = Named & { column: string; stored: Value; expected: Value };
@@ -114,11 +112,6 @@ async function check(
     if (error instanceof ResultsError) return { failure: { ...named, reason: error.message } };
     throw error;
   }
-}
-
-/** A number may be stored as text. */
-function isSame(stored: Value, expected: Value): boolean {
-  return stored === expected || (typeof expected === 'number' && stored !== null && Number(stored) === expected);
 }
 
 /** Shows what is not equal, and the sums. */

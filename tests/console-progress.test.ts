@@ -138,9 +138,10 @@ describe('the phase under way', () => {
     take({ kind: 'pause', seconds: 240, reason: 'refused (429)' });
     expect(last()).toMatch(/paused for 4m 00s · refused \(429\) · 40\/132 30%/);
     pass(60_000);
-    expect(last()).toContain('paused for 3m 00s');
-    take({ kind: 'request' });
     step(41, 1_000);
+    expect(last()).toContain('paused for 2m 59s');
+    take({ kind: 'request' });
+    step(42, 1_000);
     expect(last()).not.toContain('paused');
   });
 
@@ -160,6 +161,25 @@ describe('the phase under way', () => {
     expect(last()).toMatch(/asked again · the API answered 503 · 40\/132/);
     step(41, 200);
     expect(last()).not.toContain('503');
+  });
+
+  it('tells of several retries the one that comes first', () => {
+    const { phase, step, take, pass, last } = watch(100);
+    phase('walking', 132);
+    step(40, 20_000);
+    for (const [seconds, reason] of [
+      [20, 'HTTP 502'],
+      [9, 'HTTP 503'],
+      [30, 'HTTP 504'],
+    ] as const) {
+      take({ kind: 'waiting', seconds, reason });
+    }
+    pass(5_000);
+    expect(last()).toContain('again in 4s · HTTP 503');
+    pass(5_000);
+    take({ kind: 'waiting', seconds: 7, reason: 'HTTP 500' });
+    pass(1_000);
+    expect(last()).toContain('again in 6s · HTTP 500');
   });
 
   it('tells of an answer that does not come after three seconds, also where there is room for little', () => {

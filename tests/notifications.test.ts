@@ -246,7 +246,7 @@ describe('the e-mail', () => {
     [': 54,429 written in 1m 11s', 0, null, 54_429],
     [' FAILED (exit 5): The Racing API refuses the account (401)', 5, refusal, 0],
     [
-      ' FAILED (exit 130): Interrupted by SIGINT; 12,000 written, 42,429 not done',
+      ' was stopped (exit 130): Interrupted by SIGINT; 12,000 written, 42,429 not done',
       130,
       'Interrupted by SIGINT. Go.',
       12e3,
@@ -295,6 +295,11 @@ describe('the webhook', () => {
     [': 54,429 written in 1m 11s', outcome(), undefined],
     [': 54,429 written in 1m 11s (as the run before)', outcome(), before(0, 54_429, 0)],
     [' --refresh: 54,429 written in 1m 11s', outcome({ strategy: 'refresh' }), before(3, 54_426, 3)],
+    [
+      ': 54,429 written, some against a witness (--force) in 1m 11s (as the run before)',
+      outcome({ forced: ['3 of 9 races are gone'] }),
+      before(0, 54_429, 0),
+    ],
     [': 54,429 written in 1m 11s (before: exit 3, 54,426 written, 3 failed)', outcome(), before(3, 54_426, 3)],
     [' FAILED (exit 3): 54,426 written, 3 failed (before: 54,428 written, 1 failed)', someFailed, before(3, 54_428, 1)],
   ])('tells in one line "%s"', async (line, ended, last) => {

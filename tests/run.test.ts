@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { instantMs } from '../src/database.js';
 import { Entities, type Entity } from '../src/entity-types.js';
 import type { Strategy } from '../src/events.js';
 import { chooseCandidates, planRun, takeCandidates } from '../src/plan.js';
+import { instantMs } from '../src/statistics.js';
 import { jockeys } from './faults.js';
 
 describe('the plan', () => {

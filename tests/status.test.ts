@@ -6,7 +6,7 @@ import { exitCodes } from '../src/errors.js';
 import { openCheckpoint } from '../src/files/checkpoint.js';
 import { lockTypes } from '../src/files/locks.js';
 import type { Report } from '../src/files/report.js';
-import { saveReport } from '../src/files/saved-reports.js';
+import { runBefore, saveReport } from '../src/files/saved-reports.js';
 import { checkStatus, describeStatus, readStatus } from '../src/show/status.js';
 import { jockeys, typeNamed } from './faults.js';
 import { reportWith } from './sample-report.js';
@@ -78,12 +78,29 @@ it('tells the run that processes a type, from its lock', () => {
   lock.take({ kind: 'phase', label: 'walking', done: 0, total: 180 });
   vi.advanceTimersByTime(2_000);
   lock.take({ kind: 'step', label: 'walking', done: 60, total: 180 });
-  const phase = { phase: 'walking', done: 60, total: 180, rate: 2, seconds_left: 60 };
+  const phase = { phase: 'walking', done: 60, total: 180, rate: 2, seconds_left: 60, paused: null };
   expect(read().jockeys?.running).toEqual({ pid: process.pid, since, strategy: 'walk', ...phase });
   expect(read().owners?.running).toBeNull();
   expect(told()[0]).toContain('walking 60/180, 1m 00s left');
+  lock.take({ kind: 'pause', seconds: 300, reason: 'refused (429)' });
+  expect(read().jockeys?.running).toMatchObject({ seconds_left: null, paused: { until: '2026-07-01T12:04:32.000Z' } });
+  vi.advanceTimersByTime(60_000);
+  expect(told()[0]).toContain(' walking 60/180, paused for 4m 32s: refused (429).');
+  lock.take({ kind: 'request' });
+  expect(read().jockeys?.running).toMatchObject({ paused: null });
   lock.release();
   expect(read().jockeys?.running).toBeNull();
+});
+
+it('the run before is the last one of the same types', () => {
+  const jockeys5 = saveRun('2026-07-01T05');
+  saveFull('2026-07-01T06');
+  const own = saveRun('2026-07-01T07');
+  const before = (name: EntityTypeName, reportPath: string | null) =>
+    runBefore(folder(), { report: reportWith({ entity_types: [name] }), reportPath })?.path;
+  expect(before('jockeys', own)).toBe(jockeys5);
+  expect(before('jockeys', null)).toBe(own);
+  expect(before('owners', null)).toBeUndefined();
 });
 
 describe('the lock of a run', () => {

@@ -10,7 +10,8 @@ import { filesUnusable, writeWholeFile } from './whole-file.js';
 
 const checkpointSchema = z.object({
   entity_type: z.string(),
-  processed_ids: z.array(z.string()),
+  /** No schema of zod's for half a million ids: it would copy them. */
+  processed_ids: z.custom<string[]>((ids) => Array.isArray(ids) && ids.every((id) => typeof id === 'string')),
   timestamp: z.string().transform(printable).optional(),
   /** The UTC day of its oldest rows, where a run has gone on from a checkpoint of an earlier day; null if unknown. */
   rows_from: z.iso.date().nullable().optional(),

@@ -163,6 +163,8 @@ const runNoteSchema = z.object({
   phase_since: z.string(),
   done: z.number(),
   total: z.number(),
+  /** Until when, as ISO instant, no request starts, and why. */
+  paused: z.object({ until: z.string(), reason: z.string() }).nullable().default(null),
 });
 
 /** What a run tells others about itself in its lock files. */
@@ -181,7 +183,8 @@ const lockPath = (directory: string, { name }: EntityType) => join(directory, `r
  * @throws FatalError that says who runs, or that the folder is unusable
  */
 export function lockTypes(directory: string, types: readonly EntityType[], since: string) {
-  const note: RunNote = { since, strategy: null, phase: 'selecting', phase_since: since, done: 0, total: 0 };
+  const begun = { phase: 'selecting', phase_since: since, done: 0, total: 0 };
+  const note: RunNote = { since, strategy: null, ...begun, paused: null };
   const locks = types.map((type) => ({ type, ...createFileLock(lockPath(directory, type)) }));
   const before = types.flatMap((type) => lockingRun(directory, type) ?? []);
   const killed = before.filter(({ isAlive, strategy }) => !isAlive && strategy !== 'refresh');
@@ -207,7 +210,12 @@ export function lockTypes(directory: string, types: readonly EntityType[], since
     if (event.kind === 'phase' || event.kind === 'step') {
       Object.assign(note, { phase: event.label, done: event.done, total: event.total });
     }
-    if (event.kind === 'phase' || performance.now() - updatedAtMs >= updateIntervalMs) update();
+    if (event.kind === 'pause') {
+      note.paused = { until: new Date(Date.now() + event.seconds * 1000).toISOString(), reason: event.reason };
+    }
+    if (event.kind === 'phase' || event.kind === 'request') note.paused = null;
+    const isNews = event.kind === 'phase' || event.kind === 'pause';
+    if (isNews || performance.now() - updatedAtMs >= updateIntervalMs) update();
   }
 
   try {

@@ -100,12 +100,19 @@ export function readReport(path: string, mustRead = false): SavedReport | undefi
 export type PastRun = SavedReport & { page: string | undefined };
 
 /** The runs other than the one whose report is at `ownPath`, newest first. */
-export function* runsBefore(directory: string, ownPath: string | null): Generator<PastRun> {
+function* runsBefore(directory: string, ownPath: string | null): Generator<PastRun> {
   for (const report of savedReports(directory)) {
     if (report.path === ownPath || report.mode !== 'production') continue;
     const page = basename(report.path).replace(/json$/, 'html');
     yield { ...report, page: existsSync(join(directory, page)) ? page : undefined };
   }
+}
+
+/** The run before the one whose report this is, of the same types; undefined if there is none. */
+export function runBefore(directory: string, { report, reportPath }: EndedRun): SavedReport | undefined {
+  const types = report.entity_types.join();
+  for (const run of runsBefore(directory, reportPath)) if (run.entity_types?.join() === types) return run;
+  return undefined;
 }
 
 /** How many requests the last complete sweep took, and of how many entities it was; undefined if there is none. */

@@ -42,7 +42,7 @@ export function createNotifications(
     started: () => {
       startSent = beat(timeoutMs);
     },
-    /** Resolves when everything was sent or has failed; never rejects. `before` is the run before, if that is known. */
+    /** Resolves when everything was sent or has failed; never rejects. `before` is the run before, of the same types. */
     ended: async (run: EndedRun, before?: SavedReport) => {
       const { exit_code } = run.report;
       // A stopped run has ten seconds in all, most of them for its last writes.
@@ -167,7 +167,8 @@ function headlineOf(report: Report, before: SavedReport | undefined): string {
   }
   const cause = headline(stopped_by ?? '');
   const outcome = cause === '' ? figures : overall.total_processed > 0 ? `${cause}; ${figures}` : cause;
-  return `${command} FAILED (exit ${exit_code}): ${outcome}${change}`;
+  const how = isInterruption(exit_code) ? 'was stopped' : 'FAILED';
+  return `${command} ${how} (exit ${exit_code}): ${outcome}${change}`;
 }
 
 /** "before: exit 4, 12,000 written, 3 failed", of these what differs. */

@@ -97,19 +97,9 @@ function createMeter(clock: () => number) {
   let sinceMs = 0;
   let requests = 0;
   let readings: { atMs: number; requests: number }[] = [];
-  let pausedMs = 0;
-  let pausedSinceMs: number | undefined;
   const hold = createHold(clock);
 
   const seconds = () => (clock() - sinceMs) / 1000;
-
-  /** Pauses of the phase are no measure of what is left. */
-  function takePause({ kind }: RunEvent): void {
-    if (kind === 'pause') pausedSinceMs ??= clock();
-    if (kind !== 'request' && kind !== 'phase') return;
-    pausedMs = kind === 'phase' ? 0 : pausedMs + clock() - (pausedSinceMs ?? clock());
-    pausedSinceMs = undefined;
-  }
 
   /** Requests a second, of the phase's last ten seconds. */
   function requestRate(nowMs: number): number {
@@ -122,7 +112,6 @@ function createMeter(clock: () => number) {
   return {
     take: (event: RunEvent) => {
       hold.take(event);
-      takePause(event);
       if (event.kind === 'request') requests += 1;
       if (event.kind === 'phase') [sinceMs, readings] = [clock(), [{ atMs: clock(), requests }]];
     },
@@ -130,47 +119,74 @@ function createMeter(clock: () => number) {
     seconds,
     /** The first are the most telling. */
     figures: (phase: Phase) => {
-      const workedMs = (pausedSinceMs ?? clock()) - sinceMs - pausedMs;
-      return figuresOf(phase, seconds(), workedMs / 1000, requestRate(clock()), hold.described());
+      const workedSeconds = seconds() - hold.pausedMs() / 1000;
+      return figuresOf(phase, seconds(), workedSeconds, requestRate(clock()), hold.described());
     },
   };
 }
 
-/** Follows what keeps a run from going on. */
+/** What keeps a run from going on: from when on that is worth telling, when it ends, and why. */
+interface Wait {
+  sinceMs: number;
+  untilMs: number;
+  reason: string;
+}
+
+/** Follows what keeps a run from going on, and for how long it does. */
 function createHold(clock: () => number) {
-  let hold: { kind: 'pause' | 'waiting'; sinceMs: number; untilMs: number; reason: string } | undefined;
+  /** Of all requests, until the next one. */
+  let pause: Wait | undefined;
+  /** Of one request that is asked again: the first of several, until a step is done. */
+  let retry: Wait | undefined;
+  /** Of the phase's pauses, those that have ended. */
+  let pausedMs = 0;
   /** When the first request left since the last one was answered. */
   let askedAtMs: number | undefined;
   let done = 0;
+  const pausedNowMs = () => (pause ? clock() - pause.sinceMs : 0);
+
+  function takeWait(event: RunEvent): void {
+    if (event.kind !== 'pause' && event.kind !== 'waiting') return;
+    const { seconds, reason } = event;
+    const untilMs = clock() + seconds * 1000;
+    if (event.kind === 'pause') pause = { sinceMs: pause?.sinceMs ?? clock(), untilMs, reason };
+    else if (retry === undefined) retry = { sinceMs: clock() + patienceMs, untilMs, reason };
+    else if (retry.untilMs <= clock() || untilMs < retry.untilMs) retry = { ...retry, untilMs, reason };
+  }
+
+  function take(event: RunEvent): void {
+    const { kind } = event;
+    takeWait(event);
+    if (kind === 'request') {
+      askedAtMs ??= clock();
+      pausedMs += pausedNowMs();
+    }
+    // A request that had no answer does not mend by being asked again.
+    if (kind === 'request' || kind === 'phase') pause = undefined;
+    if (kind === 'phase') pausedMs = 0;
+    if (kind === 'phase' || (kind === 'step' && event.done !== done)) [retry, askedAtMs] = [undefined, undefined];
+    if (kind === 'phase' || kind === 'step') done = event.done;
+  }
+
   return {
-    take: (event: RunEvent) => {
-      const { kind } = event;
-      if (kind === 'pause' || kind === 'waiting') {
-        const { seconds, reason } = event;
-        const sinceMs = hold?.sinceMs ?? clock() + (kind === 'pause' ? 0 : patienceMs);
-        hold = { kind, sinceMs, untilMs: clock() + seconds * 1000, reason };
-      }
-      const goesOn = kind === 'phase' || (kind === 'step' && event.done !== done);
-      // A pause ends with the next request; a request that had no answer does not mend by being asked again.
-      if (goesOn || (kind === 'request' && hold?.kind === 'pause')) hold = undefined;
-      if (goesOn) askedAtMs = undefined;
-      if (kind === 'request') askedAtMs ??= clock();
-      if (kind === 'phase' || kind === 'step') done = event.done;
-    },
-    /** For how long still or already, and why; empty where nothing does. */
-    described: (): string[] => {
-      const nowMs = clock();
-      const formatMs = (ms: number) => formatDuration(Math.max(0, Math.ceil(ms / 1000)), 0);
-      if (hold === undefined) {
-        const silentMs = nowMs - (askedAtMs ?? nowMs);
-        return silentMs > patienceMs ? [`no answer for ${formatMs(silentMs)}`] : [];
-      }
-      const { kind, sinceMs, untilMs, reason } = hold;
-      if (nowMs < sinceMs) return [];
-      if (kind === 'pause') return [`paused for ${formatMs(untilMs - nowMs)}`, reason];
-      return [untilMs > nowMs ? `again in ${formatMs(untilMs - nowMs)}` : 'asked again', reason];
-    },
+    take,
+    /** For how long the phase has been paused, in all. */
+    pausedMs: () => pausedMs + pausedNowMs(),
+    described: () => describeWait(pause, retry, askedAtMs, clock()),
   };
+}
+
+/** What keeps the run from going on, for how long still or already, and why; empty where nothing does. */
+function describeWait(pause: Wait | undefined, retry: Wait | undefined, askedAtMs: number | undefined, nowMs: number) {
+  const formatMs = (ms: number) => formatDuration(Math.max(0, Math.ceil(ms / 1000)), 0);
+  if (pause) return [`paused for ${formatMs(pause.untilMs - nowMs)}`, pause.reason];
+  if (retry) {
+    const { sinceMs, untilMs, reason } = retry;
+    if (nowMs < sinceMs) return [];
+    return [untilMs > nowMs ? `again in ${formatMs(untilMs - nowMs)}` : 'asked again', reason];
+  }
+  const silentMs = nowMs - (askedAtMs ?? nowMs);
+  return silentMs > patienceMs ? [`no answer for ${formatMs(silentMs)}`] : [];
 }
 
 /** That some have failed comes before how long it takes. */

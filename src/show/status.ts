@@ -6,13 +6,13 @@ import { readCheckpoint } from '../files/checkpoint.js';
 import { lockingRun, type RunNote } from '../files/locks.js';
 import { type ByType, sumOf, type TypeStatistics } from '../files/report.js';
 import { readReport, refreshReport, type SavedReport, savedReports, takesAll } from '../files/saved-reports.js';
-import { formatAgo, formatCount, formatDuration, formatEntities } from '../format.js';
+import { formatAgo, formatCount, formatDuration, formatEntities, printable } from '../format.js';
 
 /** What the local files tell about one entity type; instants are ISO text. */
 export interface TypeStatus {
   running: ReturnType<typeof runningNow>;
   /** The last run where that was killed, as far as it had come; also where only runs of a few have ended well since. */
-  killed: (Omit<RunNote, 'phase' | 'phase_since'> & { phase: string | null }) | null;
+  killed: (Omit<RunNote, 'phase' | 'phase_since' | 'paused'> & { phase: string | null }) | null;
   last_run: LastRun | null;
   /** The last run in which every selected entity was processed. */
   last_completed: LastRun | null;
@@ -64,13 +64,14 @@ export function readStatus(directory: string, now: Date, types: readonly EntityT
 
 type LockingRun = ReturnType<typeof lockingRun>;
 
-/** Its rate in steps a second of the phase. */
+/** Its rate in steps a second of the phase; when it ends nobody knows while it is paused. */
 function runningNow(run: LockingRun, now: Date) {
   if (!run?.isAlive) return null;
   const { pid, phase_since, isAlive: _, ...note } = run;
   const seconds = Math.max(1, (now.getTime() - Date.parse(phase_since)) / 1000);
   const rate = note.done / seconds;
-  return { pid, ...note, rate, seconds_left: rate > 0 ? (note.total - note.done) / rate : null };
+  const isPaused = note.paused !== null;
+  return { pid, ...note, rate, seconds_left: rate > 0 && !isPaused ? (note.total - note.done) / rate : null };
 }
 
 function killedLast(run: LockingRun): TypeStatus['killed'] {
@@ -210,9 +211,11 @@ function byValue(types: [name: string, status: TypeStatus][], describe: (status:
 
 function describeRunning({ running }: TypeStatus, now: Date): string | null {
   if (running === null) return null;
-  const { pid, since, phase, done, total, seconds_left } = running;
+  const { pid, since, phase, done, total, paused, seconds_left } = running;
   const count = total > 0 ? ` ${formatCount(done)}/${formatCount(total)}` : '';
-  const left = seconds_left === null ? '' : `, ${formatDuration(seconds_left)} left`;
+  const pausedSeconds = paused ? secondsSince(now.toISOString(), new Date(paused.until)) : 0;
+  const pause = paused ? `, paused for ${formatDuration(pausedSeconds)}: ${printable(paused.reason)}` : '';
+  const left = seconds_left === null ? pause : `, ${formatDuration(seconds_left)} left`;
   return `Running as pid ${pid}, began ${formatAgo(since, now)}: ${phase}${count}${left}.`;
 }
 
