@@ -152,10 +152,11 @@ export function loadConfig(directory: string, variables: NodeJS.ProcessEnv, rate
   const absent = files.flatMap(({ name, content }) => (content ? [] : `no ${name}`));
   const none = absent.length > 0 ? ` (${absent.join(', ')})` : '';
   const example = existsSync(join(directory, '.env.example')) ? 'copy .env.example to .env' : 'make a file .env there';
+  const there = read.includes(', .env') ? 'in .env' : example;
   throw new FatalError(
     exitCodes.usage,
     `${rateProblem && `${rateProblem}\n`}The configuration ${isIncomplete ? 'is not complete' : 'cannot be used'}:\n${problems.join('\n')}\n` +
       `Read: the environment${read.join('')}${none} in ${directory}.\n` +
-      `${isIncomplete ? 'Set' : 'Correct'} them in the environment, or ${example}, with a line NAME=value for each.`,
+      `${isIncomplete ? 'Set' : 'Correct'} them in the environment, or ${there}, with a line NAME=value for each.`,
   );
 }

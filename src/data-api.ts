@@ -214,7 +214,7 @@ function fetcher({ serviceKey, signal, tell }: DataApiOptions): typeof fetch {
         const response = await fetch(input, { ...init, redirect: 'manual', signal: limited });
         const seconds = (performance.now() - askedAtMs) / 1000;
         const request = `${init?.method ?? 'GET'} ${host}${pathname}`;
-        tell({ kind: 'answer', request, status: response.status, seconds });
+        tell({ kind: 'answer', from: 'database', request, status: response.status, seconds });
         return wholeAnswer(response, withoutKey(await textOf(response)));
       });
     } catch (error) {

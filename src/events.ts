@@ -40,7 +40,7 @@ export type RunEvent =
   /** A request to the API has started. */
   | { kind: 'request' }
   /** A request was answered, in so many seconds. */
-  | { kind: 'answer'; request: string; status: number; seconds: number }
+  | { kind: 'answer'; from: 'API' | 'database'; request: string; status: number; seconds: number }
   /** A request had no usable answer, and why; it is asked again in about so many seconds. */
   | { kind: 'waiting'; seconds: number; reason: string }
   /** No request starts for so long, and why. */

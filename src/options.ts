@@ -239,6 +239,7 @@ export function parseCommandLine(argv: readonly string[]): Request | undefined {
 /** Commander's message; of an option that is one all the same, of another command or without a value, it says so. */
 function explained(message: string): string {
   const [, flag, value] = /^error: unknown option '(--?[\w-]+)(=?)/.exec(message) ?? [];
+  if (flag === undefined) return message;
   const owner = [populateCommand(), verifyCommand(), statusCommand()].find(({ options }) =>
     options.some(({ long, short }) => long === flag || short === flag),
   );

@@ -114,8 +114,9 @@ function createPageAsker(
       await outage.over(asking);
       const answer = await pace.run(send, () => outage.holds(asking));
       if (answer === undefined) continue;
-      tell({ kind: 'answer', request: `GET ${url}`, status: answer.status, seconds: answer.latencyMs / 1000 });
-      if (answer.status !== 429) return answer;
+      const { status, latencyMs } = answer;
+      tell({ kind: 'answer', from: 'API', request: `GET ${url}`, status, seconds: latencyMs / 1000 });
+      if (status !== 429) return answer;
     }
   }
 

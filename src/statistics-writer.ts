@@ -5,15 +5,15 @@ import type { EntityType } from './entity-types.js';
 import { exitCodes, FatalError } from './errors.js';
 import type { Tell } from './events.js';
 import { printable } from './format.js';
-import { instantMs, isSame, type StatisticsRow } from './statistics.js';
+import { instantMs, type StatisticsRow } from './statistics.js';
 
 const rowWritesInFlight = 8;
 /** Of so many rows that are written one by one it is told at once what became of them. */
 const rowsTold = 100;
-/** From so many rows on, that none of a type's can be written is not their own fault: more are seldom refused for good. */
-const telling = 100;
-/** So many rows that take too long by themselves are their own failure. */
-const mostSlowRows = 5;
+/** From so many rows on, that none of a type's can be written is not their own fault: at once, or of a whole batch. */
+const telling = { atOnce: 100, ofBatch: 10 };
+/** So many rows in a row that take too long by themselves are their own failure: before any is written, or else. */
+const mostSlowRows = { atFirst: 5, amongOthers: 50 };
 /** So often a row takes too long until that is believed: seconds lie between. */
 const timesSlow = 3;
 /** After a request that got no answer in time, further ones are of so many rows, and are waited for as all others. */
@@ -50,19 +50,24 @@ export function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions)
   const write = batchWriter(ask, tell);
   const all = new Map<EntityType, { written: number; refused: number }>();
   return async function* writeStatistics(type: EntityType, rows: StatisticsRow[]): AsyncGenerator<WriteOutcome> {
+    const sofar = all.get(type) ?? { written: 0, refused: 0 };
+    all.set(type, sofar);
+    let reason = '';
+    const stopIfNone = (from: number) => {
+      if (sofar.written > 0 || sofar.refused < from) return;
+      const advice = reason.endsWith(keeps) ? ` ${secretKeyAdvice(serviceKey)}` : '';
+      const what = `The database writes none of ${sofar.refused} rows of ${type.table}, the last one because`;
+      throw new FatalError(exitCodes.databaseFailed, `${what} ${printable(reason)}.${advice}`);
+    };
     for await (const outcome of write(type, rows)) {
       yield outcome;
       const { ids, refused, gone } = outcome;
-      const before = all.get(type) ?? { written: 0, refused: 0 };
-      const written = before.written + ids.length - refused.size - gone.size;
-      const count = before.refused + refused.size;
-      all.set(type, { written, refused: count });
-      if (written > 0 || count < telling) continue;
-      const [reason = ''] = refused.values();
-      const advice = reason.endsWith(keeps) ? ` ${secretKeyAdvice(serviceKey)}` : '';
-      const what = `The database writes none of ${count} rows of ${type.table}, the last one because`;
-      throw new FatalError(exitCodes.databaseFailed, `${what} ${printable(reason)}.${advice}`);
+      sofar.written += ids.length - refused.size - gone.size;
+      sofar.refused += refused.size;
+      reason = [...refused.values()].at(-1) ?? reason;
+      stopIfNone(telling.atOnce);
     }
+    stopIfNone(telling.ofBatch);
   };
 }
 
@@ -79,7 +84,10 @@ function batchWriter(ask: Ask, tell: Tell) {
         for (let from = 0; from < rows.length; from += size) yield* write(type, rows.slice(from, from + size));
         return;
       }
-      if (typeof done === 'object') return yield done;
+      if (typeof done === 'object') {
+        if (done.ids.length > done.refused.size + done.gone.size) patience.hasWritten();
+        return yield done;
+      }
       const line = `The database function populate_statistics is ${done}: ${rowByRowAdvice}`;
       // Another batch may have told it meanwhile.
       if (functionInstalled) tell({ kind: 'line', line });
@@ -96,19 +104,29 @@ type RowPatience = ReturnType<typeof rowPatience>;
 
 /**
  * What to do about a row that takes too long by itself, because of its trigger or because somebody holds it locked: the
- * first is tried again for long, for it may be the database's moment; a few more for a shorter time; then it is the
- * database.
+ * first is tried again for long, for it may be the database's moment; a few more for a shorter time, and further ones
+ * not at all. Too many in a row, and it is the database.
  */
 function rowPatience() {
   let slowRows = 0;
+  let slowInARow = 0;
+  let most = mostSlowRows.atFirst;
   return {
     isBelieved: (fault: DatabaseFault, times: number) =>
-      fault.isTooSlow && times >= timesSlow && slowRows > 0 && slowRows < mostSlowRows,
+      fault.isTooSlow &&
+      times >= (slowRows < mostSlowRows.atFirst ? timesSlow : 1) &&
+      slowRows > 0 &&
+      slowInARow < most,
+    hasWritten: () => {
+      slowInARow = 0;
+      most = mostSlowRows.amongOthers;
+    },
     /** Why a row is not written; throws the error again where it is not that the row takes too long. */
     reasonOf: (error: unknown): string => {
       const fault = error instanceof FatalError ? error.cause : error;
-      if (!(fault instanceof DatabaseFault && fault.isTooSlow) || slowRows >= mostSlowRows) throw error;
+      if (!(fault instanceof DatabaseFault && fault.isTooSlow) || slowInARow >= most) throw error;
       slowRows += 1;
+      slowInARow += 1;
       return `the database takes too long to write it, or somebody holds it locked: ${fault.message}`;
     },
   };
@@ -150,7 +168,7 @@ function outcomeOf(type: EntityType, rows: StatisticsRow[], answer: z.infer<type
   throw new FatalError(exitCodes.databaseFailed, `${what}. Apply supabase/migrations (supabase db push).`);
 }
 
-const keeps = 'a trigger or row-level security keeps it as it is';
+const keeps = 'a trigger or row-level security keeps our values out of it';
 const unreachedIn = ({ table }: EntityType) => `no update reaches its row in ${table}: ${keeps}`;
 const refusedBecause = (told: string) => `the database refuses its values: ${told}`;
 
@@ -181,9 +199,13 @@ async function writeRow(ask: Ask, type: EntityType, { id, ...values }: Statistic
           .update(values)
           .eq('id', id)
           .select(['id', ...columns].join(',')),
-      (fault, times) => canBeOfRow(fault) || patience.isBelieved(fault, times),
+      (fault, times) =>
+        (canBeOfRow(fault) && (fault.kind !== 'failing' || times >= timesSlow)) || patience.isBelieved(fault, times),
     );
-    if (updated) return holds(updated, values) ? { id } : { id, reason: unreachedIn(type) };
+    if (updated) {
+      patience.hasWritten();
+      return isWritten(updated, values) ? { id } : { id, reason: unreachedIn(type) };
+    }
   } catch (error) {
     if (!(error instanceof DatabaseFault && canBeOfRow(error))) return { id, reason: patience.reasonOf(error) };
     await updateNoRow(ask, type, id, columns);
@@ -193,15 +215,14 @@ async function writeRow(ask: Ask, type: EntityType, { id, ...values }: Statistic
   return shown.length > 0 ? { id, reason: unreachedIn(type) } : { id, isGone: true };
 }
 
-/** Whether a row has been written, as populate_statistics tells it: it holds the instant or, else, the figures. */
-function holds(row: z.infer<typeof valueRows>[number], { stats_updated_at, ...figures }: Omit<StatisticsRow, 'id'>) {
-  const instants = [row.stats_updated_at, stats_updated_at].map((one) => instantMs(String(one)));
-  return instants[0] === instants[1] || Object.keys(figures).every((column) => isSame(row[column], figures[column]));
+/** Whether a trigger has not returned the old row: the instant is ours, in whole seconds perhaps, or a later one. */
+function isWritten(row: StatisticsRow, given: Omit<StatisticsRow, 'id'>): boolean {
+  return instantMs(String(row.stats_updated_at)) > instantMs(String(given.stats_updated_at)) - 1_000;
 }
 
 /** Whether it is what Postgres, or a trigger in any words, says to one row or to all; a gateway has no such codes. */
 function canBeOfRow({ kind, code }: DatabaseFault): boolean {
-  return code !== '' && ['schema', 'refused', 'row-refused', 'other'].includes(kind);
+  return code !== '' && (['schema', 'refused', 'row-refused', 'other'].includes(kind) || code.startsWith('XX'));
 }
 
 /** Throws what is no row's own, such as a privilege or a column that is missing: no row has an id and none. */

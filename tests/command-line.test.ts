@@ -27,6 +27,7 @@ function expectRefused(args: string[], ...told: string[]): void {
   for (const text of [...told, '\nSee populate-all-statistics --help.']) {
     const message = expect.stringContaining(text);
     expect(() => parse(...args)).toThrow(expect.objectContaining({ exitCode: exitCodes.usage, message }));
+    expect(() => parse(...args)).not.toThrow(/undefined/);
   }
   expect(printed).toBe('');
 }
@@ -105,7 +106,7 @@ describe('an option', () => {
     [['verify', '--json=true'], "option '--json' takes no value"],
     [['--all', '--sample', '9'], "'--sample'. It belongs to verify: populate-all-statistics verify --sample"],
     [['--entities', 'horses'], 'There are jockeys, trainers, owners.'],
-    [['--dry-run'], 'say --all or --entities'],
+    [['--dry-run'], 'say --all or --entities <types...>\nSee'],
     [['--all', '--entities', 'owners'], 'exclude each other'],
     [['--all', '--limit'], 'argument missing'],
     [['--all', '--limt', '3'], 'Did you mean --limit?'],

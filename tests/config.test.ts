@@ -50,13 +50,15 @@ it('tells every problem at once, and which files it has read', () => {
   expect(message).toMatch(/^The configuration cannot be used:/);
   expect(message).toContain(`Read: the environment (no .env.local, no .env) in ${folder()}.`);
   expect(message).toContain('make a file .env there');
-  for (const name of ['.env', '.env.example']) writeEnv(name, '');
+  writeEnv('.env.example', '');
+  expect(problem({ SUPABASE_URL: undefined })).toContain('copy .env.example to .env');
+  writeEnv('.env', '');
   const missing = problem({ SUPABASE_URL: undefined, RACING_API_PASSWORD: '' });
   expect(missing).toMatch(
     /^The configuration is not complete:\n {2}RACING_API_PASSWORD is missing\n {2}SUPABASE_URL is/,
   );
   expect(missing).toContain(`Read: the environment, .env (no .env.local) in ${folder()}.`);
-  expect(missing).toContain('copy .env.example to .env');
+  expect(missing).toContain('Set them in the environment, or in .env, with a line NAME=value for each.');
 });
 
 describe('a variable by another name that people know', () => {

@@ -188,8 +188,15 @@ describe('the phase under way', () => {
     step(40, 20_000);
     pass(8_000);
     expect(last()).not.toContain('answer');
+    const answer = { kind: 'answer', request: 'GET /', status: 200, seconds: 1 } as const;
+    take({ kind: 'request' });
+    pass(2_000);
+    take({ ...answer, from: 'API' });
+    pass(8_000);
+    expect(last()).not.toContain('answer');
     take({ kind: 'request' });
     pass(3_000);
+    take({ ...answer, from: 'database' });
     take({ kind: 'request' });
     expect(last()).not.toContain('answer');
     pass(1_000);
@@ -334,7 +341,7 @@ describe('elsewhere', () => {
 it('--verbose has a line for each request and each retry', () => {
   for (const isVerbose of [true, false]) {
     const { take, screen } = watch(80, { isVerbose });
-    take({ kind: 'answer', request: 'GET /v1/results?skip=100', status: 503, seconds: 0.251 });
+    take({ kind: 'answer', from: 'API', request: 'GET /v1/results?skip=100', status: 503, seconds: 0.251 });
     take({ kind: 'waiting', seconds: 1.4, reason: 'the API answered 503' });
     const lines = ['GET /v1/results?skip=100: 503 in 0.25s', 'Again in 1.4s: the API answered 503'];
     expect(screen()).toEqual(isVerbose ? lines : []);

@@ -41,12 +41,16 @@ describeOnEachEngine((engine) => {
   });
 
   it.each([
-    ['returns the old row', 'return old', 3],
-    ['sets the instant', `new.stats_updated_at = now() - interval '1 h'; return new`, 0],
-    ['changes a figure', 'new.recent_30d_wins = 999; return new', 0],
-  ])('a row whose trigger %s is written where it holds the instant or the figures', async (_, body, exit_code) => {
+    ['returns the old row', 'return old', '1999-01-01', [3, 3]],
+    ['returns the old row, whose figures are the same', 'return old', null, [3, 3]],
+    ['sets the instant', 'new.stats_updated_at = now(); return new', null, [0, 0]],
+    // Row by row the types of the columns are not known.
+    ['changes a figure', 'new.recent_30d_wins = 999; return new', null, [3, 0]],
+  ])('a row whose trigger %s is written where it holds what it should', async (_, body, date, codes) => {
     const [ofTrigger = ''] = ids;
-    await sql(`update ra_jockeys set last_win_date = '1999-01-01'`);
+    expect((await world.runHere(sweep)).exit_code).toBe(0);
+    await sql(`update ra_jockeys set stats_updated_at = stats_updated_at - interval '1 h'`);
+    if (date) await sql(`update ra_jockeys set last_win_date = '${date}'`);
     await change(
       [
         `create function public.meddle() returns trigger language plpgsql as $$ begin ${body}; end $$`,
@@ -55,11 +59,27 @@ describeOnEachEngine((engine) => {
       ['drop function meddle cascade'],
     );
     const unreached = [{ id: ofTrigger, reason: expect.stringMatching(/^no update reaches its row/) }];
-    const failures = exit_code === 0 ? [] : unreached;
-    for (const prepare of [async () => {}, dropFunction]) {
-      await prepare();
+    for (const [index, exit_code] of codes.entries()) {
+      if (index === 1) await dropFunction();
+      const failures = exit_code === 0 ? [] : unreached;
       expect(await world.runHere(sweep)).toMatchObject({ exit_code, stopped_by: null, failures });
       expect(checkpointIds(world, jockeys).includes(ofTrigger)).toBe(exit_code === 0);
+    }
+  });
+
+  it('a type of which no row of a batch can be written ends the run, and few rows do not', async () => {
+    await change(
+      [
+        `create function public.keep() returns trigger language plpgsql as 'begin return null; end'`,
+        'create trigger keep before update on ra_jockeys for each row execute function keep()',
+      ],
+      ['drop function keep cascade'],
+    );
+    for (const prepare of [async () => {}, dropFunction]) {
+      await prepare();
+      const told = expect.stringMatching(/^The database writes none of 14 rows of ra_jockeys/);
+      expect(await world.runHere(sweep)).toMatchObject({ exit_code: 6, stopped_by: told });
+      expect(await world.runHere({ ...sweep, limit: 9 })).toMatchObject({ exit_code: 3, stopped_by: null });
     }
   });
 
@@ -74,6 +94,10 @@ describeOnEachEngine((engine) => {
       ['drop function fail cascade'],
     );
     const failures = [{ id: broken, reason: 'the database refuses its values: broken (XX000)' }];
+    expect(await world.runHere(sweep)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
+    // Supabase Lite tells another code.
+    if (engine === supabaseLite) return;
+    await dropFunction();
     expect(await world.runHere(sweep)).toMatchObject({ exit_code: 3, stopped_by: null, failures });
   });
 
@@ -119,6 +143,18 @@ describeOnEachEngine((engine) => {
         const written = await timelessRows(world, [jockeys]);
         for (const id of others) expect(written.get(id)).toEqual(right.get(id));
         expect(checkpointIds(world, jockeys).sort()).toEqual(others);
+      }
+    });
+
+    it('many rows that take too long, among others, are their own failures', async () => {
+      const slow = ids.filter((_, index) => index % 2 === 1);
+      expect(slow.length).toBeGreaterThan(5);
+      await slowTrigger('ra_jockeys', `new.id in ('${slow.join(`','`)}')`);
+      for (const prepare of [async () => {}, dropFunction]) {
+        await prepare();
+        const report = await world.runHere(sweep);
+        expect(report).toMatchObject({ exit_code: 3, stopped_by: null });
+        expect(report.failures.map(({ id }) => id).sort()).toEqual(slow.toSorted());
       }
     });
 

@@ -168,6 +168,24 @@ it('a run that was killed is told, until the next one', () => {
   third.release();
 });
 
+it('while a run goes on, nothing else is to be done', () => {
+  vi.setSystemTime(now);
+  const statistics = { jockeys: figures(10, 0, 0) };
+  saveRun('2026-07-01T11', { exit_code: 5, stopped_by: refused, after_killed: '2026-07-01T10:00:00Z', statistics });
+  const before = ['The run that began 2 h ago was killed: no run of all rows has ended well since then.'];
+  expect(told('jockeys').slice(0, 2)).toEqual([...before, 'Next: run again.']);
+  expect(told('jockeys').join()).toContain('Check RACING_API_PASSWORD.');
+  const lock = lockTypes(folder(), [jockeys], '2026-07-01T12:00:00.000Z');
+  expect(told('jockeys')).toEqual([
+    expect.stringMatching(/^Running as pid /),
+    ...before,
+    'No full run yet.',
+    expect.stringMatching(/^Last run 60 min ago FAILED with exit code 5 /),
+    'The Racing API refuses the account (401).',
+  ]);
+  lock.release();
+});
+
 describe('after full runs', () => {
   it('the last one is told in one line, and all is well', () => {
     saveFull('2026-06-30T05');

@@ -67,7 +67,13 @@ it.each([
   for (let request = 0; request < 101; request += 1) {
     if (request === 9) expect(described()).toBe('');
     take({ kind: 'request' });
-    take({ kind: 'answer', request: 'GET /v1/results', status: request < refused ? 429 : 200, seconds: 1 });
+    take({
+      kind: 'answer',
+      from: 'API',
+      request: 'GET /v1/results',
+      status: request < refused ? 429 : 200,
+      seconds: 1,
+    });
     nowMs += 625;
   }
   nowMs += 60_000;

@@ -164,7 +164,8 @@ table { width: 100%; border-collapse: collapse; font-size: 0.925rem; }
 caption { padding-bottom: 0.25rem; text-align: left; }
 th, td { padding: 0.35rem 0.6rem; border-top: 1px solid var(--rule); text-align: left; vertical-align: baseline; }
 th { font-weight: 500; overflow-wrap: anywhere; }
-td, thead th { white-space: nowrap; }
+td, thead th, .runs th { white-space: nowrap; }
+.runs caption { max-width: calc(100vw - 3.5rem); }
 thead th { position: sticky; top: 0; border: 0; background: var(--card); }
 .types :where(td, thead th + th), .people :where(td, thead th + th), .runs :where(td, thead th + th) { text-align: right; }
 .types :where(tbody tr:last-child) > * { border-top-width: 2px; font-weight: 600; }

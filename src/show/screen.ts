@@ -164,7 +164,9 @@ function createHold(clock: () => number) {
     // A request that had no answer does not mend by being asked again.
     if (kind === 'request' || kind === 'phase') pause = undefined;
     if (kind === 'phase') pausedMs = 0;
-    if (kind === 'phase' || (kind === 'step' && event.done !== done)) [retry, askedAtMs] = [undefined, undefined];
+    const goesOn = kind === 'phase' || (kind === 'step' && event.done !== done);
+    if (goesOn) retry = undefined;
+    if (goesOn || (kind === 'answer' && event.from === 'API')) askedAtMs = undefined;
     if (kind === 'phase' || kind === 'step') done = event.done;
   }
 

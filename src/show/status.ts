@@ -6,7 +6,7 @@ import { readCheckpoint } from '../files/checkpoint.js';
 import { lockingRun, type RunNote } from '../files/locks.js';
 import { type ByType, sumOf, type TypeStatistics } from '../files/report.js';
 import { readReport, refreshReport, type SavedReport, savedReports, takesAll } from '../files/saved-reports.js';
-import { formatAgo, formatCount, formatDuration, formatEntities, printable } from '../format.js';
+import { firstSentence, formatAgo, formatCount, formatDuration, formatEntities, printable } from '../format.js';
 
 /** What the local files tell about one entity type; instants are ISO text. */
 export interface TypeStatus {
@@ -219,12 +219,15 @@ function describeRunning({ running }: TypeStatus, now: Date): string | null {
   return `Running as pid ${pid}, began ${formatAgo(since, now)}: ${phase}${count}${left}.`;
 }
 
-function describeKilled({ killed }: TypeStatus, now: Date, all: readonly TypeStatus[]): string | null {
+function describeKilled({ killed, running }: TypeStatus, now: Date, all: readonly TypeStatus[]): string | null {
   if (killed === null) return null;
   const { since, phase, done, total } = killed;
   const count = total > 0 ? ` ${formatCount(done)}/${formatCount(total)}` : '';
   const isResumable = all.some((one) => one.killed?.since === since && isLeftOver(one));
-  return `The run that began ${formatAgo(since, now)} was killed: ${phase ?? 'no run of all rows has ended well since then'}${count}.\n${nextStep(isResumable)}`;
+  const what = phase ?? 'no run of all rows has ended well since then';
+  // Whether something is to be done shows when the one that runs has ended.
+  const next = running ? '' : `\n${nextStep(isResumable)}`;
+  return `The run that began ${formatAgo(since, now)} was killed: ${what}${count}.${next}`;
 }
 
 const nextStep = (isResumable: boolean) => `Next: run again${isResumable ? ' with --resume' : ''}.`;
@@ -263,17 +266,20 @@ const kindOf = ({ report }: LastRun) => (basename(report) === refreshReport ? 'r
 
 /** The last run that failed: why, since when all do, and what to do next. */
 function describeFailedRun(status: TypeStatus, now: Date, all: readonly TypeStatus[]): string | null {
-  const { failed_run: run, failing_since } = status;
+  const { failed_run: run, last_run, failing_since } = status;
   if (run === null) return null;
-  const what = `Last ${kindOf(run)} ${formatAgo(run.ended, now)}`;
-  if (isInterruption(run.exit_code)) return `${what}: ${sumsOf(run.of_all)}.\n${run.stopped_by}`;
+  const isLast = run.report === last_run?.report || (last_run && kindOf(last_run) !== kindOf(run));
+  const what = `${isLast ? 'Last' : 'The'} ${kindOf(run)} ${formatAgo(run.ended, now)}`;
+  // What to do about it shows when the one that runs has ended.
+  const stopped = status.running ? run.stopped_by && `${firstSentence(run.stopped_by)}.` : run.stopped_by;
+  if (isInterruption(run.exit_code)) return `${what}: ${sumsOf(run.of_all)}.\n${stopped}`;
   const since = formatAgo(failing_since ?? run.ended, now);
   const series = since === formatAgo(run.ended, now) ? '' : `All runs have FAILED since ${since}. `;
   const isResumable =
     kindOf(run) === 'run' && all.some((one) => one.failed_run?.report === run.report && isLeftOver(one));
   // One next step: that of a later run that was killed.
-  const next = status.killed ? '' : `${nextStep(isResumable)} `;
-  const told = run.stopped_by ?? `${next}The reasons are in ${run.report}`;
+  const next = status.killed || status.running ? '' : `${nextStep(isResumable)} `;
+  const told = stopped ?? `${next}The reasons are in ${run.report}`;
   return `${series}${what} FAILED with exit code ${meaningOf(run)}: ${sumsOf(run.of_all)}.\n${told}`;
 }
 

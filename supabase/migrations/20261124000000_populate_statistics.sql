@@ -227,15 +227,15 @@ begin
 
   -- The table's own types convert the values, so that stats_updated_at may be timestamptz or timestamp: the one
   -- honours the Z, the other ignores it, and both then hold UTC whatever the session's time zone. No other column is
-  -- named, whatever its type demands, and none that Postgres computes is set. A trigger that returns the old row has it
-  -- returned here too: it is written only where it holds the instant or, for a trigger may set that, the figures.
+  -- named, whatever its type demands, and none that Postgres computes is set. What a trigger has made of the row is
+  -- returned here, the old one perhaps: it is written only where it holds the figures, and the instant or a later one.
   select
     pg_catalog.format(
       'with given as materialized (select * from pg_catalog.jsonb_to_recordset($1) as given (%s)),
        updated as (
          update public.%I as entity set %s from given where entity.id = given.id
          returning entity.id::text as id,
-           entity.stats_updated_at = given.stats_updated_at or (%s) as is_written
+           entity.stats_updated_at >= given.stats_updated_at and (%s) as is_written
        )
        select coalesce(pg_catalog.array_agg(id) filter (where is_written), ''{}'') from updated',
       pg_catalog.string_agg(pg_catalog.format('%I %s', attname, pg_catalog.format_type(atttypid, atttypmod)), ', '),
