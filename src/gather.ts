@@ -136,7 +136,7 @@ async function readInto(season: Season, queries: ResultsQuery[], options: Gather
         season.put(race);
       }
     });
-    season.isRead();
+    season.forgetPlaces();
     return isTwice;
   } catch (error) {
     throw error instanceof ResultsError ? sweepFailure(error) : error;

@@ -41,7 +41,7 @@ export class Season {
   }
 
   /** Frees what only `keep` needs, and would make again. */
-  isRead(): void {
+  forgetPlaces(): void {
     this.places = undefined;
   }
 

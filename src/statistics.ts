@@ -20,14 +20,6 @@ export interface StatisticsRow {
   [column: string]: string | number | null;
 }
 
-/** A column's value; undefined where it was not asked for. */
-export type Value = StatisticsRow[string] | undefined;
-
-/** Whether a stored value is the one expected: a number may be stored as text. */
-export function isSame(stored: Value, expected: Value): boolean {
-  return stored === expected || (typeof expected === 'number' && stored !== null && Number(stored) === expected);
-}
-
 /** The API's region filter, and the regions whose races count. */
 export const countedRegions = ['gb', 'ire'] as const;
 

@@ -5,7 +5,7 @@ import type { Failure, Tell } from './events.js';
 import { formatEntities, printable } from './format.js';
 import type { VerifyOptions } from './options.js';
 import type { RacingApi } from './racing-api.js';
-import { instantMs, isSame, statisticsColumns, statisticsWindow, utcDate, type Value } from './statistics.js';
+import { instantMs, type StatisticsRow, statisticsColumns, statisticsWindow, utcDate } from './statistics.js';
 import { askEach, walkedRow } from './walk.js';
 
 type SampleOptions = Pick<VerifyOptions, 'entities' | 'sample'>;
@@ -24,6 +24,9 @@ interface Candidate {
 }
 
 type Named = Omit<Failure, 'reason'>;
+
+/** Undefined where the database has no such column. */
+type Value = StatisticsRow[string] | undefined;
 
 /** A column whose stored value is not what the entity's own results give. */
 type Difference = Named & { column: string; stored: Value; expected: Value };
@@ -112,6 +115,11 @@ async function check(
     if (error instanceof ResultsError) return { failure: { ...named, reason: error.message } };
     throw error;
   }
+}
+
+/** A number may be stored as text. */
+function isSame(stored: Value, expected: Value): boolean {
+  return stored === expected || (typeof expected === 'number' && stored !== null && Number(stored) === expected);
 }
 
 /** Shows what is not equal, and the sums. */
