@@ -235,7 +235,8 @@ begin
        updated as (
          update public.%I as entity set %s from given where entity.id = given.id
          returning entity.id::text as id,
-           entity.stats_updated_at >= given.stats_updated_at and (%s) as is_written
+           coalesce(entity.stats_updated_at >= given.stats_updated_at, given.stats_updated_at is null)
+             and (%s) as is_written
        )
        select coalesce(pg_catalog.array_agg(id) filter (where is_written), ''{}'') from updated',
       pg_catalog.string_agg(pg_catalog.format('%I %s', attname, pg_catalog.format_type(atttypid, atttypmod)), ', '),
