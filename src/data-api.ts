@@ -6,7 +6,7 @@ import { inLimitedTime, withRetries } from './concurrently.js';
 import type { EntityType } from './entity-types.js';
 import { exitCodes, FatalError, innermostError } from './errors.js';
 import type { Tell } from './events.js';
-import { parseJson, printable, textOf } from './format.js';
+import { bodyText, parseJson, printable } from './format.js';
 
 export interface DataApiOptions {
   url: string;
@@ -215,7 +215,7 @@ function fetcher({ serviceKey, signal, tell }: DataApiOptions): typeof fetch {
         const seconds = (performance.now() - askedAtMs) / 1000;
         const request = `${init?.method ?? 'GET'} ${host}${pathname}`;
         tell({ kind: 'answer', from: 'database', request, status: response.status, seconds });
-        return wholeAnswer(response, withoutKey(await textOf(response)));
+        return wholeAnswer(response, withoutKey(await bodyText(response)));
       });
     } catch (error) {
       const { code, message } = innermostError(error);

@@ -5,7 +5,7 @@ import { Agent, buildConnector, type DiagnosticsChannel, fetch, type Response } 
 import packageJson from '../package.json' with { type: 'json' };
 import { inLimitedTime } from './concurrently.js';
 import { innermostError, ResultsError } from './errors.js';
-import { textOf } from './format.js';
+import { bodyText } from './format.js';
 
 /** What the API answered, before anybody has looked at its meaning. */
 export interface HttpAnswer {
@@ -60,7 +60,7 @@ export function createExchange({ baseUrl, username, password, signal, timeoutMs 
         const response = await fetch(href, { headers, redirect: 'manual', dispatcher, signal: limited });
         const latencyMs = performance.now() - leftAtMs;
         const { status } = response;
-        const text = await textOf(response);
+        const text = await bodyText(response);
         // What an error says is shown to people, and may repeat what we sent. A page of races is left as it is.
         const body = status === 200 ? text : withoutSecrets(text, [credentials, password, username]);
         return { status, retryAfterMs: retryAfterMs(response), latencyMs, body };

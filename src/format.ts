@@ -116,7 +116,7 @@ function markupOf(content: Content): string {
 }
 
 /** A response's whole body as UTF-8 text: its own text() takes several times as long, for it decodes like a browser. */
-export async function textOf(response: { arrayBuffer(): Promise<ArrayBuffer> }): Promise<string> {
+export async function bodyText(response: { arrayBuffer(): Promise<ArrayBuffer> }): Promise<string> {
   return Buffer.from(await response.arrayBuffer()).toString();
 }
 

@@ -50,20 +50,20 @@ export function statisticsWriter(ask: Ask, { tell, serviceKey }: DataApiOptions)
   const write = batchWriter(ask, tell);
   const all = new Map<EntityType, { written: number; refused: number }>();
   return async function* writeStatistics(type: EntityType, rows: StatisticsRow[]): AsyncGenerator<WriteOutcome> {
-    const sofar = all.get(type) ?? { written: 0, refused: 0 };
-    all.set(type, sofar);
+    const soFar = all.get(type) ?? { written: 0, refused: 0 };
+    all.set(type, soFar);
     let reason = '';
     const stopIfNone = (from: number) => {
-      if (sofar.written > 0 || sofar.refused < from) return;
+      if (soFar.written > 0 || soFar.refused < from) return;
       const advice = reason.endsWith(keeps) ? ` ${secretKeyAdvice(serviceKey)}` : '';
-      const what = `The database writes none of ${sofar.refused} rows of ${type.table}, the last one because`;
+      const what = `The database writes none of ${soFar.refused} rows of ${type.table}, the last one because`;
       throw new FatalError(exitCodes.databaseFailed, `${what} ${printable(reason)}.${advice}`);
     };
     for await (const outcome of write(type, rows)) {
       yield outcome;
       const { ids, refused, gone } = outcome;
-      sofar.written += ids.length - refused.size - gone.size;
-      sofar.refused += refused.size;
+      soFar.written += ids.length - refused.size - gone.size;
+      soFar.refused += refused.size;
       reason = [...refused.values()].at(-1) ?? reason;
       stopIfNone(telling.atOnce);
     }
@@ -186,19 +186,13 @@ async function* writeRowByRow(ask: Ask, type: EntityType, rows: StatisticsRow[],
 async function writeRow(ask: Ask, type: EntityType, { id, ...values }: StatisticsRow, patience: RowPatience) {
   // An answer with another row is none.
   const itsRow = valueRows.max(1).refine((rows) => rows.every((row) => row.id === id));
-  const columns = Object.keys(values);
   try {
     const {
       data: [updated],
     } = await ask(
       type,
       itsRow,
-      (client) =>
-        client
-          .from(type.table)
-          .update(values)
-          .eq('id', id)
-          .select(['id', ...columns].join(',')),
+      (client) => client.from(type.table).update(values).eq('id', id).select('id,stats_updated_at'),
       (fault, times) =>
         (canBeOfRow(fault) && (fault.kind !== 'failing' || times >= timesSlow)) || patience.isBelieved(fault, times),
     );
@@ -208,7 +202,7 @@ async function writeRow(ask: Ask, type: EntityType, { id, ...values }: Statistic
     }
   } catch (error) {
     if (!(error instanceof DatabaseFault && canBeOfRow(error))) return { id, reason: patience.reasonOf(error) };
-    await updateNoRow(ask, type, id, columns);
+    await updateNoRow(ask, type, id, Object.keys(values));
     return { id, reason: refusedBecause(error.message) };
   }
   const { data: shown } = await ask(type, itsRow, (client) => client.from(type.table).select('id').eq('id', id));
